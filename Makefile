@@ -1,0 +1,52 @@
+# Two commands from a fresh clone: `make reproduce` and `make test`. Both call `make setup` first.
+PYTHON ?= python3
+VENV   ?= .venv
+CORES  ?= all
+PRESET ?=
+ARGS   ?=
+READY  := $(VENV)/.ready
+# What the rules call (dstcl, snakemake) is found in the environment without activating it.
+RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint format schema lock mlflow
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## the environment: .venv with everything, pinned by hash
+
+$(READY): envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/another")'
+	@echo "Installing the pinned environment into $(VENV): about 7 GB with torch, a few minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install -qq --no-deps --require-hashes --requirement envs/requirements.lock
+	@$(VENV)/bin/pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+reproduce: setup ## the study: data, training, tables, figures, report, MLflow (PRESET=..., CORES=...)
+	@$(RUN) snakemake --cores $(CORES) $(if $(PRESET),--config preset=$(PRESET)) $(ARGS)
+
+test: setup ## the tests (ARGS="-k masks" for some)
+	@$(RUN) python -m pytest $(ARGS)
+
+lint: setup ## formatting, style and types
+	@$(RUN) ruff format --check src tests
+	@$(RUN) ruff check src tests
+	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
+	@$(RUN) mypy
+
+format: setup ## format Python and rules
+	@$(RUN) ruff format src tests
+	@$(RUN) ruff check --fix src tests
+	@$(RUN) snakefmt Snakefile workflow
+
+schema: setup ## write workflow/schemas/params.schema.json from the types
+	@$(RUN) dstcl config schema > workflow/schemas/params.schema.json
+
+lock: setup ## resolve envs/requirements.lock anew from pyproject.toml
+	@$(VENV)/bin/pip install -qq uv
+	@$(VENV)/bin/uv pip compile pyproject.toml --extra study --extra cluster --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file envs/requirements.lock
+
+mlflow: setup ## the MLflow UI on http://127.0.0.1:5000
+	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1

@@ -1,0 +1,17 @@
+"""dstcl: continual learning with dynamic sparse training, as published and corrected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["DynamicSparseTraining", "SparseTraining", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the DST core on first use: reading a configuration must not import torch."""
+    if name in ("DynamicSparseTraining", "SparseTraining"):
+        import dstcl.sparse
+
+        return getattr(dstcl.sparse, name)
+    raise AttributeError(f"module 'dstcl' has no attribute {name!r}")

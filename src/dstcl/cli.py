@@ -1,0 +1,232 @@
+"""The command line: what the rules call, and what a person can call too.
+
+Imports happen inside the commands: reading a configuration must not load torch, and training must
+not load pandas, pydantic or mlflow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dstcl import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; a mistake of the user ends with one line on stderr and exit code 1."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"dstcl: {error}")
+    except KeyboardInterrupt:
+        sys.exit("dstcl: interrupted; nothing half-written is left")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    parser = argparse.ArgumentParser(prog="dstcl", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_config(commands)
+    _add_data(commands)
+    _add_train(commands)
+    _add_results(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, command: Callable[..., None], text: str) -> Any:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_config(commands: Any) -> None:
+    config = commands.add_parser("config", help="look at the study that params.yaml describes")
+    parts = config.add_subparsers(required=True, metavar="WHAT")
+    show = _add(parts, "show", config_show, "print the resolved study as YAML")
+    runs = _add(parts, "runs", config_runs, "list the runs with their digests")
+    runs.add_argument("--json", action="store_true", help="full run descriptions for dstcl train")
+    plan = _add(parts, "plan", config_plan, "write the list of runs to a file")
+    plan.add_argument("--out", type=Path, required=True)
+    _add(parts, "schema", config_schema, "print the JSON Schema of params.yaml")
+    for part in (show, runs, plan):
+        part.add_argument("--params", type=Path, default=Path("params.yaml"))
+        part.add_argument("--preset", help="instead of the one in the file")
+        part.add_argument("--values", help="the configuration as JSON, instead of a file")
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="prepare data sets and split them into tasks")
+    parts = data.add_subparsers(required=True, metavar="WHAT")
+    prepare = _add(parts, "prepare", data_prepare, "write the prepared file of a data set")
+    prepare.add_argument("dataset")
+    prepare.add_argument("--image-size", type=int, required=True)
+    prepare.add_argument("--out", type=Path, required=True)
+    split = _add(parts, "split", data_split, "write which classes form which task")
+    split.add_argument("dataset")
+    split.add_argument("--data", type=Path, required=True, help="prepared file")
+    split.add_argument("--tasks", type=int, required=True)
+    split.add_argument("--order", required=True, help="natural or seed<k>")
+    split.add_argument("--out", type=Path, required=True)
+
+
+def _add_train(commands: Any) -> None:
+    train = _add(commands, "train", train_one, "train one run from its description")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", help="run description as JSON (dstcl config runs --json)")
+    source.add_argument("--run-file", type=Path, help="file with that JSON")
+    train.add_argument("--data", type=Path, required=True, help="prepared file")
+    train.add_argument("--tasks", type=Path, required=True, help="task split of that data")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--threads", type=int, help="CPU threads")
+
+
+def _add_results(commands: Any) -> None:
+    for name, command, text in (
+        ("collect", results_collect, "check finished runs and gather them into tables"),
+        ("figure", results_figure, "draw one figure as SVG, PDF and PNG, with its CSV"),
+        ("summary", results_summary, "write the study's summary in Markdown"),
+        ("track", results_track, "send finished runs to MLflow"),
+    ):
+        part = _add(commands, name, command, text)
+        if name == "figure":
+            part.add_argument("name")
+            part.add_argument("--dpi", type=int, default=150, help="of the PNG")
+        part.add_argument("study", type=Path, help="folder of the study: results/<preset>")
+
+
+def config_show(options: argparse.Namespace) -> None:
+    """Print the resolved study as YAML."""
+    import yaml
+
+    params = _params(options)
+    study = params.study.model_dump()
+    shown = {
+        "preset": params.preset,
+        "study": study,
+        "protocols": {name: params.protocols[name].model_dump() for name in study["protocols"]},
+        "figures": params.figures.model_dump(),
+    }
+    print(yaml.safe_dump(shown, sort_keys=False), end="")
+
+
+def config_runs(options: argparse.Namespace) -> None:
+    """List runs: digest and folder a line, or full descriptions as JSON."""
+    from dstcl.config import runs
+
+    planned = runs(_params(options))
+    if options.json:
+        print(json.dumps([run.to_dict() for run in planned], indent=2))
+        return
+    for run in planned:
+        print(run.digest, run.folder)
+    print(f"{len(planned)} runs", file=sys.stderr)
+
+
+def config_plan(options: argparse.Namespace) -> None:
+    """Write the list of runs to a file."""
+    from dstcl.config import runs
+    from dstcl.plan import write_plan
+
+    params = _params(options)
+    write_plan(params.preset, runs(params), options.out)
+
+
+def config_schema(options: argparse.Namespace) -> None:
+    """Print the JSON Schema of params.yaml."""
+    from dstcl.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def data_prepare(options: argparse.Namespace) -> None:
+    """Write the prepared file of a data set."""
+    from dstcl.data.prepare import prepare
+
+    digest = prepare(options.dataset, options.image_size, options.out)
+    print(f"{options.out}: digest {digest}", file=sys.stderr)
+
+
+def data_split(options: argparse.Namespace) -> None:
+    """Write which classes form which task."""
+    from dstcl.data.tasks import write_tasks
+
+    write_tasks(options.data, options.dataset, options.tasks, options.order, options.out)
+
+
+def train_one(options: argparse.Namespace) -> None:
+    """Train one run from its description."""
+    from dstcl.continual.record import train_run
+    from dstcl.progress import EpochProgress
+    from dstcl.runs import Run
+    from dstcl.storage import read_json
+
+    try:
+        values = json.loads(options.run) if options.run else read_json(options.run_file)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--run: not JSON ({error})") from None
+    run = Run.from_dict(values)
+    with EpochProgress(run) as progress:
+        metrics = train_run(
+            run,
+            options.data,
+            options.tasks,
+            options.out,
+            device=options.device,
+            threads=options.threads,
+            progress=progress,
+        )
+    print(f"done: accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s", file=sys.stderr)
+
+
+def results_collect(options: argparse.Namespace) -> None:
+    """Check finished runs and gather them into tables."""
+    from dstcl.evaluation.collect import collect
+    from dstcl.plan import read_plan
+
+    _, runs = read_plan(options.study)
+    collect(runs, options.study)
+
+
+def results_figure(options: argparse.Namespace) -> None:
+    """Draw one figure in every format, with the CSV behind it."""
+    from dstcl.figures import draw_figure
+
+    draw_figure(options.name, options.study, options.dpi)
+
+
+def results_summary(options: argparse.Namespace) -> None:
+    """Write the study's summary in Markdown."""
+    from dstcl.evaluation.summary import write_summary
+    from dstcl.plan import read_plan
+
+    preset, runs = read_plan(options.study)
+    write_summary(preset, runs, options.study)
+
+
+def results_track(options: argparse.Namespace) -> None:
+    """Send finished runs to MLflow and record what was sent."""
+    from dataclasses import asdict
+
+    from dstcl.plan import read_plan
+    from dstcl.storage import write_json
+    from dstcl.tracking import sync
+
+    preset, runs = read_plan(options.study)
+    folders = [options.study / "runs" / run.folder for run in runs]
+    done = sync(preset, folders, sorted((options.study / "figures").glob("*.png")))
+    write_json(options.study / "mlflow.json", asdict(done))
+
+
+def _params(options: argparse.Namespace) -> Any:
+    from dstcl.config import load, load_file
+
+    if options.values:
+        return load(json.loads(options.values), "--values")
+    return load_file(options.params, options.preset)

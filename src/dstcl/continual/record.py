@@ -1,0 +1,162 @@
+"""Train one run from its description and leave the files of the result contract behind."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dstcl import __version__
+from dstcl.continual.learner import Learner, Outcome, Progress
+from dstcl.data.prepare import load_prepared
+from dstcl.data.tasks import read_tasks
+from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
+from dstcl.runs import RESULT_FILES, Run
+from dstcl.sparse import pack_masks
+from dstcl.storage import write_json, write_table, write_tensors
+
+ACCURACY_COLUMNS = ("after_task", "task", "accuracy")
+HISTORY_COLUMNS = (
+    "task",
+    "epoch",
+    "loss",
+    "accuracy",
+    "learning_rate",
+    "prune_rate",
+    "density",
+    "explored",
+)
+CAPACITY_COLUMNS = ("task", "layer", "size", "active", "new", "shared", "free")
+
+
+def train_run(
+    run: Run,
+    data_file: Path,
+    tasks_file: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train, measure and write; returns the content of metrics.json.
+
+    Args:
+        run: what to train.
+        data_file: prepared data set.
+        tasks_file: task split of that data set.
+        out: folder of the run; metrics.json is written last.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        threads: CPU threads of torch; None leaves torch's choice.
+
+    Raises:
+        ValueError: the split belongs to other data, or to another number of tasks.
+    """
+    started = datetime.now(UTC)
+    if threads:
+        torch.set_num_threads(threads)
+    where = torch.device(_available(device))
+    data, split = load_prepared(data_file), read_tasks(tasks_file)
+    if split["data_digest"] != data.digest:
+        raise ValueError(f"{tasks_file}: made for other data than {data_file}; make it again")
+    if len(split["tasks"]) != run.tasks:
+        raise ValueError(f"{tasks_file}: {len(split['tasks'])} tasks, the run has {run.tasks}")
+    outcome = Learner(run, data, split["tasks"], where, progress).fit()
+    metrics = summarise(run, outcome, started)
+    provenance = {
+        **_git_state(),
+        "versions": {
+            "dstcl": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        "device": _device_name(where),
+        "threads": torch.get_num_threads(),
+        "data_digest": data.digest,
+        "tasks_digest": split["digest"],
+        "started": started.isoformat(timespec="milliseconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    write_results(out, run, outcome, metrics, provenance)
+    return metrics
+
+
+def summarise(run: Run, outcome: Outcome, started: datetime) -> dict[str, Any]:
+    """The content of metrics.json; seconds are wall time, images/s count training steps alone."""
+    capacity = outcome.store.capacity()
+    sizes = sum(int(row["size"]) for row in capacity if row["task"] == 1)
+    return {
+        "digest": run.digest,
+        **all_metrics(accuracy_matrix(outcome.accuracy)),
+        "used_fraction": outcome.store.used_fraction(),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+        "images_per_second": round(outcome.images / outcome.train_seconds, 1),
+        "density_per_task": [
+            sum(int(row["active"]) for row in capacity if row["task"] == task) / sizes
+            for task in range(1, run.tasks + 1)
+        ],
+    }
+
+
+def write_results(
+    out: Path,
+    run: Run,
+    outcome: Outcome,
+    metrics: dict[str, Any],
+    provenance: dict[str, Any],
+) -> None:
+    """Write every file of the contract, each whole or not at all, metrics.json last."""
+    store = outcome.store
+    path = {key: out / name for key, name in RESULT_FILES.items()}
+    shapes = {name: list(value.shape) for name, value in store.dense.items()}
+    masks = {
+        f"task{task}/{name}": packed
+        for task, subnet in enumerate(store.subnets, start=1)
+        for name, packed in pack_masks(subnet.masks).items()
+    }
+    weights = {f"dense/{name}": value for name, value in store.dense.items()} | {
+        f"task{task}/{name}": value
+        for task, subnet in enumerate(store.subnets, start=1)
+        for name, value in subnet.local.items()
+    }
+    write_json(path["config"], run.to_dict())
+    write_table(path["accuracy"], ACCURACY_COLUMNS, outcome.accuracy)
+    write_table(path["history"], HISTORY_COLUMNS, outcome.history)
+    write_table(path["capacity"], CAPACITY_COLUMNS, store.capacity())
+    write_tensors(path["masks"], masks, {"shapes": shapes})
+    write_tensors(path["weights"], weights, {"digest": run.digest})
+    write_json(path["provenance"], provenance)
+    write_json(path["metrics"], metrics)
+
+
+def _available(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: no GPU that torch can use on this machine")
+    return device
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()})"
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit and whether tracked files differ from it; both None outside a repository."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "-uno")
+    return {"git_commit": commit, "git_dirty": None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    command: Sequence[str] = ("git", *arguments)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

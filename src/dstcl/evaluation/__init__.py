@@ -1,0 +1,1 @@
+"""From tables to metrics and comparisons; reads files, never imports torch."""

@@ -1,0 +1,113 @@
+"""Finished runs to tables: a row a run, a cell, a comparison; and long tables for figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dstcl.evaluation.compare import compare
+from dstcl.evaluation.intervals import mean_interval
+from dstcl.runs import AXES, RESULT_FILES, Run
+from dstcl.storage import read_json, write_text
+
+CELL = [axis for axis in AXES if axis != "seed"]
+MEASURES = (
+    "acc",
+    "bwt",
+    "fwt",
+    "forgetting",
+    "learning_accuracy",
+    "used_fraction",
+    "seconds",
+    "images_per_second",
+)
+LONG_TABLES = ("accuracy", "capacity")
+
+
+class CollectError(ValueError):
+    """A result that does not belong to the study; the message names the file and the key."""
+
+
+def collect(runs: Sequence[Run], study: Path) -> pd.DataFrame:
+    """Write summary, cells, comparisons and the long tables as CSV; returns the summary.
+
+    Args:
+        runs: the runs the study means; other folders below ``study/runs`` are not read.
+        study: folder of the study, where the tables are written.
+
+    Raises:
+        CollectError: a run is missing, or was made with other parameters than the study asks for.
+    """
+    folder = study / "runs"
+    for run in runs:
+        check_run(run, folder / run.folder)
+    summary = pd.DataFrame([summary_row(run, folder / run.folder) for run in runs])
+    write_csv(study / "summary.csv", summary)
+    write_csv(study / "cells.csv", cell_means(summary))
+    write_csv(study / "comparisons.csv", compare(summary))
+    for table in LONG_TABLES:
+        parts = [
+            pd.read_csv(folder / run.folder / RESULT_FILES[table]).assign(digest=run.digest)
+            for run in runs
+        ]
+        rows = pd.concat(parts, ignore_index=True)
+        write_csv(study / f"{table}.csv", rows[["digest", *rows.columns.drop("digest")]])
+    return summary
+
+
+def check_run(run: Run, folder: Path) -> None:
+    """Refuse a run folder whose recorded configuration is not the one asked for.
+
+    Raises:
+        CollectError: naming the file and the first key that differs.
+    """
+    path = folder / RESULT_FILES["config"]
+    recorded, wanted = _read(path), run.to_dict()
+    for key in sorted(wanted.keys() | recorded.keys()):
+        if recorded.get(key) != wanted.get(key):
+            raise CollectError(
+                f"{path}: {key} is {recorded.get(key)!r}, the study asks for {wanted.get(key)!r}; "
+                "delete the folder and run again"
+            )
+    metrics = folder / RESULT_FILES["metrics"]
+    if _read(metrics)["digest"] != run.digest:
+        raise CollectError(f"{metrics}: belongs to another run; delete the folder and run again")
+
+
+def summary_row(run: Run, folder: Path) -> dict[str, Any]:
+    """The axes of a run, its measures and its digest."""
+    metrics = _read(folder / RESULT_FILES["metrics"])
+    axes = {axis: getattr(run, axis) for axis in AXES}
+    return axes | {name: metrics[name] for name in MEASURES} | {"digest": run.digest}
+
+
+def cell_means(summary: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell (all axes but the seed): seeds, mean, standard deviation, 95 % interval."""
+    rows = []
+    for values, group in summary.groupby(CELL, sort=False):
+        row: dict[str, Any] = dict(zip(CELL, values)) | {"seeds": len(group)}
+        for measure in ("acc", "learning_accuracy", "forgetting", "used_fraction", "seconds"):
+            estimate = mean_interval(group[measure].dropna().tolist())
+            row |= {
+                f"{measure}_mean": estimate.mean,
+                f"{measure}_sd": estimate.sd,
+                f"{measure}_low": estimate.low,
+                f"{measure}_high": estimate.high,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table whole or not at all."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise CollectError(str(error)) from None

@@ -1,0 +1,112 @@
+"""The study in Markdown: what was run, what came out, and how sure one can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dstcl.data.catalog import DATASETS
+from dstcl.evaluation.compare import EVERY
+from dstcl.evaluation.intervals import mean_interval
+from dstcl.figures import FIGURES
+from dstcl.runs import AXES, Run
+from dstcl.storage import write_text
+
+BLOCK = ["dataset", "tasks", "protocol", "network", "method"]
+
+
+def write_summary(preset: str, runs: Sequence[Run], study: Path) -> None:
+    """Write summary.md from the study's tables.
+
+    Raises:
+        ValueError: a table is missing.
+    """
+    summary, comparisons = (_table_of(study, name) for name in ("summary", "comparisons"))
+    parts = [f"# Preset {preset}", _what_ran(summary)]
+    for _, block in summary.groupby(BLOCK, sort=False):
+        parts += [_block_title(block), _accuracy_table(block)]
+    parts += ["## Differences, paired by seed", _effects_table(comparisons)]
+    parts += ["## Figures", *(f"- `figures/{name}.svg`: {text}" for name, text in FIGURES.items())]
+    write_text(study / "summary.md", "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n")
+
+
+def _table_of(study: Path, name: str) -> pd.DataFrame:
+    path = study / f"{name}.csv"
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; run `dstcl collect {study}` first")
+    return pd.read_csv(path, dtype={axis: str for axis in AXES} if name == "comparisons" else None)
+
+
+def _what_ran(summary: pd.DataFrame) -> str:
+    seeds = ", ".join(map(str, sorted(summary["seed"].unique())))
+    hours = summary["seconds"].sum() / 3600
+    return (
+        f"{len(summary)} runs, seeds {seeds}; {hours:.2f} hours of training in all. Accuracy (ACC) "
+        "is the mean over all tasks after the last one, in %, task given; the number after ± is "
+        "half the 95 % interval over seeds (Student's t). Forgetting is "
+        f"{summary['forgetting'].abs().max():.4f} at the most."
+    )
+
+
+def _block_title(block: pd.DataFrame) -> str:
+    first = block.iloc[0]
+    title = DATASETS[first["dataset"]].title
+    return (
+        f"## {title}, {first['tasks']} tasks: {first['network']}, {first['method']}, "
+        f"protocol {first['protocol']}"
+    )
+
+
+def _accuracy_table(block: pd.DataFrame) -> str:
+    densities = sorted(block["density"].unique(), reverse=True)
+    header = ["init", "growth", *(f"density {d:g}" for d in densities), "weights used"]
+    rows = []
+    for (init, growth), group in block.groupby(["init", "growth"], sort=False):
+        cells = [group[group["density"] == d] for d in densities]
+        accuracies = [_percent(cell["acc"].tolist()) for cell in cells]
+        used = " / ".join(f"{100 * cell['used_fraction'].mean():.0f} %" for cell in cells)
+        rows.append([str(init), str(growth), *accuracies, used])
+    return _table(header, rows)
+
+
+def _effects_table(effects: pd.DataFrame) -> str:
+    """Averages over all cells first; then single cells whose interval excludes zero."""
+    if effects.empty:
+        return "Nothing to compare: every axis has one value."
+    overall = effects["density"] == EVERY
+    clear = (effects["low"] > 0) | (effects["high"] < 0)
+    header = ["where", "comparison", "seeds", "difference in points", "95 % interval"]
+    rows = [_effect_row(row) for _, row in effects[overall | clear].iterrows()]
+    note = (
+        f"{int(clear[~overall].sum())} of {int((~overall).sum())} single cells have an interval "
+        "without zero; with so many comparisons some are expected by chance (1 in 20)."
+    )
+    return f"{_table(header, rows)}\n\n{note}"
+
+
+def _effect_row(row: pd.Series) -> list[str]:
+    axes = {"density": "density ", "init": "", "growth": ""}
+    place = ", ".join(f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY)
+    interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    return [
+        place or "all cells",
+        f"{row['value']} - {row['reference']}",
+        str(row["seeds"]),
+        f"{100 * row['difference']:+.1f}",
+        interval if pd.notna(row["low"]) else "needs 2 seeds",
+    ]
+
+
+def _percent(values: list[float]) -> str:
+    estimate = mean_interval(values)
+    if len(values) < 2:
+        return f"{100 * estimate.mean:.1f}" if values else "-"
+    return f"{100 * estimate.mean:.1f} ± {100 * (estimate.high - estimate.mean):.1f}"
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(header), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

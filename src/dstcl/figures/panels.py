@@ -1,0 +1,118 @@
+"""What several figures share: blocks of comparable runs, means over seeds, panels of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from dstcl.evaluation.intervals import mean_interval
+from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
+from dstcl.figures.tables import BLOCK
+
+
+@dataclass(frozen=True)
+class Part:
+    """Panels, init (rows) by density (columns), of one quantity of one block.
+
+    ``points`` has columns density, init, growth, task, mean, low, high. ``limits`` are those of
+    the y axis. ``reference`` gives a dashed line as a function of density and task.
+    """
+
+    title: str
+    y_label: str
+    points: pd.DataFrame
+    limits: tuple[float, float]
+    reference: Callable[[float, np.ndarray], np.ndarray] | None = None
+
+
+def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and rows of each (dataset, tasks, protocol, network, method): never mixed."""
+    return [
+        (
+            f"{dataset}, {tasks} tasks · protocol {protocol} · network {network} · method {method}",
+            rows,
+        )
+        for (dataset, tasks, protocol, network, method), rows in table.groupby(BLOCK, sort=False)
+    ]
+
+
+def over_seeds(values: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
+    """Mean of a column over seeds with its 95 % interval: ``by``, seeds, mean, low, high."""
+    rows = []
+    for key, group in values.groupby(by, sort=False):
+        estimate = mean_interval(group[column].tolist())
+        rows.append((*key, len(group), estimate.mean, estimate.low, estimate.high))
+    return pd.DataFrame(rows, columns=[*by, "seeds", "mean", "low", "high"])
+
+
+def densities(table: pd.DataFrame) -> list[float]:
+    """Densities from high to low."""
+    return sorted(table.density.unique(), reverse=True)
+
+
+def seeds_text(points: pd.DataFrame, mark: str) -> str:
+    """How many seeds a mean has, and what its ``mark`` (band, bar) is."""
+    fewest, most = points.seeds.min(), points.seeds.max()
+    if most == 1:
+        return "1 seed, so no interval"
+    number = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"mean of {number} seeds, {mark}: 95 % interval"
+
+
+def line_panels(parts: Sequence[Part], legend_title: str, row_height: float = 42) -> Figure:
+    """A figure of parts one below the other, with one legend on top."""
+    rows = [part.points.init.nunique() for part in parts]
+    figure = Figure(figsize=(WIDTH, (sum(rows) * row_height + len(parts) * 10 + 12) * MM))
+    figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
+    for part, subfigure in zip(parts, stacked(figure, rows)):
+        _draw_part(part, subfigure)
+    growths = pd.concat([part.points.growth for part in parts]).unique()
+    figure.legend(
+        handles=[growth_handle(growth) for growth in growths],
+        title=legend_title,
+        loc="outside upper center",
+        ncols=min(len(growths), 5),
+    )
+    return figure
+
+
+def stacked(figure: Figure, heights: Sequence[float]) -> list[SubFigure]:
+    """Sub-figures one below the other."""
+    return list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+
+
+def _draw_part(part: Part, subfigure: SubFigure) -> None:
+    inits, columns = part.points.init.unique(), densities(part.points)
+    axes = subfigure.subplots(len(inits), len(columns), sharex=True, sharey=True, squeeze=False)
+    subfigure.suptitle(part.title, fontweight="bold")
+    subfigure.supylabel(part.y_label)
+    subfigure.supxlabel("number of tasks learned")
+    axes[0, 0].set_ylim(part.limits)
+    tasks = np.arange(1, part.points.task.max() + 1)
+    for init, row in zip(inits, axes):
+        for density, panel in zip(columns, row):
+            panel.set_title(f"{init}, {sparsity(density)}")
+            panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+            if part.reference:
+                panel.plot(tasks, part.reference(density, tasks), color=GREY, ls="--", lw=1)
+            here = part.points[(part.points.init == init) & (part.points.density == density)]
+            draw_lines(panel, here)
+
+
+def draw_lines(panel: Axes, points: pd.DataFrame) -> None:
+    """A line with its band for each growth; says so where there is none."""
+    if points.empty:
+        panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=GREY)
+    for growth, line in points.groupby("growth", sort=False):
+        style = growth_style(str(growth))
+        color = style["color"]
+        panel.fill_between(line.task, line.low, line.high, color=color, alpha=0.12, linewidth=0)
+        for edge in (line.low, line.high):
+            panel.plot(line.task, edge, color=color, alpha=0.45, linewidth=0.5)
+        panel.plot(line.task, line["mean"], markevery=max(1, len(line) // 8), **style)

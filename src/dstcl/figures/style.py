@@ -1,0 +1,118 @@
+"""One look for all figures: colours that survive colour-blindness and grey, and fixed bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+MM = 1 / 25.4
+WIDTH = 180 * MM
+"""Width of every figure in inches: a full page."""
+
+GREY = "#595959"
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "figure.titlesize": 8,
+    "figure.labelsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "dstcl",
+}
+
+# Okabe and Ito's palette. One criterion: a colour of its own.
+SIMPLE_GROWTHS: dict[str, dict[str, Any]] = {
+    "random": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "unfired": {"color": "#56B4E9", "linestyle": (0, (4, 1.2)), "marker": "s"},
+    "gradient": {"color": "#D55E00", "linestyle": (0, (6, 1, 1, 1)), "marker": "^"},
+    "momentum": {"color": "#E69F00", "linestyle": (0, (1.5, 0.8)), "marker": "D"},
+}
+# A switch "a-then-b": the colour says a, marker and line say b.
+FIRST_COLORS = {
+    "random": "#009E73",
+    "unfired": "#7A4A00",
+    "gradient": "#CC79A7",
+    "momentum": "#000000",
+}
+THEN_MARKS: dict[str, dict[str, Any]] = {
+    "random": {"linestyle": (0, (5, 2)), "marker": "P"},
+    "unfired": {"linestyle": (0, (1, 1.5)), "marker": "X"},
+    "gradient": {"linestyle": (0, (8, 1.5)), "marker": "v"},
+    "momentum": {"linestyle": (0, (3, 1, 1, 1, 1, 1)), "marker": "*"},
+}
+
+
+def growth_style(growth: str) -> dict[str, Any]:
+    """Colour, line style and marker of a growth: the same in every figure and study."""
+    if growth in SIMPLE_GROWTHS:
+        return dict(SIMPLE_GROWTHS[growth])
+    first, _, then = growth.partition("-then-")
+    if first in FIRST_COLORS and then in THEN_MARKS:
+        return {"color": FIRST_COLORS[first], **THEN_MARKS[then]}
+    return {"color": GREY, "linestyle": "-", "marker": "h"}
+
+
+def growth_handle(growth: str) -> Line2D:
+    """The legend's sample of a growth."""
+    return Line2D([], [], label=growth, **growth_style(growth))
+
+
+def sparsity(density: float) -> str:
+    """``0.05`` as "sparsity 95 %"."""
+    return f"sparsity {round(100 * (1 - density), 6):g} %"
+
+
+@contextmanager
+def applied_style() -> Iterator[None]:
+    """matplotlib's defaults and this style, whatever the user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+def rendered(figure: Figure, dpi: int) -> dict[str, bytes]:
+    """The figure by file suffix, without dates: the same figure gives the same bytes."""
+    undated: dict[str, dict[str, Any]] = {
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+        "png": {},
+    }
+    files = {}
+    for suffix, metadata in undated.items():
+        content = BytesIO()
+        figure.savefig(content, format=suffix, dpi=dpi, metadata=metadata)
+        files[suffix] = content.getvalue()
+    return files

@@ -1,0 +1,127 @@
+"""A run: the resolved description of one training, as plain data.
+
+Standard library only, so that a machine with nothing but Python and torch can train from a JSON
+file (`dstcl train`). The typed study that produces runs is `dstcl.config`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import PurePosixPath
+from typing import Any
+
+AXES = (
+    "dataset",
+    "tasks",
+    "protocol",
+    "network",
+    "method",
+    "density",
+    "init",
+    "growth",
+    "seed",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides the numbers of one training.
+
+    The first nine fields are the axes of the study; the others are documented, with their
+    units and ranges, where they are set: `dstcl.config`.
+    """
+
+    dataset: str
+    tasks: int
+    protocol: str
+    network: str
+    method: str
+    density: float
+    init: str
+    growth: str
+    seed: int
+    image_size: int
+    class_order: str
+    augment: str
+    epochs: int
+    batch_size: int
+    test_batch_size: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    lr_milestones: tuple[float, ...]
+    lr_factor: float
+    prune: str
+    prune_rate: float
+    prune_rate_floor: float
+    prune_schedule: str
+    update_every: int
+    stop_at: float
+    switch_at: float
+    candidates: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """A flat dictionary that JSON can hold."""
+        return asdict(self) | {"lr_milestones": list(self.lr_milestones)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Run:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: naming the keys that are missing or unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        missing, unknown = known - values.keys(), values.keys() - known
+        if missing or unknown:
+            parts = [f"missing {sorted(missing)}"] * bool(missing)
+            parts += [f"unknown {sorted(unknown)}"] * bool(unknown)
+            raise ValueError(f"run description: {'; '.join(parts)}")
+        return cls(**{**values, "lr_milestones": tuple(values["lr_milestones"])})
+
+    @property
+    def digest(self) -> str:
+        """Ten hexadecimal digits over every field: two runs share it only if they are equal."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def folder(self) -> str:
+        """Where the run's results live below ``results/<preset>/runs``."""
+        return str(
+            PurePosixPath(
+                f"{self.dataset}-{self.tasks}tasks",
+                self.protocol,
+                self.network,
+                self.method,
+                f"density{self.density:g}",
+                self.init,
+                self.growth,
+                f"seed{self.seed}-{self.digest}",
+            )
+        )
+
+    @property
+    def data_name(self) -> str:
+        """Name of the prepared data file, without its suffix."""
+        return f"{self.dataset}-{self.image_size}px"
+
+    @property
+    def order_name(self) -> str:
+        """Name of the task split: classes in natural order, or shuffled by the run's seed."""
+        return "natural" if self.class_order == "natural" else f"seed{self.seed}"
+
+
+RESULT_FILES = {
+    "config": "config.json",
+    "metrics": "metrics.json",
+    "accuracy": "accuracy.csv",
+    "history": "history.csv",
+    "capacity": "capacity.csv",
+    "masks": "masks.safetensors",
+    "weights": "weights.safetensors",
+    "provenance": "provenance.json",
+}

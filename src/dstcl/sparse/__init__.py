@@ -1,0 +1,40 @@
+"""The dynamic-sparse-training core, usable in any training loop.
+
+Knows nothing of tasks, files or configurations: tensors and names in, masks out.
+"""
+
+from dstcl.sparse.criteria import GROW, PRUNE, Criterion, LayerView, growth_plan
+from dstcl.sparse.densities import (
+    INITS,
+    active_counts,
+    er_densities,
+    erk_densities,
+    layer_densities,
+    uniform_densities,
+)
+from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.masks import draw_masks, pack_masks, select_top, unpack_masks
+from dstcl.sparse.schedule import UpdateSchedule
+from dstcl.sparse.training import SparseTraining, maskable_weights
+
+__all__ = [
+    "GROW",
+    "INITS",
+    "PRUNE",
+    "Criterion",
+    "DynamicSparseTraining",
+    "LayerView",
+    "SparseTraining",
+    "UpdateSchedule",
+    "active_counts",
+    "draw_masks",
+    "er_densities",
+    "erk_densities",
+    "growth_plan",
+    "layer_densities",
+    "maskable_weights",
+    "pack_masks",
+    "select_top",
+    "uniform_densities",
+    "unpack_masks",
+]

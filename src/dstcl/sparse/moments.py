@@ -1,0 +1,63 @@
+"""A running dense gradient, for momentum growth.
+
+The optimiser's own moments cannot serve: gradients of inactive weights are masked before it sees
+them, and these are the ones growth must compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dstcl.sparse import foreach
+
+EPS = 1e-8
+
+
+class Moments:
+    """Running moments of the unmasked gradients, one tensor a layer.
+
+    For optimisers with ``betas`` (Adam, AdamW) the score is the bias-corrected first moment over
+    the root of the second, else the gradient accumulated with the optimiser's momentum (0.9 if
+    it has none).
+    """
+
+    def __init__(self, like: Sequence[Tensor], defaults: Mapping[str, Any]) -> None:
+        self._betas: tuple[float, float] | None = defaults.get("betas")
+        self._momentum = float(defaults.get("momentum") or 0.9)
+        self.first = [torch.zeros_like(t) for t in like]
+        self.second = [torch.zeros_like(t) for t in like] if self._betas else []
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, gradients: Sequence[Tensor]) -> None:
+        """Take in the dense gradients of one mini-batch, in the order of the layers."""
+        self.steps += 1
+        if self._betas is None:
+            foreach.accumulate_(self.first, gradients, self._momentum)
+            return
+        beta1, beta2 = self._betas
+        foreach.average_(self.first, gradients, beta1)
+        foreach.average_squares_(self.second, gradients, beta2)
+
+    def score(self, index: int) -> Tensor:
+        """The running gradient of one layer."""
+        if self._betas is None or self.steps == 0:
+            return self.first[index]
+        beta1, beta2 = self._betas
+        first = self.first[index] / (1 - beta1**self.steps)
+        second = self.second[index] / (1 - beta2**self.steps)
+        return first / (second.sqrt() + EPS)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit."""
+        return {"steps": self.steps, "first": self.first, "second": self.second}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.steps = state["steps"]
+        for mine, theirs in zip(self.first + self.second, state["first"] + state["second"]):
+            mine.copy_(theirs)

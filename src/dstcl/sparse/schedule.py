@@ -1,0 +1,51 @@
+"""When the topology changes and how much of it: update times and the prune rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, pi
+
+SHAPES = ("cosine", "linear", "constant")
+
+
+@dataclass(frozen=True)
+class UpdateSchedule:
+    """Prune rate and update times over the steps of one task.
+
+    Attributes:
+        total_steps: optimiser steps of the task.
+        update_every: steps between topology updates.
+        prune_rate: fraction of a layer's active weights replaced at step 0.
+        floor: the rate at the end of the decay (the paper's code: 0.005).
+        shape: "cosine" (the paper), "linear" or "constant".
+        stop_at: fraction of the steps after which the topology is left alone, so that the last
+            grown weights are trained. 1.0 as published; RigL stops at 0.75.
+    """
+
+    total_steps: int
+    update_every: int
+    prune_rate: float = 0.5
+    floor: float = 0.005
+    shape: str = "cosine"
+    stop_at: float = 0.75
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise ValueError(f"unknown prune schedule {self.shape!r}; known: {', '.join(SHAPES)}")
+        if self.update_every < 1 or self.total_steps < 1:
+            raise ValueError("update_every and total_steps must be at least 1")
+
+    @property
+    def last_step(self) -> int:
+        """No topology update happens after this step."""
+        return int(self.stop_at * self.total_steps)
+
+    def due(self, step: int) -> bool:
+        """Whether the topology changes right after optimiser step ``step`` (counted from 1)."""
+        return step % self.update_every == 0 and step <= self.last_step
+
+    def rate(self, step: int) -> float:
+        """Fraction of active weights to replace at ``step``; equation in section c5, point 7."""
+        progress = min(1.0, step / max(1, self.last_step))
+        decay = {"cosine": (1 + cos(pi * progress)) / 2, "linear": 1 - progress, "constant": 1.0}
+        return self.floor + (self.prune_rate - self.floor) * decay[self.shape]

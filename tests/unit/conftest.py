@@ -1,0 +1,36 @@
+"""Real digits, few enough for unit tests."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dstcl.config import load_file, runs
+from dstcl.data.catalog import DATASETS
+from dstcl.data.prepare import Prepared
+from dstcl.data.sources import read_mnist5k
+from dstcl.runs import Run
+
+
+@pytest.fixture(scope="session")
+def digits() -> Prepared:
+    """Every fifth image of MNIST-5k: 1,000 real digits."""
+    source = read_mnist5k("mnist5k", 28)
+    info = DATASETS["mnist5k"]
+    return Prepared(
+        torch.from_numpy(source.pixels[::5].copy()),
+        torch.from_numpy(source.labels[::5].copy()),
+        torch.from_numpy(source.is_test[::5].copy()),
+        source.class_names,
+        list(info.mean),
+        list(info.std),
+        "digest-of-digits",
+    )
+
+
+@pytest.fixture(scope="session")
+def short_run() -> Run:
+    """A run of preset quick, shortened."""
+    return replace(
+        runs(load_file())[0], density=0.3, growth="random", epochs=2, batch_size=32, update_every=2
+    )

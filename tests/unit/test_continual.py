@@ -1,0 +1,268 @@
+"""The learner: isolation bit for bit, what is measured when, and the files of a run."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dstcl.continual import InvariantError, Learner, SubnetStore
+from dstcl.continual.learner import measure_accuracy
+from dstcl.continual.record import train_run
+from dstcl.data.batches import task_examples
+from dstcl.data.prepare import Prepared
+from dstcl.data.tasks import split_classes
+from dstcl.models import build_network
+from dstcl.runs import RESULT_FILES, Run
+from dstcl.seeds import derive_seed
+from dstcl.sparse import SparseTraining, unpack_masks
+from dstcl.storage import read_json, read_tensors, write_json, write_tensors
+
+TASKS = split_classes(10, 5, "natural")
+CPU = torch.device("cpu")
+
+
+def learner(run: Run, data: Prepared, tasks: list[list[int]] = TASKS) -> Learner:
+    return Learner(run, data, tasks, CPU)
+
+
+@pytest.fixture(scope="module")
+def finished(short_run: Run, digits: Prepared) -> Learner:
+    trained = learner(replace(short_run, growth="gradient", epochs=8), digits)
+    trained.fit()
+    return trained
+
+
+def test_every_task_ends_above_chance(finished: Learner) -> None:
+    final = [r["accuracy"] for r in finished.outcome.accuracy if r["after_task"] == 5]
+    assert len(final) == 5
+    assert sum(final) / 5 > 0.6
+
+
+def test_nothing_is_forgotten(finished: Learner) -> None:
+    """Every row after learning a task equals the one right after it, bit for bit."""
+    rows = {(r["after_task"], r["task"]): r["accuracy"] for r in finished.outcome.accuracy}
+    for (after, task), accuracy in rows.items():
+        if after >= task:
+            assert accuracy == rows[task, task]
+
+
+def test_what_is_measured_when(finished: Learner) -> None:
+    """Untrained on every task, each task before it is learned, every seen task after each."""
+    measured = [(r["after_task"], r["task"]) for r in finished.outcome.accuracy]
+    expected = {(0, task) for task in range(1, 6)}
+    expected |= {(task - 1, task) for task in range(2, 6)}
+    expected |= {(after, task) for after in range(1, 6) for task in range(1, after + 1)}
+    assert len(measured) == len(set(measured))
+    assert set(measured) == expected
+
+
+def test_capacity_adds_up(finished: Learner) -> None:
+    store = finished.outcome.store
+    rows = store.capacity()
+    for layer in store.dense:
+        used = 0
+        for row in (r for r in rows if r["layer"] == layer):
+            assert row["active"] == row["new"] + row["shared"]
+            used += int(row["new"])
+            assert row["free"] == int(row["size"]) - used
+        assert used == int(store.used[layer].sum())
+
+
+def test_masks_have_the_target_density(finished: Learner) -> None:
+    sizes = {name: value.numel() for name, value in finished.outcome.store.dense.items()}
+    for subnet in finished.outcome.store.subnets:
+        for name, mask in subnet.masks.items():
+            assert abs(int(mask.sum()) - 0.3 * sizes[name]) <= 1
+
+
+def test_history_has_a_row_a_task_and_epoch(finished: Learner) -> None:
+    assert [(r["task"], r["epoch"]) for r in finished.outcome.history] == [
+        (task, epoch) for task in range(1, 6) for epoch in range(1, 9)
+    ]
+
+
+def test_unused_weights_keep_their_initial_values(finished: Learner) -> None:
+    fresh = build_network("convnet", 1, 2, derive_seed(finished.run.seed, "weights"))
+    store = finished.outcome.store
+    for name, parameter in fresh.named_parameters():
+        if name in store.dense:
+            free = ~store.used[name]
+            assert free.any()
+            assert torch.equal(store.dense[name][free], parameter[free])
+
+
+def test_a_change_to_a_finished_task_is_noticed(short_run: Run, digits: Prepared) -> None:
+    trained = learner(short_run, digits)
+    trained._learn(0)
+    store = trained.outcome.store
+    name = next(iter(store.dense))
+    store.dense[name][store.subnets[0].masks[name]] += 1
+    with pytest.raises(InvariantError, match="logits of task 1"):
+        trained._check_finished_tasks(1)
+
+
+def test_a_frozen_weight_that_moved_is_noticed(short_run: Run, digits: Prepared) -> None:
+    trained = learner(short_run, digits)
+    trained._learn(0)
+    store = trained.outcome.store
+    store.open_task(1)
+    sparse = SparseTraining(
+        trained.network,
+        torch.optim.SGD(trained.network.parameters(), 0.1),
+        density=0.5,
+        init="uniform",
+        exclude=["head"],
+    )
+    with torch.no_grad():
+        next(iter(sparse.stored.values())).add_(1)
+    with pytest.raises(InvariantError, match="frozen weight of 'features.0.weight'"):
+        store.close_task(sparse)
+
+
+def test_accuracy_by_hand(digits: Prepared) -> None:
+    """A network that always answers class 0 is right on exactly the images of class 0."""
+    examples = task_examples(digits, [3, 7], test=True, device=CPU)
+
+    class Zero(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+    share = float((examples.labels == 0).float().mean())
+    assert measure_accuracy(Zero(), examples, 7) == pytest.approx(share)
+
+
+def test_each_task_starts_with_a_fresh_head_and_batch_norm(
+    short_run: Run, digits: Prepared
+) -> None:
+    trained = learner(short_run, digits)
+    store = trained.outcome.store
+    store.open_task(0)
+    first = {name: t.clone() for name, t in trained.network.state_dict().items()}
+    trained._learn(0)
+    assert trained.network.state_dict()["features.1.running_mean"].any()
+    store.open_task(1)
+    second = trained.network.state_dict()
+    assert not second["features.1.running_mean"].any()
+    assert not torch.equal(first["head.weight"], second["head.weight"])
+    store.open_task(0)
+    assert torch.equal(first["head.weight"], trained.network.state_dict()["head.weight"])
+
+
+def test_runs_that_differ_in_growth_see_the_same_batches(
+    short_run: Run, digits: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams of random numbers are apart, so comparisons between growths are paired."""
+    from dstcl.continual import learner as module
+
+    seen: dict[str, list[float]] = {}
+    original = module.training_batches
+
+    for growth in ("random", "gradient"):
+
+        def record(*arguments, growth=growth):
+            for images, labels in original(*arguments):
+                seen.setdefault(growth, []).append(float(images.sum()))
+                yield images, labels
+
+        monkeypatch.setattr(module, "training_batches", record)
+        learner(replace(short_run, growth=growth, epochs=1), digits, TASKS[:2]).fit()
+    assert seen["random"] == seen["gradient"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, digits: Prepared) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("inputs")
+    data, tasks = folder / "digits.safetensors", folder / "tasks.json"
+    fields = asdict(digits)
+    tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
+    write_tensors(data, tensors, fields)
+    write_json(tasks, {"data_digest": digits.digest, "digest": "d", "tasks": TASKS})
+    return data, tasks
+
+
+def test_same_seed_twice_gives_identical_files_apart_from_times(
+    short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for name in ("first", "second"):
+        train_run(short_run, *inputs, tmp_path / name, device="cpu", threads=1)
+    timed = {"metrics.json", "provenance.json"}
+    for file in RESULT_FILES.values():
+        first, second = ((tmp_path / name / file) for name in ("first", "second"))
+        if file not in timed:
+            assert first.read_bytes() == second.read_bytes(), file
+    metrics = [read_json(tmp_path / name / "metrics.json") for name in ("first", "second")]
+    for name in ("seconds", "images_per_second"):
+        assert all(m.pop(name) > 0 for m in metrics)
+    assert metrics[0] == metrics[1]
+
+
+def test_another_seed_gives_other_results(
+    short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        train_run(replace(short_run, seed=seed), *inputs, tmp_path / str(seed), device="cpu")
+    first, second = (read_tensors(tmp_path / str(s) / "masks.safetensors")[0] for s in (0, 1))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_saved_files_rebuild_the_evaluated_network(
+    short_run: Run, digits: Prepared, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Nothing but weights.safetensors and masks.safetensors gives the reported accuracy."""
+    metrics = train_run(short_run, *inputs, tmp_path, device="cpu", threads=1)
+    weights, _ = read_tensors(tmp_path / "weights.safetensors")
+    packed, header = read_tensors(tmp_path / "masks.safetensors")
+    network = build_network("convnet", 1, 2, seed=123)
+    accuracies = []
+    for task in range(1, 6):
+        layers = {
+            n.removeprefix(f"task{task}/"): p for n, p in packed.items() if f"task{task}/" in n
+        }
+        masks = unpack_masks(layers, header["shapes"])
+        state = {name: weights[f"dense/{name}"] * mask for name, mask in masks.items()}
+        prefix = f"task{task}/"
+        state |= {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+        network.load_state_dict(state)
+        tests = task_examples(digits, TASKS[task - 1], test=True, device=CPU)
+        accuracies.append(measure_accuracy(network, tests, 128))
+    assert sum(accuracies) / 5 == pytest.approx(metrics["acc"])
+
+
+def test_masks_take_one_bit_a_weight(
+    short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    train_run(short_run, *inputs, tmp_path, device="cpu", threads=1)
+    packed, header = read_tensors(tmp_path / "masks.safetensors")
+    sizes = [torch.Size(shape).numel() for shape in header["shapes"].values()]
+    assert sum(p.numel() for p in packed.values()) == 5 * sum(-(-size // 8) for size in sizes)
+
+
+def test_a_split_of_other_data_is_refused(
+    short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "tasks.json"
+    other.write_text(json.dumps({"data_digest": "x", "digest": "d", "tasks": TASKS}))
+    with pytest.raises(ValueError, match="made for other data"):
+        train_run(short_run, inputs[0], other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_into_other_tasks_is_refused(
+    short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="5 tasks, the run has 2"):
+        train_run(replace(short_run, tasks=2), *inputs, tmp_path / "out")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_is_named(short_run: Run, inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no GPU"):
+        train_run(short_run, *inputs, tmp_path / "out", device="cuda")
+
+
+def test_the_store_of_a_fresh_network_uses_nothing() -> None:
+    store = SubnetStore(build_network("convnet", 1, 2, seed=0), seed=0)
+    assert store.used_fraction() == 0
+    assert store.capacity() == []

@@ -1,0 +1,433 @@
+"""The sparse step: hand-computed updates, isolation under every optimiser, exact resume."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from dstcl.sparse import GROW, PRUNE, DynamicSparseTraining, SparseTraining, UpdateSchedule
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1),
+    "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adam": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+    "fused adam": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1, fused=True),
+}
+
+
+def small_network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 3 * 3, 5),
+    )
+
+
+def train(dst: SparseTraining, model: nn.Module, steps: int, seed: int = 1) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        images = torch.randn(8, 1, 8, 8, generator=generator)
+        labels = torch.randint(5, (8,), generator=generator)
+        dst.optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        dst.step()
+
+
+def dynamic(model: nn.Module, optimizer=None, **changes) -> DynamicSparseTraining:
+    settings = {
+        "density": 0.3,
+        "update_every": 3,
+        "total_steps": 20,
+        "stop_at": 1.0,
+        "generator": torch.Generator().manual_seed(5),
+    }
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), 0.01)
+    return DynamicSparseTraining(model, optimizer, **(settings | changes))
+
+
+def one_layer(weights: list[float], mask: list[int], **changes) -> tuple[nn.Module, object]:
+    """A linear layer of one output, with given weights and mask, replacing half its weights."""
+    layer = nn.Linear(len(weights), 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([weights]))
+    settings = {
+        "density": 1.0,
+        "masks": {"0.weight": torch.tensor([mask]).bool()},
+        "prune_rate": 0.5,
+        "floor": 0.5,
+        "prune_schedule": "constant",
+        "update_every": 1,
+        "total_steps": 10,
+    }
+    model = nn.Sequential(layer)
+    dst = DynamicSparseTraining(
+        model, torch.optim.SGD(model.parameters(), lr=0.0), **(settings | changes)
+    )
+    return model, dst
+
+
+def step_with_gradient(model: nn.Module, dst: object, gradient: list[float]) -> None:
+    model[0].weight.grad = torch.tensor([gradient])
+    dst.step()
+
+
+def test_magnitude_pruning_and_gradient_growth_by_hand():
+    """Four active weights, half replaced: .1 and -.2 go; gradients 9 and 8 come, from zero."""
+    model, dst = one_layer(
+        [0.1, -0.9, 0.5, -0.2, 7.0, 7.0, 7.0], [1, 1, 1, 1, 0, 0, 0], grow="gradient"
+    )
+    assert model[0].weight.tolist() == [pytest.approx([0.1, -0.9, 0.5, -0.2, 0, 0, 0])]
+    step_with_gradient(model, dst, [1.0, 1.0, 1.0, 1.0, 8.0, 0.5, -9.0])
+    assert dst.masks["0.weight"].tolist() == [[False, True, True, False, True, False, True]]
+    assert model[0].weight.tolist() == [pytest.approx([0, -0.9, 0.5, 0, 0, 0, 0])]
+
+
+def test_a_weight_pruned_and_grown_back_in_one_update_keeps_its_value():
+    model, dst = one_layer([0.1, -0.9, 0.5, -0.2, 7.0], [1, 1, 1, 1, 0], grow="gradient", floor=0.2,
+                           prune_rate=0.2)  # fmt: skip
+    step_with_gradient(model, dst, [5.0, 1.0, 1.0, 1.0, 0.5])
+    assert dst.masks["0.weight"].tolist() == [[True, True, True, True, False]]
+    assert model[0].weight[0, 0].item() == pytest.approx(0.1)
+
+
+def test_the_number_replaced_is_rounded_up():
+    """A fifth of three active weights is 0.6: one is replaced."""
+    model, dst = one_layer([0.3, 0.2, 0.1, 1.0, 1.0], [1, 1, 1, 0, 0], prune_rate=0.2, floor=0.2)
+    step_with_gradient(model, dst, [0.0, 0.0, 0.0, 1.0, 2.0])
+    assert dst.masks["0.weight"].tolist() == [[True, True, False, False, True]]
+
+
+def test_a_dense_layer_stays_as_it_is():
+    model, dst = one_layer([0.3, 0.2, 0.1], [1, 1, 1])
+    step_with_gradient(model, dst, [1.0, 2.0, 3.0])
+    assert dst.masks["0.weight"].all()
+    assert model[0].weight.tolist() == [pytest.approx([0.3, 0.2, 0.1])]
+
+
+def test_zero_gradients_still_give_an_exact_count():
+    """The published code loses density here: ties of zero scores fall on active weights."""
+    model, dst = one_layer([0.3, 0.2, 0.4, 0.5, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0], grow="gradient")
+    step_with_gradient(model, dst, [0.0] * 7)
+    assert int(dst.masks["0.weight"].sum()) == 4
+
+
+def test_unfired_prefers_weights_never_active():
+    """Weight 4 was active before; of the candidates 3, 4, 5 only 3 and 5 are unexplored."""
+    model, dst = one_layer([0.1, 0.2, 0.9, 0, 0, 0], [1, 1, 1, 0, 0, 0], grow="unfired")
+    dst.explored["0.weight"][0, 4] = True
+    step_with_gradient(model, dst, [0.0] * 6)
+    assert dst.masks["0.weight"].tolist() == [[False, False, True, True, False, True]]
+    assert dst.explored["0.weight"].all()
+
+
+def test_random_growth_reaches_every_candidate_about_equally():
+    """Two weights are replaced among five candidates: 2/5 of 1,000 trials each, sigma 15.5."""
+    hits = torch.zeros(6)
+    for seed in range(1000):
+        model, dst = one_layer(
+            [0.9, 0.1, 0.2, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0],
+            grow="random",
+            generator=torch.Generator().manual_seed(seed),
+        )
+        step_with_gradient(model, dst, [0.0] * 6)
+        hits += dst.masks["0.weight"][0]
+    assert hits[0] == 1000
+    assert (hits[1:] - 400).abs().max() < 80
+
+
+def test_momentum_growth_with_sgd_sees_gradients_of_inactive_weights():
+    """Only the first of two batches has a gradient at weight 4; weight 5's is smaller."""
+    model, dst = one_layer(
+        [0.9, 0.1, 0.5, 0.8, 0, 0], [1, 1, 1, 1, 0, 0], grow="momentum", update_every=2,
+        prune_rate=0.25, floor=0.25,
+    )  # fmt: skip
+    step_with_gradient(model, dst, [0.0, 0.0, 0.0, 0.0, 3.0, 0.0])
+    step_with_gradient(model, dst, [0.0, 0.0, 0.0, 0.0, 0.0, 2.0])
+    # running gradient with momentum 0.9: 2.7 at weight 4, 2.0 at weight 5
+    assert dst.masks["0.weight"].tolist() == [[True, False, True, True, True, False]]
+
+
+def test_momentum_growth_with_adam_is_bias_corrected_first_over_root_of_second():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 4, bias=False))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01, betas=(0.8, 0.9))
+    dst = dynamic(model, optimizer, grow="momentum", update_every=100)
+    gradients = [torch.randn(4, 6) for _ in range(3)]
+    for gradient in gradients:
+        model[0].weight.grad = gradient.clone()
+        dst.step()
+    first = sum(0.2 * 0.8 ** (2 - i) * g for i, g in enumerate(gradients)) / (1 - 0.8**3)
+    second = sum(0.1 * 0.9 ** (2 - i) * g**2 for i, g in enumerate(gradients)) / (1 - 0.9**3)
+    torch.testing.assert_close(dst._moments.score(0), first / second.sqrt())
+
+
+def test_a_switch_uses_the_first_criterion_and_then_the_second():
+    _, dst = one_layer(
+        [0.1, 0.2, 0.9, 0, 0, 0], [1, 1, 1, 0, 0, 0], grow="random-then-gradient", switch_at=0.5,
+        total_steps=4, stop_at=1.0,
+    )  # fmt: skip
+    assert [dst.grow.at(step / 4).name for step in (1, 2, 3, 4)] == [
+        "random",
+        "gradient",
+        "gradient",
+        "gradient",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prune", "grow", "init", "density", "candidates"),
+    list(
+        itertools.product(
+            PRUNE,
+            [*GROW, "random-then-gradient"],
+            ["uniform", "erk"],
+            [0.5, 0.05],
+            ["all", "free"],
+        )
+    ),
+)
+def test_every_layer_keeps_its_exact_count(prune, grow, init, density, candidates):
+    """Across criteria, inits and densities, with half of the weights frozen."""
+    model = small_network()
+    generator = torch.Generator().manual_seed(9)
+    frozen = {
+        name: torch.rand(p.shape, generator=generator) < 0.5
+        for name, p in model.named_parameters()
+        if name.endswith("weight") and p.dim() > 1
+    }
+    dst = dynamic(
+        model, prune=prune, grow=grow, init=init, density=density, candidates=candidates,
+        frozen=frozen,
+    )  # fmt: skip
+    before = {name: mask.clone() for name, mask in dst.masks.items()}
+    train(dst, model, 10)
+    dst.check_counts()
+    assert dst.updates == 3
+    assert any(not torch.equal(before[name], dst.masks[name]) for name in before)
+    for name, weight in dst.weights.items():
+        assert not weight[~dst.masks[name]].any(), "an inactive weight is not zero"
+        assert not (dst.masks[name] & ~dst.explored[name]).any()
+
+
+def test_free_candidates_never_take_a_frozen_weight():
+    model = small_network()
+    frozen = {
+        name: torch.rand(p.shape, generator=torch.Generator().manual_seed(2)) < 0.5
+        for name, p in model.named_parameters()
+        if name.endswith("weight") and p.dim() > 1
+    }
+    dst = dynamic(model, grow="random", candidates="free", frozen=frozen, update_every=1)
+    started = {name: mask.clone() for name, mask in dst.masks.items()}
+    train(dst, model, 10)
+    for name, mask in dst.masks.items():
+        assert not (mask & frozen[name] & ~started[name]).any()
+    dst.check_counts()
+
+
+def test_no_free_weight_left_changes_nothing():
+    model = small_network()
+    frozen = {
+        name: torch.ones_like(p).bool()
+        for name, p in model.named_parameters()
+        if name.endswith("weight") and p.dim() > 1
+    }
+    dst = dynamic(model, grow="random", candidates="free", frozen=frozen)
+    started = {name: mask.clone() for name, mask in dst.masks.items()}
+    train(dst, model, 10)
+    assert all(torch.equal(started[name], mask) for name, mask in dst.masks.items())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("grow", ["random", "gradient", "momentum"])
+def test_frozen_and_inactive_weights_never_move(optimizer, grow):
+    """Weight decay, momentum and topology updates included, bit for bit."""
+    model = small_network()
+    original = {name: p.detach().clone() for name, p in model.named_parameters()}
+    generator = torch.Generator().manual_seed(4)
+    frozen = {
+        name: torch.rand(p.shape, generator=generator) < 0.4
+        for name, p in original.items()
+        if name.endswith("weight") and p.dim() > 1
+    }
+    dst = dynamic(model, OPTIMIZERS[optimizer](model.parameters()), grow=grow, frozen=frozen)
+    for seed in range(10):
+        train(dst, model, 1, seed)
+        for name, weight in dst.weights.items():
+            active = dst.masks[name] & frozen[name]
+            assert torch.equal(weight[active], original[name][active])
+            assert not weight[~dst.masks[name]].any()
+    moved = dst.masks["6.weight"] & ~frozen["6.weight"]
+    assert not torch.equal(dst.weights["6.weight"][moved], original["6.weight"][moved])
+    for name, value in dst.consolidated().items():
+        assert torch.equal(value[frozen[name]], original[name][frozen[name]])
+        outside = ~dst.masks[name]
+        assert torch.equal(value[outside], original[name][outside])
+
+
+def test_a_grown_frozen_weight_takes_its_stored_value():
+    model, dst = one_layer(
+        [0.1, 0.9, 0.33, 0.44], [1, 1, 0, 0], grow="gradient",
+        frozen={"0.weight": torch.tensor([[0, 0, 1, 0]]).bool()},
+    )  # fmt: skip
+    step_with_gradient(model, dst, [0.0, 0.0, 5.0, 1.0])
+    assert model[0].weight.tolist() == [pytest.approx([0, 0.9, 0.33, 0])]
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam", "fused adam"])
+def test_optimizer_state_of_changed_weights_is_reset(optimizer):
+    model = small_network()
+    dst = dynamic(model, OPTIMIZERS[optimizer](model.parameters()), grow="random", update_every=5)
+    train(dst, model, 4)
+    before = {name: mask.clone() for name, mask in dst.masks.items()}
+    train(dst, model, 1, seed=3)
+    changed = 0
+    for name, weight in dst.weights.items():
+        came_or_went = before[name] ^ dst.masks[name]
+        changed += int(came_or_went.sum())
+        stayed = before[name] & dst.masks[name]
+        for state in dst.optimizer.state[weight].values():
+            if state.shape == weight.shape:
+                assert not state[came_or_went].any()
+                assert state[stayed].any()
+    assert changed > 0
+
+
+def test_static_training_keeps_its_mask_and_learns():
+    model = small_network()
+    sparse = SparseTraining(model, torch.optim.SGD(model.parameters(), 0.1), density=0.2)
+    mask = sparse.masks["6.weight"].clone()
+    value = model[6].weight.detach().clone()
+    train(sparse, model, 5)
+    assert torch.equal(sparse.masks["6.weight"], mask)
+    assert not torch.equal(model[6].weight, value)
+    assert sparse.density() == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_dense_mask_trains_exactly_like_the_plain_optimiser():
+    plain, sparse = small_network(), small_network()
+    optimizer = torch.optim.Adam(plain.parameters(), 0.01, weight_decay=0.01)
+    dst = dynamic(
+        sparse, torch.optim.Adam(sparse.parameters(), 0.01, weight_decay=0.01), density=1.0
+    )
+    train(dst, sparse, 6)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(6):
+        images = torch.randn(8, 1, 8, 8, generator=generator)
+        labels = torch.randint(5, (8,), generator=generator)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain(images), labels).backward()
+        optimizer.step()
+    for mine, theirs in zip(sparse.parameters(), plain.parameters()):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("grow", [*GROW, "random-then-gradient"])
+def test_resuming_in_mid_task_is_bit_identical(grow):
+    whole = small_network()
+    reference = dynamic(whole, grow=grow)
+    train(reference, whole, 7)
+    saved = copy.deepcopy(
+        (whole.state_dict(), reference.optimizer.state_dict(), reference.state_dict())
+    )
+    train(reference, whole, 8, seed=2)
+
+    resumed = small_network(seed=77)
+    restored = dynamic(resumed, grow=grow, generator=torch.Generator().manual_seed(99))
+    resumed.load_state_dict(saved[0])
+    restored.optimizer.load_state_dict(saved[1])
+    restored.load_state_dict(saved[2])
+    train(restored, resumed, 8, seed=2)
+
+    for name in reference.masks:
+        assert torch.equal(reference.masks[name], restored.masks[name])
+        assert torch.equal(reference.explored[name], restored.explored[name])
+        assert torch.equal(reference.weights[name], restored.weights[name])
+
+
+def test_scaled_gradients_are_unscaled_before_growth_reads_them():
+    """With a scaler, weights and masks equal those without one up to rounding."""
+    plain, scaled = small_network(), small_network()
+    dst = dynamic(plain, grow="momentum")
+    train(dst, plain, 6)
+    other = dynamic(scaled, grow="momentum")
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(6):
+        images = torch.randn(8, 1, 8, 8, generator=generator)
+        labels = torch.randint(5, (8,), generator=generator)
+        other.optimizer.zero_grad()
+        scaler.scale(nn.functional.cross_entropy(scaled(images), labels)).backward()
+        other.step(scaler)
+        scaler.update()
+    for name in dst.masks:
+        assert torch.equal(dst.masks[name], other.masks[name])
+    torch.testing.assert_close(list(plain.parameters()), list(scaled.parameters()))
+
+
+def test_excluded_modules_stay_dense():
+    model = small_network()
+    dst = dynamic(model, exclude=["6"])
+    assert set(dst.masks) == {"0.weight", "3.weight"}
+    assert model[6].weight.all()
+
+
+def test_step_without_backward_says_so():
+    model = small_network()
+    with pytest.raises(RuntimeError, match="'0.weight'"):
+        dynamic(model).step()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grow": "gradeint"}, "unknown growth 'gradeint'"),
+        ({"grow": "random-then-x"}, "unknown growth"),
+        ({"prune": "size"}, "unknown prune"),
+        ({"candidates": "some"}, "unknown candidates"),
+        ({"prune_schedule": "step"}, "unknown prune schedule"),
+        ({"density": 1.2}, "density"),
+        ({"init": "kre"}, "unknown init"),
+        ({"update_every": 0}, "update_every"),
+    ],
+)
+def test_bad_arguments_name_themselves(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dynamic(small_network(), **changes)
+
+
+def test_prune_rate_of_the_published_setting():
+    """Rates of the 19 updates of the paper's CIFAR-100 setting (paper.md, b), three digits."""
+    schedule = UpdateSchedule(total_steps=7900, update_every=400, stop_at=1.0)
+    updates = [step for step in range(1, 7901) if schedule.due(step)]
+    expected = (
+        "0.497 0.488 0.472 0.452 0.426 0.396 0.362 0.325 0.287 0.248 0.208 0.170 0.135 0.102 "
+        "0.072 0.048 0.028 0.015 0.007"
+    )
+    assert [schedule.rate(step) for step in updates] == pytest.approx(
+        [float(rate) for rate in expected.split()], abs=0.0006
+    )
+
+
+def test_updates_stop_in_time_and_the_rate_reaches_its_floor_there():
+    schedule = UpdateSchedule(total_steps=100, update_every=10, stop_at=0.75)
+    assert [step for step in range(1, 101) if schedule.due(step)] == [10, 20, 30, 40, 50, 60, 70]
+    assert schedule.rate(75) == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    ("shape", "halfway"), [("cosine", 0.2525), ("linear", 0.2525), ("constant", 0.5)]
+)
+def test_schedule_shapes(shape, halfway):
+    schedule = UpdateSchedule(total_steps=100, update_every=10, shape=shape, stop_at=1.0)
+    assert schedule.rate(50) == pytest.approx(halfway)
+    assert schedule.rate(0) == pytest.approx(0.5)

@@ -1,0 +1,86 @@
+# The only Python beside the rules: which files the study means. Everything that can be tested
+# without Snakemake lives in src/dstcl.
+import json
+import sys
+
+from dstcl.config import ConfigError, load, runs
+from dstcl.figures import FIGURES
+from dstcl.runs import RESULT_FILES
+
+try:
+    PARAMS = load(config)
+except ConfigError as error:
+    sys.exit(str(error))
+
+PRESET = PARAMS.preset
+RESULTS = f"results/{PRESET}"
+LOGS = f"logs/{PRESET}"
+RUNS = {run.folder: run for run in runs(PARAMS)}
+TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
+
+
+wildcard_constraints:
+    dataset="[a-z0-9]+",
+    size="[0-9]+",
+    tasks="[0-9]+",
+    order="natural|seed[0-9]+",
+    folder=".+/seed[0-9]+-[0-9a-f]{10}",
+    figure="[a-z_]+",
+
+
+def study_json(wildcards):
+    """The part of params.yaml that decides which runs there are, as one comparable text."""
+    science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
+    names = PARAMS.study.protocols
+    science["protocols"] = {name: PARAMS.protocols[name].model_dump() for name in names}
+    return json.dumps(science, sort_keys=True)
+
+
+def run_json(wildcards):
+    """The resolved description of one run: all that its training depends on."""
+    return json.dumps(RUNS[wildcards.folder].to_dict(), sort_keys=True)
+
+
+def prepared_data(wildcards):
+    return f"data/prepared/{RUNS[wildcards.folder].data_name}.safetensors"
+
+
+def task_split(wildcards):
+    run = RUNS[wildcards.folder]
+    return f"data/tasks/{run.data_name}-{run.tasks}tasks/{run.order_name}.json"
+
+
+def all_prepared_data(wildcards):
+    return sorted(
+        {f"data/prepared/{run.data_name}.safetensors" for run in RUNS.values()}
+    )
+
+
+def all_task_splits(wildcards):
+    return sorted(
+        {
+            f"data/tasks/{run.data_name}-{run.tasks}tasks/{run.order_name}.json"
+            for run in RUNS.values()
+        }
+    )
+
+
+def all_results(*kinds):
+    """Files of these kinds of every run."""
+    return [
+        f"{RESULTS}/runs/{folder}/{RESULT_FILES[kind]}"
+        for folder in RUNS
+        for kind in kinds
+    ]
+
+
+def all_figures(suffix):
+    return [f"{RESULTS}/figures/{figure}.{suffix}" for figure in FIGURES]
+
+
+def figure_caption(wildcards):
+    return FIGURES[wildcards.figure]
+
+
+def figure_dpi(wildcards):
+    return PARAMS.figures.dpi

@@ -1,0 +1,21 @@
+rule draw_figure:
+    """Draw one figure in every format, with the CSV behind it."""
+    input:
+        summary=f"{RESULTS}/summary.csv",
+        tables=rules.collect_runs.output,
+    output:
+        report(
+            f"{RESULTS}/figures/{{figure}}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        multiext(f"{RESULTS}/figures/{{figure}}", ".pdf", ".png", ".csv"),
+    log:
+        f"{LOGS}/figures/{{figure}}.log",
+    params:
+        study=subpath(input.summary, parent=True),
+        dpi=figure_dpi,
+        caption=figure_caption,
+    shell:
+        "dstcl figure {wildcards.figure} {params.study} --dpi {params.dpi} 2> {log}"

@@ -1,0 +1,52 @@
+# One target a stage: `snakemake --cores all train`, and so on.
+localrules:
+    all,
+    data,
+    tasks,
+    train,
+    evaluate,
+    figures,
+    summary,
+    track,
+
+
+rule data:
+    """Prepared data sets."""
+    input:
+        all_prepared_data,
+
+
+rule tasks:
+    """Task splits."""
+    input:
+        all_task_splits,
+
+
+rule train:
+    """All runs."""
+    input:
+        all_results(*RESULT_FILES),
+
+
+rule evaluate:
+    """Tables over all runs."""
+    input:
+        rules.collect_runs.output,
+
+
+rule figures:
+    """All figures."""
+    input:
+        all_figures("svg"),
+
+
+rule summary:
+    """Summary in Markdown."""
+    input:
+        rules.write_summary.output,
+
+
+rule track:
+    """Runs in MLflow."""
+    input:
+        rules.sync_mlflow.output,

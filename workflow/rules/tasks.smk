@@ -1,0 +1,23 @@
+rule split_tasks:
+    """Write which classes form which task, for one class order."""
+    input:
+        "data/prepared/{dataset}-{size}px.safetensors",
+    output:
+        "data/tasks/{dataset}-{size}px-{tasks}tasks/{order}.json",
+    log:
+        "logs/tasks/{dataset}-{size}px-{tasks}tasks-{order}.log",
+    shell:
+        "dstcl data split {wildcards.dataset} --data {input} --tasks {wildcards.tasks}"
+        " --order {wildcards.order} --out {output} 2> {log}"
+
+
+rule plan_study:
+    """Write the list of runs that params.yaml means."""
+    output:
+        f"{RESULTS}/plan.json",
+    log:
+        f"{LOGS}/plan.log",
+    params:
+        study=study_json,
+    shell:
+        "dstcl config plan --values {params.study:q} --out {output} 2> {log}"

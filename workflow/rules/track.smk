@@ -1,0 +1,14 @@
+rule sync_mlflow:
+    """Send every run to MLflow; the only writer of mlflow.db, which can be rebuilt at any time."""
+    input:
+        plan=f"{RESULTS}/plan.json",
+        results=all_results("config", "metrics", "accuracy", "history", "provenance"),
+        figures=all_figures("png"),
+    output:
+        f"{RESULTS}/mlflow.json",
+    log:
+        f"{LOGS}/track.log",
+    params:
+        study=subpath(input.plan, parent=True),
+    shell:
+        "dstcl track {params.study} 2> {log}"
