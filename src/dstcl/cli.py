@@ -206,8 +206,8 @@ def results_summary(options: argparse.Namespace) -> None:
     from dstcl.evaluation.summary import write_summary
     from dstcl.plan import read_plan
 
-    preset, runs = read_plan(options.study)
-    write_summary(preset, runs, options.study)
+    preset, _ = read_plan(options.study)
+    write_summary(preset, options.study)
 
 
 def results_track(options: argparse.Namespace) -> None:

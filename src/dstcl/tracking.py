@@ -179,8 +179,8 @@ def _read(folder: Path, key: str, content: str) -> _Record:
         if isinstance(value, int | float) and not (name == "used_fraction" and room):
             metrics.append((name, float(value), 0))
 
-    # For people; what varies most comes first.
-    name = "{method} {growth} {init} density{density} {dataset}-{tasks}tasks {network} {protocol}"
+    # For people; what varies most comes first: the interface cuts names after 22 characters.
+    name = "{method} {growth} d{density} {init} {dataset}-{tasks}tasks {network} {protocol}"
     name = name.format_map(axes)
     configuration = f"{name} {_sha256(fixed)[:10]}"
     return _Record(

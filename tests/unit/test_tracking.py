@@ -131,8 +131,8 @@ class Study:
         }
 
 
-DST = "dst gradient erk density0.1 mnist5k-2tasks cnn corrected"
-EWC = "ewc gradient erk density0.1 mnist5k-2tasks cnn corrected"
+DST = "dst gradient d0.1 erk mnist5k-2tasks cnn corrected"
+EWC = "ewc gradient d0.1 erk mnist5k-2tasks cnn corrected"
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,11 @@ def all_figures(suffix):
     return [f"{RESULTS}/figures/{figure}.{suffix}" for figure in FIGURES]
 
 
+def config_arguments(wildcards):
+    """The configuration in force, overrides included, as arguments of --config."""
+    return [f"{key}={json.dumps(value)}" for key, value in PARAMS.model_dump().items()]
+
+
 def figure_caption(wildcards):
     return FIGURES[wildcards.figure]
 

@@ -27,7 +27,7 @@ rule write_report:
     log:
         f"{LOGS}/report.log",
     params:
-        preset=PRESET,
+        config=config_arguments,
     shell:
-        "snakemake --nolock --report {output} --config preset={params.preset}"
-        " -- figures summary 2> {log}"
+        "snakemake --snakefile {workflow.main_snakefile:q} --nolock --report {output}"
+        " --config {params.config:q} -- figures summary 2> {log}"

@@ -8,6 +8,7 @@ localrules:
     figures,
     summary,
     track,
+    report,
 
 
 rule data:
@@ -50,3 +51,9 @@ rule track:
     """Runs in MLflow."""
     input:
         rules.sync_mlflow.output,
+
+
+rule report:
+    """One self-contained page."""
+    input:
+        rules.write_report.output,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +11,13 @@ from dstcl.data.catalog import DATASETS
 from dstcl.evaluation.compare import EVERY
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.figures import FIGURES
-from dstcl.runs import AXES, Run
+from dstcl.runs import AXES
 from dstcl.storage import write_text
 
 BLOCK = ["dataset", "tasks", "protocol", "network", "method"]
 
 
-def write_summary(preset: str, runs: Sequence[Run], study: Path) -> None:
+def write_summary(preset: str, study: Path) -> None:
     """Write summary.md from the study's tables.
 
     Raises:

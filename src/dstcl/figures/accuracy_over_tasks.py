@@ -25,6 +25,6 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 
 def limits(means: pd.Series) -> tuple[float, float]:
-    """From some way below the lowest mean to just above 100 %; bands may run off the panel."""
-    lowest = float(means.min())
-    return max(0.0, lowest - 0.3 * (100 - lowest) - 1), 101.0
+    """From below the lowest mean to above the highest; wide bands may run off the panel."""
+    margin = 1 + 0.3 * float(means.max() - means.min())
+    return max(-1.0, means.min() - margin), min(101.0, means.max() + margin)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from dstcl.data.catalog import DATASETS
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
 from dstcl.figures.tables import BLOCK
+
+
+REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 2)), "linewidth": 0.9}
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,13 @@ class Part:
 
 def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Title and rows of each (dataset, tasks, protocol, network, method): never mixed."""
-    return [
-        (
-            f"{dataset}, {tasks} tasks · protocol {protocol} · network {network} · method {method}",
-            rows,
-        )
-        for (dataset, tasks, protocol, network, method), rows in table.groupby(BLOCK, sort=False)
-    ]
+    return [(block_title(*key), rows) for key, rows in table.groupby(BLOCK, sort=False)]
+
+
+def block_title(dataset: str, tasks: int, protocol: str, network: str, method: str) -> str:
+    """What all runs of a block have in common."""
+    title = DATASETS[dataset].title if dataset in DATASETS else dataset
+    return f"{title}, {tasks} tasks · protocol {protocol} · network {network} · method {method}"
 
 
 def over_seeds(values: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
@@ -65,26 +72,33 @@ def seeds_text(points: pd.DataFrame, mark: str) -> str:
     return f"mean of {number} seeds, {mark}: 95 % interval"
 
 
-def line_panels(parts: Sequence[Part], legend_title: str, row_height: float = 42) -> Figure:
+def line_panels(parts: Sequence[Part], legend_title: str) -> Figure:
     """A figure of parts one below the other, with one legend on top."""
-    rows = [part.points.init.nunique() for part in parts]
-    figure = Figure(figsize=(WIDTH, (sum(rows) * row_height + len(parts) * 10 + 12) * MM))
-    figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
-    for part, subfigure in zip(parts, stacked(figure, rows)):
+    heights = [38 * part.points.init.nunique() + 16 for part in parts]
+    figure, subfigures = stacked(heights, head=12)
+    for part, subfigure in zip(parts, subfigures):
         _draw_part(part, subfigure)
     growths = pd.concat([part.points.growth for part in parts]).unique()
-    figure.legend(
-        handles=[growth_handle(growth) for growth in growths],
-        title=legend_title,
-        loc="outside upper center",
-        ncols=min(len(growths), 5),
-    )
+    handles = [growth_handle(growth) for growth in growths]
+    if any(part.reference for part in parts):
+        handles.append(Line2D([], [], **REFERENCE, label="independent uniform masks"))
+    growth_legend(figure, handles, legend_title)
     return figure
 
 
-def stacked(figure: Figure, heights: Sequence[float]) -> list[SubFigure]:
-    """Sub-figures one below the other."""
-    return list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+def stacked(heights: Sequence[float], head: float = 0) -> tuple[Figure, list[SubFigure]]:
+    """A figure of sub-figures one below the other, heights in mm; ``head`` is for a legend."""
+    figure = Figure(figsize=(WIDTH, (sum(heights) + head) * MM))
+    figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
+    grid = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    return figure, list(grid[:, 0])
+
+
+def growth_legend(figure: Figure, handles: Sequence[Artist], title: str) -> None:
+    """The one legend of a figure, above its panels."""
+    figure.legend(
+        handles=handles, title=title, loc="outside upper center", ncols=min(len(handles), 5)
+    )
 
 
 def _draw_part(part: Part, subfigure: SubFigure) -> None:
@@ -100,7 +114,7 @@ def _draw_part(part: Part, subfigure: SubFigure) -> None:
             panel.set_title(f"{init}, {sparsity(density)}")
             panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
             if part.reference:
-                panel.plot(tasks, part.reference(density, tasks), color=GREY, ls="--", lw=1)
+                panel.plot(tasks, part.reference(density, tasks), **REFERENCE)
             here = part.points[(part.points.init == init) & (part.points.density == density)]
             draw_lines(panel, here)
 

@@ -31,11 +31,6 @@ class Tables:
         return self._read("summary", [*AXES, "acc", "digest"])
 
     @cached_property
-    def comparisons(self) -> pd.DataFrame:
-        """A row a cell (all axes but the seed): mean ACC over its seeds."""
-        return self._read("comparisons", [*CELL, "seeds", "acc_mean"])
-
-    @cached_property
     def accuracy(self) -> pd.DataFrame:
         """Accuracy on the tasks seen so far, after each learned task, with the axes of its run."""
         rows = self._read("accuracy", ["digest", "after_task", "task", "accuracy"])

@@ -1,0 +1,116 @@
+"""The accuracy matrix R[i, j] of the best and the worst configuration at each density."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+
+from dstcl.figures.panels import blocks, densities, stacked
+from dstcl.figures.style import MM, WIDTH, sparsity
+from dstcl.figures.tables import CELL, Tables
+
+RANKS = ("best", "worst")
+COLORS = colormaps["cividis"]
+CELL_MM = 4.8
+"""Room for "100" in 7 pt."""
+USABLE_MM = WIDTH / MM - 15
+"""Width without the axis label."""
+
+
+def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its numbers, in per cent."""
+    chosen = pd.concat([_chosen(runs) for _, runs in blocks(tables.summary)])
+    matrices = tables.accuracy[["digest", "after_task", "task", "accuracy"]]
+    numbers = chosen.merge(matrices, on="digest").drop(columns="digest")
+    numbers["accuracy_percent"] = 100 * numbers.pop("accuracy")
+    parts = blocks(numbers)
+    layouts = [_layout(rows) for _, rows in parts]
+    figure, subfigures = stacked(
+        [
+            len(panels) * _panel_height(panels, rows) + 12
+            for panels, (_, rows) in zip(layouts, parts)
+        ]
+    )
+    for panels, (title, rows), subfigure in zip(layouts, parts, subfigures):
+        _draw_block(title, rows, panels, subfigure)
+    return figure, numbers
+
+
+def _chosen(runs: pd.DataFrame) -> pd.DataFrame:
+    """The lowest seed of the cells with the highest and the lowest mean ACC at each density."""
+    means = runs.groupby(CELL, sort=False, as_index=False).acc.agg(mean_acc="mean", seeds="size")
+    picked = []
+    for density in densities(means):
+        cells = means[means.density == density].sort_values("mean_acc", kind="stable")
+        picked.append(cells.tail(1).assign(rank="best"))
+        picked.append(cells.head(len(cells) - 1).head(1).assign(rank="worst"))
+    first = runs.sort_values("seed").drop_duplicates(CELL)
+    chosen = pd.concat(picked).merge(first, on=CELL)
+    chosen["acc_percent"], chosen["mean_acc_percent"] = 100 * chosen.acc, 100 * chosen.mean_acc
+    return chosen.drop(columns=["acc", "mean_acc"])
+
+
+def _layout(rows: pd.DataFrame) -> list[list[tuple[str, float]]]:
+    """Where which (rank, density) stands: ranks are rows if all densities fit into one."""
+    ranks = [rank for rank in RANKS if (rows["rank"] == rank).any()]
+    columns = densities(rows)
+    if len(columns) <= 3 and len(columns) * (CELL_MM * rows.tasks.iloc[0] + 8) <= USABLE_MM:
+        return [[(rank, density) for density in columns] for rank in ranks]
+    return [[(rank, density) for rank in ranks] for density in columns]
+
+
+def _panel_height(panels: list[list[tuple[str, float]]], rows: pd.DataFrame) -> float:
+    """Millimetres for square cells of a legible but not a wasteful size, with title and labels."""
+    return min(1.25 * CELL_MM * rows.tasks.iloc[0], USABLE_MM / len(panels[0]) - 8) + 20
+
+
+def _draw_block(
+    title: str, rows: pd.DataFrame, panels: list[list[tuple[str, float]]], subfigure: SubFigure
+) -> None:
+    axes = subfigure.subplots(len(panels), len(panels[0]), squeeze=False)
+    subfigure.suptitle(f"{title}\nAccuracy (%) on each task seen so far", fontweight="bold")
+    subfigure.supxlabel("tested on task")
+    subfigure.supylabel("after learning task")
+    norm = Normalize(rows.accuracy_percent.min(), rows.accuracy_percent.max() + 1e-9)
+    for panel_row, axes_row in zip(panels, axes):
+        for (rank, density), panel in zip(panel_row, axes_row):
+            run = rows[(rows["rank"] == rank) & (rows.density == density)]
+            if run.empty:
+                panel.set_axis_off()
+            else:
+                _draw_matrix(panel, run, norm)
+
+
+def _draw_matrix(panel: Axes, run: pd.DataFrame, norm: Normalize) -> None:
+    first = run.iloc[0]
+    panel.set_title(
+        f"{sparsity(first.density)}: {first['rank']}\n{first.init}, {first.growth}\n"
+        f"ACC {first.acc_percent:.1f} % (seed {first.seed}), mean {first.mean_acc_percent:.1f} %"
+    )
+    tasks = int(run.after_task.max())
+    grid = np.full((tasks, tasks), np.nan)
+    for after, task, value in zip(run.after_task, run.task, run.accuracy_percent):
+        grid[after - 1, task - 1] = value
+        red, green, blue, _ = COLORS(norm(value))
+        text = f"{value:.0f}"
+        panel.text(
+            task,
+            after,
+            text,
+            ha="center",
+            va="center",
+            color="black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white",
+            fontsize=7 if len(text) < 3 or tasks <= 12 else 5.5,
+        )
+    edges = (0.5, tasks + 0.5)
+    panel.imshow(grid, cmap=COLORS, norm=norm, extent=(*edges, *edges[::-1]))
+    panel.grid(False)
+    ticks = range(1, tasks + 1)
+    panel.set_xticks(ticks)
+    panel.set_yticks(ticks)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)

@@ -1,0 +1,266 @@
+"""Tiny studies through the real pipeline: to the end, again, broken and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import BIN, REPOSITORY, Workspace
+
+from dstcl.runs import RESULT_FILES, Run
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def partial_files(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.tmp"))
+
+
+def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> None:
+    runs = finished.runs()
+    assert len(runs) == 4
+    for run in runs:
+        assert {file.name for file in run.iterdir()} == set(RESULT_FILES.values())
+    expected = {"plan.json", "report.html", "summary.md", "mlflow.json", "runs", "figures"}
+    expected |= {f"{t}.csv" for t in ("summary", "cells", "comparisons", "accuracy", "capacity")}
+    assert {path.name for path in finished.study.iterdir()} == expected
+    assert (finished.folder / "mlflow.db").exists()
+
+
+def test_every_figure_has_its_three_formats_and_its_numbers(finished: Workspace) -> None:
+    from dstcl.figures import FIGURES
+
+    files = {path.name for path in (finished.study / "figures").iterdir()}
+    assert files == {f"{name}.{s}" for name in FIGURES for s in ("svg", "pdf", "png", "csv")}
+    assert all(path.stat().st_size > 0 for path in (finished.study / "figures").iterdir())
+
+
+def test_config_and_summary_agree_with_params(finished: Workspace) -> None:
+    summary = pd.read_csv(finished.study / "summary.csv")
+    assert sorted(summary["init"]) == ["erk", "erk", "uniform", "uniform"]
+    for run in finished.runs():
+        config = Run.from_dict(json.loads((run / "config.json").read_text()))
+        assert run.name == f"seed{config.seed}-{config.digest}"
+        assert config.epochs == 2
+        accuracy = summary.loc[summary["digest"] == config.digest, "acc"].item()
+        matrix = pd.read_csv(run / "accuracy.csv")
+        last = matrix[matrix["after_task"] == 5]
+        assert len(last) == 5
+        assert accuracy == pytest.approx(last["accuracy"].mean())
+        assert 0.5 < accuracy < 1
+
+
+def test_density_is_what_was_asked_for(finished: Workspace) -> None:
+    capacity = pd.read_csv(finished.study / "capacity.csv")
+    totals = capacity.groupby(["digest", "task"])[["active", "size"]].sum()
+    assert ((totals["active"] - 0.2 * totals["size"]).abs() <= 3).all(), "a weight a layer"
+
+
+def test_a_second_call_has_nothing_to_do(finished: Workspace) -> None:
+    again = finished.run()
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout
+
+
+def test_touching_files_re_runs_nothing(finished: Workspace) -> None:
+    """Time stamps change with every copy or checkout; contents count."""
+    for path in [*(finished.folder / "data").rglob("*.*"), *finished.study.rglob("*.csv")]:
+        path.touch()
+    assert "Nothing to be done" in finished.run("--dry-run").stdout
+
+
+def test_runs_are_in_mlflow(finished: Workspace) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dstcl/quick")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    digests = {run.data.tags.get("dstcl.digest") for run in runs} - {None}
+    assert digests == {run.name.split("-")[1] for run in finished.runs()}
+
+
+def test_the_report_is_one_page_that_works_without_a_server(finished: Workspace, chromium) -> None:
+    page = finished.study / "report.html"
+    done = chromium(
+        page.as_uri(), "--enable-logging=stderr", "--virtual-time-budget=8000", "--dump-dom"
+    )
+    for word in ("accuracy_over_tasks", "capacity", "summary.md"):
+        assert word in done.stdout, f"{word} is not on the page"
+    assert "Uncaught" not in done.stderr
+
+
+def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
+    """Parsing the full grid loads neither torch nor mlflow (nor matplotlib)."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *workspace.command("-n", "--config", "preset=paper")],
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "dstcl.config" in loaded
+    assert not loaded & {"torch", "mlflow", "matplotlib"}
+    assert "800" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"growth": ["random"]}, ["presets.quick.growth", "unknown key", "growths"]),
+        ({"growths": ["gradeint"]}, ["growths[0]", "'gradeint'", "gradient"]),
+        ({"densities": [1.2]}, ["densities[0]", "1.2", "less than or equal to 1"]),
+        (
+            {"benchmarks": [{"dataset": "mnist5k", "tasks": 7}]},
+            ["7 tasks", "10 classes", "1, 2, 5"],
+        ),
+        ({"seeds": ["zero"]}, ["seeds[0]", "'zero'", "integer"]),
+    ],
+)
+def test_bad_input_ends_before_any_job_with_one_line(
+    workspace: Workspace, change: dict[str, object], words: list[str]
+) -> None:
+    workspace.change(change)
+    done = workspace.run()
+    assert done.returncode != 0
+    said = [line for line in done.stdout.splitlines() if "params.yaml:" in line]
+    assert len(said) == 1
+    assert all(word in said[0] for word in words), said[0]
+    assert "Traceback" not in done.stdout
+    assert not (workspace.folder / "results").exists()
+
+
+def test_an_unknown_preset_names_the_known_ones(workspace: Workspace) -> None:
+    done = workspace.run("--config", "preset=quik")
+    assert done.returncode != 0
+    assert "params.yaml: preset: 'quik'; allowed: quick, cifar100-cpu, paper" in done.stdout
+
+
+def test_a_killed_training_leaves_nothing_and_the_next_call_goes_on(workspace: Workspace) -> None:
+    """The first run is finished and kept; the second is killed at work and made again."""
+    assert workspace.run("train").returncode == 0
+    kept = workspace.runs()[0] / "metrics.json"
+    before = kept.read_bytes(), kept.stat().st_mtime_ns
+    workspace.change({"seeds": [0, 1]}, training={"epochs": 2})
+    study = subprocess.Popen(
+        workspace.command("train"),
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    wait_for(lambda: children_named("dstcl train", workspace.folder))
+    for process in children_named("dstcl train", workspace.folder):
+        os.kill(process, signal.SIGKILL)
+    assert study.wait(timeout=120) != 0
+    assert len(workspace.runs()) == 1
+    assert not partial_files(workspace.study)
+    again = workspace.run("train")
+    assert again.returncode == 0, again.stdout
+    assert len(workspace.runs()) == 2
+    assert (kept.read_bytes(), kept.stat().st_mtime_ns) == before
+
+
+def test_ctrl_c_leaves_nothing_half_written_and_no_lock(workspace: Workspace) -> None:
+    workspace.change(training={"epochs": 400})
+    study = subprocess.Popen(
+        workspace.command("train"),
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: "task 1/5" in training_log(workspace))
+    os.killpg(study.pid, signal.SIGINT)
+    said, _ = study.communicate(timeout=120)
+    assert study.returncode != 0, said
+    assert workspace.runs() == []
+    assert not partial_files(workspace.folder)
+    assert not children_named("dstcl train", workspace.folder)
+    workspace.change(training={"epochs": 1})
+    again = workspace.run("train")
+    assert again.returncode == 0, again.stdout
+    assert len(workspace.runs()) == 1
+
+
+def test_a_foreign_result_is_refused(workspace: Workspace) -> None:
+    """A run folder whose recorded settings are not those of params.yaml stops the study."""
+    assert workspace.run("train").returncode == 0
+    path = workspace.runs()[0] / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"learning_rate": 0.5}))
+    done = workspace.run("evaluate", "--rerun-triggers", "mtime")
+    assert done.returncode != 0
+    assert "learning_rate is 0.5, the study asks for 0.015" in " ".join(done.stdout.split())
+
+
+def test_missing_data_is_named_before_training(workspace: Workspace) -> None:
+    workspace.change({"benchmarks": [{"dataset": "cifar100", "tasks": 10}]})
+    done = workspace.run("train")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "cifar100: one of data/raw/cifar100/ or data/raw/cifar100*.zip is needed" in said
+    assert not list(workspace.folder.rglob("*.safetensors"))
+
+
+def test_real_cifar100_images_run_through_the_pipeline(workspace: Workspace, monkeypatch) -> None:
+    data = os.environ.get("DSTCL_TEST_DATA")
+    if not data:
+        pytest.skip("DSTCL_TEST_DATA does not name a folder with cifar100-subset.zip")
+    monkeypatch.setenv("DSTCL_DATA", data)
+    workspace.change(
+        {"benchmarks": [{"dataset": "cifar100", "tasks": 10}], "networks": ["resnet18-slim"]},
+        training={"epochs": 1, "augment": "crop-flip"},
+    )
+    done = workspace.run("evaluate")
+    assert done.returncode == 0, done.stdout
+    assert pd.read_csv(workspace.study / "summary.csv")["tasks"].tolist() == [10]
+
+
+def test_stages_are_targets_with_a_description() -> None:
+    done = subprocess.run(
+        [str(BIN / "snakemake"), "--list-target-rules"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed = {line.split(" ")[0]: line for line in done.stdout.splitlines()}
+    for stage in ("all", "data", "tasks", "train", "evaluate", "figures", "track", "report"):
+        assert stage in listed
+        assert "(" in listed[stage], f"{stage} has no description"
+
+
+def children_named(words: str, folder: Path) -> list[int]:
+    """Processes whose command line has these words and that work in this folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            inside = (entry / "cwd").resolve() == folder.resolve()
+        except OSError:
+            continue
+        if words in command and inside and "snakemake" not in command:
+            found.append(int(entry.name))
+    return found
+
+
+def training_log(workspace: Workspace) -> str:
+    return "".join(path.read_text() for path in workspace.folder.rglob("logs/**/*.log"))

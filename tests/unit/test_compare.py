@@ -1,0 +1,124 @@
+"""Paired comparisons and the Markdown summary, on tables small enough to check by hand."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+
+from dstcl.evaluation.compare import EVERY, compare
+from dstcl.evaluation.summary import write_summary
+from dstcl.runs import AXES
+
+CELL = {
+    "dataset": "mnist5k",
+    "tasks": 5,
+    "protocol": "corrected",
+    "network": "convnet",
+    "method": "dst",
+    "density": 0.2,
+    "init": "erk",
+    "growth": "random",
+}
+
+
+def table(*rows: dict[str, object]) -> pd.DataFrame:
+    measures = {"used_fraction": 0.5, "seconds": 1.0, "forgetting": 0.0, "digest": "d"}
+    return pd.DataFrame([CELL | measures | row for row in rows])
+
+
+def accuracies(growth: str, values: list[float], **changes: object) -> list[dict[str, object]]:
+    return [
+        {"growth": growth, "seed": seed, "acc": value} | changes
+        for seed, value in enumerate(values)
+    ]
+
+
+RANDOM, GRADIENT = [0.70, 0.80, 0.90], [0.75, 0.84, 0.96]
+
+
+def test_difference_is_paired_by_seed_and_agrees_with_scipy() -> None:
+    effects = compare(table(*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT)))
+    cell = effects[effects["density"] != EVERY].iloc[0]
+    assert (cell["axis"], cell["value"], cell["reference"]) == ("growth", "gradient", "random")
+    assert cell["seeds"] == 3
+    assert cell["difference"] == pytest.approx(0.05)
+    interval = ttest_rel(GRADIENT, RANDOM).confidence_interval(0.95)
+    assert (cell["low"], cell["high"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_rows_in_another_order_give_the_same_pairs() -> None:
+    ordered = table(*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT))
+    mixed = ordered.iloc[[0, 4, 5, 1, 3, 2]]
+    pd.testing.assert_frame_equal(compare(ordered), compare(mixed))
+
+
+def test_the_first_value_is_the_reference_and_a_missing_seed_is_left_out() -> None:
+    effects = compare(table(*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT[:2])))
+    cell = effects[effects["density"] != EVERY].iloc[0]
+    assert cell["seeds"] == 2
+    assert cell["difference"] == pytest.approx(0.045)
+
+
+def test_one_seed_has_a_difference_but_no_interval() -> None:
+    effects = compare(table(*accuracies("random", [0.7]), *accuracies("gradient", [0.9])))
+    assert effects["difference"].tolist() == pytest.approx([0.2, 0.2])
+    assert effects["low"].isna().all()
+
+
+def test_over_all_cells_each_seed_counts_once() -> None:
+    """Differences .1 and .3 in two cells: one number a seed, .2, with no spread between seeds."""
+    rows = [
+        *accuracies("random", [0.5, 0.6]),
+        *accuracies("gradient", [0.6, 0.7]),
+        *accuracies("random", [0.5, 0.6], density=0.1),
+        *accuracies("gradient", [0.8, 0.9], density=0.1),
+    ]
+    overall = compare(table(*rows)).query("density == @EVERY").iloc[0]
+    assert overall["seeds"] == 2
+    assert overall["difference"] == pytest.approx(0.2)
+    assert overall["sd"] == pytest.approx(0, abs=1e-12)
+
+
+def test_data_sets_are_not_averaged_together() -> None:
+    rows = [
+        *accuracies("random", RANDOM),
+        *accuracies("gradient", GRADIENT),
+        *accuracies("random", RANDOM, dataset="cifar100", tasks=10),
+        *accuracies("gradient", RANDOM, dataset="cifar100", tasks=10),
+    ]
+    overall = compare(table(*rows)).query("density == @EVERY").set_index("dataset")
+    assert overall["difference"].to_dict() == pytest.approx({"mnist5k": 0.05, "cifar100": 0.0})
+
+
+def test_nothing_to_compare_is_an_empty_table_with_its_columns() -> None:
+    effects = compare(table(*accuracies("random", RANDOM)))
+    assert effects.empty
+    assert {*AXES[:-1], "axis", "difference", "low", "high"} <= set(effects.columns)
+
+
+def write_study(folder: Path, summary: pd.DataFrame) -> str:
+    summary.to_csv(folder / "summary.csv", index=False)
+    compare(summary).to_csv(folder / "comparisons.csv", index=False)
+    write_summary("quick", folder)
+    return (folder / "summary.md").read_text()
+
+
+def test_summary_shows_mean_interval_and_paired_difference(tmp_path: Path) -> None:
+    rows = [*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT)]
+    text = write_study(tmp_path, table(*rows))
+    # 80 % with sd 10 over 3 seeds: half interval 4.303 * 10 / sqrt(3) = 24.8
+    assert "| erk | random | 80.0 ± 24.8 | 50 % |" in text
+    assert "| all cells | gradient - random | 3 | +5.0 | +2.5 to +7.5 |" in text
+
+
+def test_summary_of_one_seed_claims_no_interval(tmp_path: Path) -> None:
+    rows = [*accuracies("random", [0.7]), *accuracies("gradient", [0.9])]
+    text = write_study(tmp_path, table(*rows))
+    assert "| erk | random | 70.0 | 50 % |" in text
+    assert "needs 2 seeds" in text
+
+
+def test_summary_without_tables_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="summary.csv: no such file; run `dstcl collect"):
+        write_summary("quick", tmp_path)
