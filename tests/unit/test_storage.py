@@ -137,7 +137,7 @@ def test_the_content_is_complete_and_flushed_before_it_gets_its_name(
 def test_files_can_be_read_by_others(tmp_path: Path) -> None:
     """Temporary files are private by default; results on a cluster are shared."""
     write_text(tmp_path / "file", "new")
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "file").stat().st_mode & 0o444 == 0o444
 
 
 def test_writers_at_the_same_time_leave_one_whole_file(tmp_path: Path) -> None:

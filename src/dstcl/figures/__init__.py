@@ -9,36 +9,31 @@ from pathlib import Path
 
 FIGURES = {
     "accuracy_over_tasks": (
-        "Mean test accuracy over the tasks seen so far, after each learned task: one panel for "
-        "each init and sparsity, one line for each growth (mean over seeds), the band is the 95 % "
-        "Student-t interval over seeds; look for growths whose bands stay apart, and for how the "
-        "panels of one init compare with those of the other at the same sparsity."
+        "Mean test accuracy over the tasks seen so far, after each learned task: a panel for each "
+        "init and sparsity, a line for each growth (mean over seeds), the band is the 95 % "
+        "Student-t interval over seeds and may run off the panel; look for lines that part as "
+        "tasks are added or sparsity rises, and judge single differences by comparisons.csv, "
+        "because seeds share their tasks and bands can overlap where every seed agrees."
     ),
     "accuracy_matrix": (
         "Test accuracy on every seen task (columns) after each learned task (rows), for the "
-        "configuration with the best and the one with the worst mean ACC at each sparsity, each "
-        "shown for its lowest seed, so without an interval; look down a column: a number that "
-        "falls is forgetting, and a column that is low from its first number was never learned "
+        "configuration with the best and the one with the worst mean accuracy at each sparsity, "
+        "each shown for its lowest seed, so without an interval; look down a column: numbers "
+        "that fall are forgetting, a column that is low from its first number was never learned "
         "well."
     ),
     "capacity": (
-        "How fast tasks use up the network: the share of maskable weights that any task so far "
-        "uses, and the share of the newest task's active weights that earlier tasks use too, "
-        "means over seeds with their 95 % Student-t interval as band; the dashed line is what "
-        "independent, uniformly drawn masks would give, so a line below it in the upper panels "
-        "saves capacity by sharing more than chance."
+        "How fast tasks use up the network: above, the share of maskable weights that any task so "
+        "far uses, below, the share of the newest task's active weights that earlier tasks use "
+        "too, means over seeds with their 95 % Student-t interval as band; the dashed line is "
+        "what masks drawn independently and uniformly would give, so lines below it above, and "
+        "above it below, mean that tasks share more than chance and save capacity."
     ),
     "layer_densities": (
-        "Share of each layer's weights that a task makes active, mean over tasks, growths and "
-        "seeds, from input (top) to output (bottom) with the layer's number of weights; uniform "
-        "follows the dashed line of the network's density, and points of ERK to its right and "
-        "left show which layers ERK gives more and which it pays for them."
-    ),
-    "accuracy_vs_free": (
-        "Accuracy on each task after the first, right after learning it, against the share of "
-        "weights that no earlier task uses: one point for each init, growth and task, mean over "
-        "seeds, the bar is the 95 % Student-t interval; look for points that sink towards the "
-        "left of a panel, where free weights run out."
+        "Share of each layer's weights that a task makes active, from input (top) to output "
+        "(bottom) with the layer's number of weights, mean over tasks, growths and seeds, so "
+        "without an interval; uniform follows the dashed line of the network's density, erk "
+        "gives the layers right of it more weights and pays with those left of it."
     ),
 }
 

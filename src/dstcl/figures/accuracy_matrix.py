@@ -13,6 +13,7 @@ from dstcl.figures.panels import blocks, densities, stacked
 from dstcl.figures.style import MM, WIDTH, sparsity
 from dstcl.figures.tables import CELL, Tables
 
+Layout = list[list[tuple[str, float]]]
 RANKS = ("best", "worst")
 COLORS = colormaps["cividis"]
 CELL_MM = 4.8
@@ -30,10 +31,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     parts = blocks(numbers)
     layouts = [_layout(rows) for _, rows in parts]
     figure, subfigures = stacked(
-        [
-            len(panels) * _panel_height(panels, rows) + 12
-            for panels, (_, rows) in zip(layouts, parts)
-        ]
+        [_height(panels, rows.tasks.iloc[0]) for panels, (_, rows) in zip(layouts, parts)]
     )
     for panels, (title, rows), subfigure in zip(layouts, parts, subfigures):
         _draw_block(title, rows, panels, subfigure)
@@ -42,10 +40,12 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 def _chosen(runs: pd.DataFrame) -> pd.DataFrame:
     """The lowest seed of the cells with the highest and the lowest mean ACC at each density."""
-    means = runs.groupby(CELL, sort=False, as_index=False).acc.agg(mean_acc="mean", seeds="size")
+    means = runs.groupby(CELL, sort=False, as_index=False)[["acc"]].mean()
+    means = means.rename(columns={"acc": "mean_acc"})
     picked = []
     for density in densities(means):
         cells = means[means.density == density].sort_values("mean_acc", kind="stable")
+        cells = cells.assign(of=len(cells))
         picked.append(cells.tail(1).assign(rank="best"))
         picked.append(cells.head(len(cells) - 1).head(1).assign(rank="worst"))
     first = runs.sort_values("seed").drop_duplicates(CELL)
@@ -54,7 +54,7 @@ def _chosen(runs: pd.DataFrame) -> pd.DataFrame:
     return chosen.drop(columns=["acc", "mean_acc"])
 
 
-def _layout(rows: pd.DataFrame) -> list[list[tuple[str, float]]]:
+def _layout(rows: pd.DataFrame) -> Layout:
     """Where which (rank, density) stands: ranks are rows if all densities fit into one."""
     ranks = [rank for rank in RANKS if (rows["rank"] == rank).any()]
     columns = densities(rows)
@@ -63,14 +63,12 @@ def _layout(rows: pd.DataFrame) -> list[list[tuple[str, float]]]:
     return [[(rank, density) for rank in ranks] for density in columns]
 
 
-def _panel_height(panels: list[list[tuple[str, float]]], rows: pd.DataFrame) -> float:
-    """Millimetres for square cells of a legible but not a wasteful size, with title and labels."""
-    return min(1.25 * CELL_MM * rows.tasks.iloc[0], USABLE_MM / len(panels[0]) - 8) + 20
+def _height(panels: Layout, tasks: int) -> float:
+    """Millimetres for square cells of a legible but not a wasteful size, titles and labels."""
+    return len(panels) * (min(1.25 * CELL_MM * tasks, USABLE_MM / len(panels[0]) - 8) + 20) + 12
 
 
-def _draw_block(
-    title: str, rows: pd.DataFrame, panels: list[list[tuple[str, float]]], subfigure: SubFigure
-) -> None:
+def _draw_block(title: str, rows: pd.DataFrame, panels: Layout, subfigure: SubFigure) -> None:
     axes = subfigure.subplots(len(panels), len(panels[0]), squeeze=False)
     subfigure.suptitle(f"{title}\nAccuracy (%) on each task seen so far", fontweight="bold")
     subfigure.supxlabel("tested on task")
@@ -88,7 +86,7 @@ def _draw_block(
 def _draw_matrix(panel: Axes, run: pd.DataFrame, norm: Normalize) -> None:
     first = run.iloc[0]
     panel.set_title(
-        f"{sparsity(first.density)}: {first['rank']}\n{first.init}, {first.growth}\n"
+        f"{sparsity(first.density)}: {first['rank']} of {first.of}\n{first.init}, {first.growth}\n"
         f"ACC {first.acc_percent:.1f} % (seed {first.seed}), mean {first.mean_acc_percent:.1f} %"
     )
     tasks = int(run.after_task.max())

@@ -5,21 +5,21 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dstcl.figures.panels import Part, blocks, line_panels, over_seeds, seeds_text
+from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
 from dstcl.figures.tables import CELL, Tables
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
     seen = tables.accuracy.rename(columns={"task": "seen_task", "after_task": "task"})
-    runs = seen.groupby([*CELL, "seed", "task"], sort=False, as_index=False).accuracy.mean()
+    runs = seen.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[["accuracy"]].mean()
     runs["accuracy"] *= 100
     points = over_seeds(runs, [*CELL, "task"], "accuracy")
     parts = [
         Part(title, "mean accuracy over the tasks seen so far (%)", rows, limits(rows["mean"]))
         for title, rows in blocks(points)
     ]
-    figure = line_panels(parts, f"growth ({seeds_text(points, 'band')})")
+    figure = line_panels(parts, legend_title(points))
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
     return figure, points.rename(columns=names)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dstcl.figures.panels import Part, blocks, line_panels, over_seeds, seeds_text
+from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
 from dstcl.figures.tables import CELL, Tables
 
 PERCENT = (-2.0, 102.0)
@@ -17,7 +17,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     sums = ["size", "active", "shared", "free"]
     runs = tables.capacity.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[sums].sum()
     runs["used"] = 100 * (1 - runs.free / runs["size"])
-    runs["reused"] = 100 * runs.shared / runs.active.where(runs.active > 0)
+    runs["reused"] = 100 * runs.shared / runs.active
     used, reused = (over_seeds(runs, [*CELL, "task"], name) for name in ("used", "reused"))
     parts = []
     for (title, block), (_, reused_block) in zip(blocks(used), blocks(reused)):
@@ -37,7 +37,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
                 expected_reused,
             ),
         ]
-    figure = line_panels(parts, f"growth ({seeds_text(used, 'band')})")
+    figure = line_panels(parts, legend_title(used))
     names = {"mean": "percent", "low": "low_percent", "high": "high_percent"}
     table = pd.concat({"used": used, "reused": reused}, names=["share"]).reset_index("share")
     return figure, table.rename(columns=names)

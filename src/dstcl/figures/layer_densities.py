@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from dstcl.figures.panels import REFERENCE, blocks, densities, legend_above, stacked
 from dstcl.figures.style import init_style, sparsity
@@ -15,14 +17,43 @@ from dstcl.figures.tables import BLOCK, Tables
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
     layer = [*BLOCK, "density", "init", "layer", "size"]
-    capacity = tables.capacity
-    capacity["percent"] = 100 * capacity.active / capacity["size"]
-    numbers = capacity.groupby(layer, sort=False, as_index=False).percent.mean()
+    layers = tables.capacity.assign(percent=100 * tables.capacity.active / tables.capacity["size"])
+    numbers = layers.groupby(layer, sort=False, as_index=False)[["percent"]].mean()
     parts = blocks(numbers)
-    figure, subfigures = stacked([4.2 * rows.layer.nunique() + 26 for _, rows in parts], head=8)
+    figure, subfigures = stacked(
+        [max(26, 4.2 * rows.layer.nunique()) + 26 for _, rows in parts], head=8
+    )
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows, subfigure)
     handles = [Line2D([], [], label=init, **init_style(init)) for init in numbers.init.unique()]
-    handles.append(Line2D([], [], **REFERENCE, label="density of the network"))
+    handles.append(Line2D([], [], **REFERENCE, label="density of the whole network"))
     legend_above(figure, handles)
     return figure, numbers
+
+
+def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
+    sizes = rows.drop_duplicates("layer").set_index("layer")["size"]
+    places = pd.Series(np.arange(len(sizes)), index=sizes.index)
+    columns = densities(rows)
+    axes = subfigure.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
+    subfigure.suptitle(title, fontweight="bold")
+    subfigure.supxlabel("active weights of the layer (%), logarithmic")
+    axes[0].set_xscale("log", nonpositive="clip")
+    lowest = rows.percent[rows.percent > 0].min()
+    axes[0].set_xlim(0.6 * lowest, 150)
+    axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 3) if lowest > 0.5 else (1,)))
+    axes[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes[0].xaxis.set_minor_locator(NullLocator())
+    labels = [f"{str(name).removesuffix('.weight')} · {size:,}" for name, size in sizes.items()]
+    axes[0].set_yticks(places, labels)
+    axes[0].set_ylim(len(sizes) - 0.5, -0.5)
+    axes[0].set_ylabel("layer · its number of weights")
+    for density, panel in zip(columns, axes):
+        _draw_panel(panel, density, rows[rows.density == density], places)
+
+
+def _draw_panel(panel: Axes, density: float, rows: pd.DataFrame, places: pd.Series) -> None:
+    panel.set_title(sparsity(density))
+    panel.axvline(100 * density, **REFERENCE)
+    for init, line in rows.groupby("init", sort=False):
+        panel.plot(line.percent, line.layer.map(places), **init_style(str(init)))

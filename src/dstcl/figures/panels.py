@@ -19,7 +19,6 @@ from dstcl.evaluation.intervals import mean_interval
 from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
 from dstcl.figures.tables import BLOCK
 
-
 REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 2)), "linewidth": 0.9}
 
 
@@ -40,13 +39,15 @@ class Part:
 
 def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Title and rows of each (dataset, tasks, protocol, network, method): never mixed."""
-    return [(block_title(*key), rows) for key, rows in table.groupby(BLOCK, sort=False)]
+    return [(_block_title(rows.iloc[0]), rows) for _, rows in table.groupby(BLOCK, sort=False)]
 
 
-def block_title(dataset: str, tasks: int, protocol: str, network: str, method: str) -> str:
-    """What all runs of a block have in common."""
-    title = DATASETS[dataset].title if dataset in DATASETS else dataset
-    return f"{title}, {tasks} tasks · protocol {protocol} · network {network} · method {method}"
+def _block_title(row: pd.Series[Any]) -> str:
+    title = DATASETS[row.dataset].title if row.dataset in DATASETS else row.dataset
+    return (
+        f"{title}, {row.tasks} tasks · protocol {row.protocol} · network {row.network} · "
+        f"method {row.method}"
+    )
 
 
 def over_seeds(values: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
@@ -63,16 +64,16 @@ def densities(table: pd.DataFrame) -> list[float]:
     return sorted(table.density.unique(), reverse=True)
 
 
-def seeds_text(points: pd.DataFrame, mark: str) -> str:
-    """How many seeds a mean has, and what its ``mark`` (band, bar) is."""
+def legend_title(points: pd.DataFrame) -> str:
+    """What lines and bands are: how many seeds a mean has, and whether there is an interval."""
     fewest, most = points.seeds.min(), points.seeds.max()
     if most == 1:
-        return "1 seed, so no interval"
+        return "growth (1 seed, so no interval)"
     number = str(most) if fewest == most else f"{fewest} to {most}"
-    return f"mean of {number} seeds, {mark}: 95 % interval"
+    return f"growth (mean of {number} seeds, band: 95 % interval)"
 
 
-def line_panels(parts: Sequence[Part], legend_title: str) -> Figure:
+def line_panels(parts: Sequence[Part], title: str) -> Figure:
     """A figure of parts one below the other, with one legend on top."""
     heights = [38 * part.points.init.nunique() + 16 for part in parts]
     figure, subfigures = stacked(heights, head=12)
@@ -82,7 +83,7 @@ def line_panels(parts: Sequence[Part], legend_title: str) -> Figure:
     handles = [growth_handle(growth) for growth in growths]
     if any(part.reference for part in parts):
         handles.append(Line2D([], [], **REFERENCE, label="independent uniform masks"))
-    growth_legend(figure, handles, legend_title)
+    legend_above(figure, handles, title)
     return figure
 
 
@@ -94,11 +95,12 @@ def stacked(heights: Sequence[float], head: float = 0) -> tuple[Figure, list[Sub
     return figure, list(grid[:, 0])
 
 
-def growth_legend(figure: Figure, handles: Sequence[Artist], title: str) -> None:
-    """The one legend of a figure, above its panels."""
-    figure.legend(
-        handles=handles, title=title, loc="outside upper center", ncols=min(len(handles), 5)
-    )
+def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = None) -> None:
+    """The one legend of a figure, above its panels, in as many columns as surely fit."""
+    lengths = sorted((len(str(handle.get_label())) for handle in handles), reverse=True)
+    widths = np.cumsum([14 + 1.5 * length for length in lengths])
+    columns = max(1, int((widths <= WIDTH / MM - 10).sum()))
+    figure.legend(handles=handles, title=title, loc="outside upper center", ncols=columns)
 
 
 def _draw_part(part: Part, subfigure: SubFigure) -> None:
@@ -116,11 +118,10 @@ def _draw_part(part: Part, subfigure: SubFigure) -> None:
             if part.reference:
                 panel.plot(tasks, part.reference(density, tasks), **REFERENCE)
             here = part.points[(part.points.init == init) & (part.points.density == density)]
-            draw_lines(panel, here)
+            _draw_lines(panel, here)
 
 
-def draw_lines(panel: Axes, points: pd.DataFrame) -> None:
-    """A line with its band for each growth; says so where there is none."""
+def _draw_lines(panel: Axes, points: pd.DataFrame) -> None:
     if points.empty:
         panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=GREY)
     for growth, line in points.groupby("growth", sort=False):

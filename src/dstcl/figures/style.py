@@ -55,7 +55,12 @@ RC: dict[str, Any] = {
 # Okabe and Ito's palette. One criterion: a colour of its own.
 SIMPLE_GROWTHS: dict[str, dict[str, Any]] = {
     "random": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "unfired": {"color": "#56B4E9", "linestyle": (0, (4, 1.2)), "marker": "s"},
+    "unfired": {
+        "color": "#56B4E9",
+        "linestyle": (0, (4, 1.2)),
+        "marker": "s",
+        "markerfacecolor": "white",
+    },
     "gradient": {"color": "#D55E00", "linestyle": (0, (6, 1, 1, 1)), "marker": "^"},
     "momentum": {"color": "#E69F00", "linestyle": (0, (1.5, 0.8)), "marker": "D"},
 }
@@ -73,6 +78,11 @@ THEN_MARKS: dict[str, dict[str, Any]] = {
     "momentum": {"linestyle": (0, (3, 1, 1, 1, 1, 1)), "marker": "*"},
 }
 
+INITS: dict[str, dict[str, Any]] = {
+    "uniform": {"color": "#009E73", "linestyle": "none", "marker": "o", "fillstyle": "none"},
+    "erk": {"color": "#8E3B76", "linestyle": "-", "marker": "D"},
+}
+
 
 def growth_style(growth: str) -> dict[str, Any]:
     """Colour, line style and marker of a growth: the same in every figure and study."""
@@ -82,6 +92,11 @@ def growth_style(growth: str) -> dict[str, Any]:
     if first in FIRST_COLORS and then in THEN_MARKS:
         return {"color": FIRST_COLORS[first], **THEN_MARKS[then]}
     return {"color": GREY, "linestyle": "-", "marker": "h"}
+
+
+def init_style(init: str) -> dict[str, Any]:
+    """Colour, line style and marker of an init."""
+    return INITS.get(init, {"color": GREY, "linestyle": "--", "marker": "s"})
 
 
 def growth_handle(growth: str) -> Line2D:
@@ -99,7 +114,7 @@ def applied_style() -> Iterator[None]:
     """matplotlib's defaults and this style, whatever the user's own settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(RC)
+        mpl.rcParams.update(RC)  # type: ignore[arg-type]
         yield
 
 

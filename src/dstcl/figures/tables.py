@@ -34,17 +34,20 @@ class Tables:
     def accuracy(self) -> pd.DataFrame:
         """Accuracy on the tasks seen so far, after each learned task, with the axes of its run."""
         rows = self._read("accuracy", ["digest", "after_task", "task", "accuracy"])
-        seen = rows[(rows.after_task >= rows.task) & (rows.task >= 1)]
-        return self._with_axes(seen)
+        return self._with_axes("accuracy", rows[rows.after_task >= rows.task])
 
     @cached_property
     def capacity(self) -> pd.DataFrame:
-        """Weights of each layer by task: active, new, shared, free; with the axes of its run."""
-        columns = ["digest", "task", "layer", "size", "active", "new", "shared", "free"]
-        return self._with_axes(self._read("capacity", columns))
+        """Weights of each layer by task: active, shared, free; with the axes of its run."""
+        columns = ["digest", "task", "layer", "size", "active", "shared", "free"]
+        return self._with_axes("capacity", self._read("capacity", columns))
 
-    def _with_axes(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return self.summary[[*AXES, "digest"]].merge(rows, on="digest", validate="one_to_many")
+    def _with_axes(self, name: str, rows: pd.DataFrame) -> pd.DataFrame:
+        axes = self.summary[[*AXES, "digest"]]
+        known = axes.merge(rows, on="digest", validate="one_to_many")
+        if known.empty:
+            raise ValueError(f"{self.study}: {name}.csv has no run of summary.csv")
+        return known
 
     def _read(self, name: str, columns: list[str]) -> pd.DataFrame:
         """These columns of a table; names stay text even where they look like numbers.
@@ -62,7 +65,7 @@ class Tables:
             table = pd.read_csv(path, usecols=columns, dtype=types, keep_default_na=False)
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file") from None
-        except pd.errors.ParserError as error:
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise ValueError(f"{path}: not a table ({error})") from None
         if table.empty:
             raise ValueError(f"{path}: has no rows")

@@ -1,0 +1,414 @@
+"""The command line: what each command prints and writes, and how mistakes end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dstcl
+from dstcl.cli import main
+from dstcl.config import json_schema, load, load_file, runs
+from dstcl.figures import FIGURES
+from dstcl.plan import read_plan, write_plan
+from dstcl.runs import RESULT_FILES, Run
+from dstcl.storage import read_json
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+CONFIG: dict[str, Any] = {
+    "preset": "tiny",
+    "protocols": {"corrected": {"class_order": "seed", "candidates": "all", "stop_at": 0.75}},
+    "presets": {
+        "tiny": {
+            "benchmarks": [{"dataset": "mnist5k", "tasks": 2}],
+            "protocols": ["corrected"],
+            "networks": ["convnet"],
+            "methods": ["dst"],
+            "densities": [0.1],
+            "inits": ["erk"],
+            "growths": ["random", "gradient"],
+            "seeds": [0, 1],
+            "training": {"epochs": 2, "batch_size": 32, "learning_rate": 0.01},
+            "topology": {"update_every": 5},
+        }
+    },
+    "figures": {"dpi": 72},
+}
+RUNS = runs(load(CONFIG))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a params.yaml of a small study."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+    return tmp_path
+
+
+@pytest.fixture
+def study() -> Path:
+    """results/tiny with the plan and the finished runs of the study."""
+    path = Path("results/tiny")
+    write_plan("tiny", RUNS, path / "plan.json")
+    for run in RUNS:
+        finish(path / "runs" / run.folder, run)
+    return path
+
+
+def finish(out: Path, run: Run) -> None:
+    """The files of a finished run that tables are made of."""
+    out.mkdir(parents=True)
+    metrics = {
+        "digest": run.digest,
+        "acc": 0.8 + run.seed / 100,
+        "bwt": 0.0,
+        "fwt": 0.0,
+        "forgetting": 0.0,
+        "learning_accuracy": 0.8 + run.seed / 100,
+        "used_fraction": 0.19,
+        "seconds": 3.0,
+        "images_per_second": 1000.0,
+    }
+    (out / RESULT_FILES["config"]).write_text(json.dumps(run.to_dict()))
+    (out / RESULT_FILES["metrics"]).write_text(json.dumps(metrics))
+    (out / RESULT_FILES["accuracy"]).write_text(
+        "after_task,task,accuracy\n0,1,0.2\n0,2,0.2\n1,1,0.8\n1,2,0.2\n2,1,0.8\n2,2,0.8\n"
+    )
+    (out / RESULT_FILES["capacity"]).write_text(
+        "task,layer,size,active,new,shared,free\n1,conv,100,10,10,0,90\n2,conv,100,10,9,1,81\n"
+    )
+
+
+def mistake(*arguments: str) -> str:
+    """The one line that a mistake ends with; `sys.exit` prints it and exits with 1."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    message = caught.value.code
+    assert isinstance(message, str)
+    assert len(message.splitlines()) == 1
+    assert message.startswith("dstcl: ")
+    return message.removeprefix("dstcl: ")
+
+
+def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from dstcl.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+# config
+
+
+def test_show_prints_the_chosen_preset_with_its_defaults(capsys: pytest.CaptureFixture) -> None:
+    main(["config", "show"])
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["preset"] == "tiny"
+    assert shown["study"]["seeds"] == [0, 1]
+    assert shown["study"]["training"]["optimizer"] == "adam"
+    assert shown["study"]["topology"]["prune_rate"] == 0.5
+    assert shown["protocols"] == CONFIG["protocols"]
+    assert shown["figures"] == {"dpi": 72}
+
+
+def test_show_takes_another_file_and_another_preset(capsys: pytest.CaptureFixture) -> None:
+    main(["config", "show", "--params", str(PARAMS), "--preset", "paper"])
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["preset"] == "paper"
+    assert shown["study"]["networks"] == ["resnet18"]
+
+
+def test_runs_are_listed_one_a_line(capsys: pytest.CaptureFixture) -> None:
+    main(["config", "runs"])
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"{run.digest} {run.folder}" for run in RUNS]
+    assert printed.err == "4 runs\n"
+
+
+def test_runs_as_json_are_full_descriptions(capsys: pytest.CaptureFixture) -> None:
+    main(["config", "runs", "--json", "--params", str(PARAMS), "--preset", "quick"])
+    listed = [Run.from_dict(values) for values in json.loads(capsys.readouterr().out)]
+    assert listed == runs(load_file(PARAMS, "quick"))
+
+
+def test_values_replace_the_file(capsys: pytest.CaptureFixture) -> None:
+    """As the workflow gives them: the configuration that Snakemake resolved, as JSON."""
+    Path("params.yaml").unlink()
+    main(["config", "runs", "--values", json.dumps(CONFIG)])
+    assert capsys.readouterr().out.split()[::2] == [run.digest for run in RUNS]
+
+
+def test_a_plan_is_written_where_asked_and_read_back(capsys: pytest.CaptureFixture) -> None:
+    main(["config", "plan", "--out", "results/tiny/plan.json"])
+    assert read_plan(Path("results/tiny")) == ("tiny", RUNS)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture) -> None:
+    main(["config", "schema"])
+    assert json.loads(capsys.readouterr().out) == json_schema()
+
+
+def test_a_bad_configuration_ends_in_its_message() -> None:
+    bad = yaml.safe_dump(CONFIG).replace("gradient", "gradeint")
+    Path("params.yaml").write_text(bad)
+    for command in (["show"], ["runs"], ["runs", "--json"], ["plan", "--out", "plan.json"]):
+        message = mistake("config", *command)
+        assert message.startswith("params.yaml: presets.tiny.growths[1]: 'gradeint'; allowed: ")
+    assert not Path("plan.json").exists()
+
+
+def test_an_unknown_preset_ends_in_the_known_ones() -> None:
+    assert mistake("config", "runs", "--preset", "huge").endswith("'huge'; allowed: tiny")
+
+
+def test_a_missing_params_file_is_named() -> None:
+    assert mistake("config", "show", "--params", "none.yaml") == "none.yaml: no such file"
+
+
+# data and train
+
+
+def test_data_are_prepared_and_split(capsys: pytest.CaptureFixture) -> None:
+    main(["data", "prepare", "mnist5k", "--image-size", "28", "--out", "data/m.safetensors"])
+    assert re.search("digest [0-9a-f]{16}$", capsys.readouterr().err.strip())
+    source = ["--data", "data/m.safetensors", "--out", "data/tasks.json"]
+    main(["data", "split", "mnist5k", "--tasks", "5", "--order", "natural", *source])
+    assert read_json(Path("data/tasks.json"))["tasks"] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
+def test_missing_data_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSTCL_DATA", "elsewhere")
+    message = mistake("data", "prepare", "cifar100", "--image-size", "32", "--out", "c")
+    assert "elsewhere/cifar100" in message
+    assert mistake("data", "split", "x", "--data", "none", "--tasks", "5", "--order", "natural",
+                   "--out", "t").startswith("none: no such file")  # fmt: skip
+
+
+TRAIN = ["--data", "none.safetensors", "--tasks", "none.json", "--out", "out"]
+
+
+@pytest.mark.parametrize(
+    ("description", "complaint"),
+    [
+        (["--run", "{"], "--run: not JSON"),
+        (["--run", "{}"], "run description: missing"),
+        (["--run", '{"epoch": 1}'], "unknown ['epoch']"),
+        (["--run-file", "none.json"], "none.json: no such file"),
+        (["--run-file", "params.yaml"], "params.yaml: not JSON"),
+        (["--run", json.dumps(RUNS[0].to_dict())], "none.safetensors: no such file"),
+    ],
+)
+def test_a_run_that_cannot_be_trained_is_refused_in_one_line(
+    description: list[str], complaint: str
+) -> None:
+    assert complaint in mistake("train", *description, *TRAIN)
+    assert not Path("out").exists()
+
+
+# Results
+
+
+def test_collect_writes_the_tables_of_the_plan(study: Path) -> None:
+    main(["collect", str(study)])
+    names = {path.name for path in study.glob("*.csv")}
+    assert names >= {"summary.csv", "comparisons.csv", "accuracy.csv", "capacity.csv"}
+    lines = (study / "summary.csv").read_text().splitlines()
+    assert [line.rsplit(",", 1)[1] for line in lines] == ["digest", *(r.digest for r in RUNS)]
+
+
+def test_collect_refuses_a_run_of_another_study(study: Path) -> None:
+    path = study / "runs" / RUNS[1].folder / "config.json"
+    path.write_text(json.dumps(RUNS[1].to_dict() | {"epochs": 9}))
+    message = mistake("collect", str(study))
+    assert message.startswith(f"{path}: epochs is 9, the study asks for 2")
+    assert list(study.glob("*.csv")) == []
+
+
+def test_a_summary_names_the_preset_and_every_figure(study: Path) -> None:
+    main(["collect", str(study)])
+    main(["summary", str(study)])
+    text = (study / "summary.md").read_text()
+    assert "tiny" in text.splitlines()[0]
+    assert all(f"figures/{name}.svg" in text for name in FIGURES)
+
+
+def test_a_figure_is_drawn_in_every_format(study: Path) -> None:
+    main(["collect", str(study)])
+    main(["figure", "accuracy_over_tasks", str(study), "--dpi", "50"])
+    suffixes = {path.suffix for path in (study / "figures").glob("accuracy_over_tasks.*")}
+    assert suffixes == {".svg", ".pdf", ".png", ".csv"}
+
+
+def test_an_unknown_figure_is_refused_with_the_known_ones(study: Path) -> None:
+    message = mistake("figure", "accuracy", str(study))
+    assert "'accuracy'" in message
+    assert all(name in message for name in FIGURES)
+
+
+def test_tables_that_are_not_there_are_named(study: Path) -> None:
+    assert f"{study / 'summary.csv'}: no such file" in mistake("summary", str(study))
+    for name in FIGURES:
+        assert f"{study}" in mistake("figure", name, str(study))
+
+
+@pytest.mark.parametrize("command", ["collect", "summary", "track"])
+def test_a_study_without_a_plan_is_named(command: str) -> None:
+    assert mistake(command, "results/none") == "results/none/plan.json: no such file"
+
+
+@pytest.mark.parametrize("command", ["collect", "summary", "track"])
+def test_a_plan_that_is_none_is_named(command: str) -> None:
+    Path("plan.json").write_text('{"preset": "tiny"}')
+    assert mistake(command, ".") == "plan.json: not a plan ('runs')"
+
+
+# How commands end
+
+
+def test_the_installed_command_is_main() -> None:
+    (script,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "dstcl"]
+    assert script.load() is main
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert not caught.value.code
+    assert capsys.readouterr().out.strip() == dstcl.__version__
+
+
+def test_a_command_that_works_exits_with_zero_and_is_silent_on_stderr() -> None:
+    done = shell("config", "show")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert yaml.safe_load(done.stdout)["preset"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["config", "show", "--params", "none.yaml"],
+        ["config", "runs", "--preset", "huge"],
+        ["config", "show", "--values", "{"],
+        ["config", "plan", "--out", "params.yaml/plan.json"],
+        ["collect", "nowhere"],
+    ],
+)
+def test_a_mistake_exits_with_one_line_on_stderr(arguments: list[str]) -> None:
+    done = shell(*arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("dstcl: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["no-such-command"],
+        ["config"],
+        ["config", "shwo"],
+        ["config", "plan"],
+        ["config", "show", "--parms", "params.yaml"],
+        ["data", "prepare", "mnist5k", "--image-size", "large", "--out", "x"],
+        ["train", *TRAIN],
+        ["train", "--run", "{}", "--run-file", "run.json", *TRAIN],
+        ["collect"],
+        ["figure", "capacity"],
+    ],
+)
+def test_a_command_that_is_none_exits_with_its_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    printed = capsys.readouterr()
+    assert caught.value.code == 2
+    assert printed.out == ""
+    assert printed.err.startswith("usage: dstcl")
+    assert re.match("dstcl.*: error: ", printed.err.splitlines()[-1])
+
+
+def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dstcl.config.load_file", interrupted)
+    assert mistake("config", "show").startswith("interrupted")
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise AssertionError("an invariant does not hold")
+
+    monkeypatch.setattr("dstcl.config.load_file", broken)
+    with pytest.raises(AssertionError, match="invariant"):
+        main(["config", "show"])
+
+
+# Gaps: what should be refused, or refused in better words, and is not yet
+
+
+def gap(reason: str) -> pytest.MarkDecorator:
+    """Fails as soon as the gap is closed: then delete the mark."""
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+@gap("a TypeError")
+@pytest.mark.parametrize("values", ["3", "null"])
+def test_values_that_are_no_mapping_are_refused(values: str) -> None:
+    assert mistake("config", "show", "--values", values).startswith("--values: ")
+
+
+@gap("the message does not say which option is meant")
+def test_values_that_are_no_json_are_refused_by_name() -> None:
+    assert mistake("config", "show", "--values", "{").startswith("--values: not JSON")
+
+
+@gap("the preset is ignored")
+def test_values_and_a_preset_give_that_preset(capsys: pytest.CaptureFixture) -> None:
+    both = CONFIG | {"presets": CONFIG["presets"] | {"other": CONFIG["presets"]["tiny"]}}
+    main(["config", "show", "--values", json.dumps(both), "--preset", "other"])
+    assert yaml.safe_load(capsys.readouterr().out)["preset"] == "other"
+
+
+@gap("an AttributeError, or a TypeError")
+@pytest.mark.parametrize(
+    "run", [[], "text", RUNS[0].to_dict() | {"lr_milestones": None}, {**RUNS[0].to_dict(), "tasks": "2"}]
+)  # fmt: skip
+def test_a_run_of_another_type_is_refused(run: object) -> None:
+    assert "run" in mistake("train", "--run", json.dumps(run), *TRAIN)
+
+
+@gap("a KeyError")
+def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
+    message = mistake("data", "prepare", "imagenet", "--image-size", "28", "--out", "x")
+    assert "mnist5k" in message
+
+
+@gap("a broken pipe is told as an error")
+def test_the_first_lines_of_a_list_can_be_taken() -> None:
+    """As in ``dstcl config runs | head -1``: what is not wanted is no mistake."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", "from dstcl.cli import main; main()", "config", "runs"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert "roken" not in done.stderr
