@@ -111,7 +111,9 @@ def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 # config
 
 
-def test_show_prints_the_chosen_preset_with_its_defaults(capsys: pytest.CaptureFixture) -> None:
+def test_show_prints_the_chosen_preset_with_its_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     main(["config", "show"])
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["preset"] == "tiny"
@@ -122,40 +124,40 @@ def test_show_prints_the_chosen_preset_with_its_defaults(capsys: pytest.CaptureF
     assert shown["figures"] == {"dpi": 72}
 
 
-def test_show_takes_another_file_and_another_preset(capsys: pytest.CaptureFixture) -> None:
+def test_show_takes_another_file_and_another_preset(capsys: pytest.CaptureFixture[str]) -> None:
     main(["config", "show", "--params", str(PARAMS), "--preset", "paper"])
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["preset"] == "paper"
     assert shown["study"]["networks"] == ["resnet18"]
 
 
-def test_runs_are_listed_one_a_line(capsys: pytest.CaptureFixture) -> None:
+def test_runs_are_listed_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["config", "runs"])
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [f"{run.digest} {run.folder}" for run in RUNS]
     assert printed.err == "4 runs\n"
 
 
-def test_runs_as_json_are_full_descriptions(capsys: pytest.CaptureFixture) -> None:
+def test_runs_as_json_are_full_descriptions(capsys: pytest.CaptureFixture[str]) -> None:
     main(["config", "runs", "--json", "--params", str(PARAMS), "--preset", "quick"])
     listed = [Run.from_dict(values) for values in json.loads(capsys.readouterr().out)]
     assert listed == runs(load_file(PARAMS, "quick"))
 
 
-def test_values_replace_the_file(capsys: pytest.CaptureFixture) -> None:
+def test_values_replace_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     """As the workflow gives them: the configuration that Snakemake resolved, as JSON."""
     Path("params.yaml").unlink()
     main(["config", "runs", "--values", json.dumps(CONFIG)])
     assert capsys.readouterr().out.split()[::2] == [run.digest for run in RUNS]
 
 
-def test_a_plan_is_written_where_asked_and_read_back(capsys: pytest.CaptureFixture) -> None:
+def test_a_plan_is_written_where_asked_and_read_back(capsys: pytest.CaptureFixture[str]) -> None:
     main(["config", "plan", "--out", "results/tiny/plan.json"])
     assert read_plan(Path("results/tiny")) == ("tiny", RUNS)
     assert capsys.readouterr().out == ""
 
 
-def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture) -> None:
+def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     main(["config", "schema"])
     assert json.loads(capsys.readouterr().out) == json_schema()
 
@@ -180,7 +182,7 @@ def test_a_missing_params_file_is_named() -> None:
 # data and train
 
 
-def test_data_are_prepared_and_split(capsys: pytest.CaptureFixture) -> None:
+def test_data_are_prepared_and_split(capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", "prepare", "mnist5k", "--image-size", "28", "--out", "data/m.safetensors"])
     assert re.search("digest [0-9a-f]{16}$", capsys.readouterr().err.strip())
     source = ["--data", "data/m.safetensors", "--out", "data/tasks.json"]
@@ -192,8 +194,11 @@ def test_missing_data_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSTCL_DATA", "elsewhere")
     message = mistake("data", "prepare", "cifar100", "--image-size", "32", "--out", "c")
     assert "elsewhere/cifar100" in message
-    assert mistake("data", "split", "x", "--data", "none", "--tasks", "5", "--order", "natural",
-                   "--out", "t").startswith("none: no such file")  # fmt: skip
+
+
+def test_a_missing_prepared_file_is_named() -> None:
+    options = ["--data", "none", "--tasks", "5", "--order", "natural", "--out", "t"]
+    assert mistake("data", "split", "mnist5k", *options) == "none: no such file"
 
 
 TRAIN = ["--data", "none.safetensors", "--tasks", "none.json", "--out", "out"]
@@ -271,7 +276,7 @@ def test_a_study_without_a_plan_is_named(command: str) -> None:
 @pytest.mark.parametrize("command", ["collect", "summary", "track"])
 def test_a_plan_that_is_none_is_named(command: str) -> None:
     Path("plan.json").write_text('{"preset": "tiny"}')
-    assert mistake(command, ".") == "plan.json: not a plan ('runs')"
+    assert mistake(command, ".").startswith("plan.json: not a plan")
 
 
 # How commands end
@@ -282,7 +287,7 @@ def test_the_installed_command_is_main() -> None:
     assert script.load() is main
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert not caught.value.code
@@ -330,7 +335,7 @@ def test_a_mistake_exits_with_one_line_on_stderr(arguments: list[str]) -> None:
     ],
 )
 def test_a_command_that_is_none_exits_with_its_usage(
-    arguments: list[str], capsys: pytest.CaptureFixture
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -378,7 +383,7 @@ def test_values_that_are_no_json_are_refused_by_name() -> None:
 
 
 @gap("the preset is ignored")
-def test_values_and_a_preset_give_that_preset(capsys: pytest.CaptureFixture) -> None:
+def test_values_and_a_preset_give_that_preset(capsys: pytest.CaptureFixture[str]) -> None:
     both = CONFIG | {"presets": CONFIG["presets"] | {"other": CONFIG["presets"]["tiny"]}}
     main(["config", "show", "--values", json.dumps(both), "--preset", "other"])
     assert yaml.safe_load(capsys.readouterr().out)["preset"] == "other"
@@ -386,8 +391,14 @@ def test_values_and_a_preset_give_that_preset(capsys: pytest.CaptureFixture) -> 
 
 @gap("an AttributeError, or a TypeError")
 @pytest.mark.parametrize(
-    "run", [[], "text", RUNS[0].to_dict() | {"lr_milestones": None}, {**RUNS[0].to_dict(), "tasks": "2"}]
-)  # fmt: skip
+    "run",
+    [
+        [],
+        "text",
+        RUNS[0].to_dict() | {"lr_milestones": None},
+        RUNS[0].to_dict() | {"tasks": "2"},
+    ],
+)
 def test_a_run_of_another_type_is_refused(run: object) -> None:
     assert "run" in mistake("train", "--run", json.dumps(run), *TRAIN)
 

@@ -78,9 +78,9 @@ def all_figures(suffix):
     return [f"{RESULTS}/figures/{figure}.{suffix}" for figure in FIGURES]
 
 
-def config_arguments(wildcards):
-    """The configuration in force, overrides included, as arguments of --config."""
-    return [f"{key}={json.dumps(value)}" for key, value in PARAMS.model_dump().items()]
+def params_json(wildcards):
+    """The whole configuration in force, overrides of the command line included."""
+    return json.dumps(PARAMS.model_dump(), indent=2)
 
 
 def figure_caption(wildcards):

@@ -17,17 +17,28 @@ rule write_summary:
         "dstcl summary {params.study} 2> {log}"
 
 
+rule write_params:
+    """Write the configuration in force beside its results."""
+    output:
+        f"{RESULTS}/params.json",
+    log:
+        f"{LOGS}/params.log",
+    params:
+        config=params_json,
+    shell:
+        "printf '%s\n' {params.config:q} > {output} 2> {log}"
+
+
 rule write_report:
     """Write one self-contained page with figures, captions and how each file was made."""
     input:
+        params=rules.write_params.output,
         figures=all_figures("svg"),
         summary=rules.write_summary.output,
     output:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
-    params:
-        config=config_arguments,
     shell:
         "snakemake --snakefile {workflow.main_snakefile:q} --nolock --report {output}"
-        " --config {params.config:q} -- figures summary 2> {log}"
+        " --configfile {input.params} -- figures summary 2> {log}"
