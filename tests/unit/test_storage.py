@@ -207,7 +207,7 @@ def test_a_table_keeps_all_digits(
 
 
 def test_a_table_by_hand(tmp_path: Path) -> None:
-    rows = [{"b": 0.1, "a": 1}, {"a": None, "b": "x,y"}]
+    rows: list[dict[str, Any]] = [{"b": 0.1, "a": 1}, {"a": None, "b": "x,y"}]
     write_table(tmp_path / "table.csv", ["a", "b"], rows)
     assert (tmp_path / "table.csv").read_bytes() == b'a,b\n1,0.1\n,"x,y"\n'
 
