@@ -110,7 +110,9 @@ def config_show(options: argparse.Namespace) -> None:
     shown = {
         "preset": params.preset,
         "study": study,
-        "protocols": {name: params.protocols[name].model_dump() for name in study["protocols"]},
+        "protocols": {
+            name: params.protocols[name].model_dump() for name in params.study.protocol_names()
+        },
         "figures": params.figures.model_dump(),
     }
     print(yaml.safe_dump(shown, sort_keys=False), end="")

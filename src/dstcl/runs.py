@@ -62,6 +62,14 @@ class Run:
     stop_at: float
     switch_at: float
     candidates: str
+    logits: str
+    head: str
+    batch_norm: str
+    test_augment: bool
+    mask_counts: str
+    free_weights: str
+    regrown_frozen: str
+    checkpoint: str
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary that JSON can hold."""

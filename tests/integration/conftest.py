@@ -96,10 +96,16 @@ def chromium(tmp_path: Path) -> Callable[..., str]:
         pytest.skip("no chromium on this machine")
 
     def open_page(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-        flags = (
-            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-            "--disable-background-networking --disable-component-update --disable-sync"
-        ).split()
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ]
         return subprocess.run(
             [browser, *flags, f"--user-data-dir={tmp_path / 'chromium'}", *options, url],
             capture_output=True,

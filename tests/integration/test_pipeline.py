@@ -33,7 +33,15 @@ def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> Non
     assert len(runs) == 4
     for run in runs:
         assert {file.name for file in run.iterdir()} == set(RESULT_FILES.values())
-    expected = {"plan.json", "params.json", "report.html", "summary.md", "mlflow.json", "runs", "figures"}
+    expected = {
+        "plan.json",
+        "params.json",
+        "report.html",
+        "summary.md",
+        "mlflow.json",
+        "runs",
+        "figures",
+    }
     expected |= {f"{t}.csv" for t in ("summary", "cells", "comparisons", "accuracy", "capacity")}
     assert {path.name for path in finished.study.iterdir()} == expected
     assert (finished.folder / "mlflow.db").exists()

@@ -24,7 +24,7 @@ PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
 CONFIG: dict[str, Any] = {
     "preset": "tiny",
-    "protocols": {"corrected": {"class_order": "seed", "candidates": "all", "stop_at": 0.75}},
+    "protocols": {"corrected": yaml.safe_load(PARAMS.read_text())["protocols"]["corrected"]},
     "presets": {
         "tiny": {
             "benchmarks": [{"dataset": "mnist5k", "tasks": 2}],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, fields, replace
+from itertools import product
 from math import inf, nan
 from pathlib import Path
 from typing import Any, get_args
@@ -18,11 +19,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dstcl.config import (
+from dstcl.config import ConfigError, json_schema, load, load_file, runs
+from dstcl.data.catalog import DATASETS
+from dstcl.plan import read_plan, write_plan
+from dstcl.runs import AXES, RESULT_FILES, Run
+from dstcl.study import (
     GROWTH_CRITERIA,
     GROWTHS,
     Benchmark,
-    ConfigError,
     Figures,
     Model,
     Params,
@@ -30,14 +34,7 @@ from dstcl.config import (
     Protocol,
     Topology,
     Training,
-    json_schema,
-    load,
-    load_file,
-    runs,
 )
-from dstcl.data.catalog import DATASETS
-from dstcl.plan import read_plan, write_plan
-from dstcl.runs import AXES, RESULT_FILES, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"
@@ -48,14 +45,16 @@ FOLDER = re.compile(r".+/seed[0-9]+-[0-9a-f]{10}")
 
 Config = dict[str, Any]
 
+CORRECTED: Config = yaml.safe_load(PARAMS.read_text())["protocols"]["corrected"]
+
 
 def config() -> Config:
     """A small study that uses none of the optional keys."""
-    return {
+    values = {
         "preset": "tiny",
         "protocols": {
-            "corrected": {"class_order": "seed", "candidates": "all", "stop_at": 0.75},
-            "other": {"class_order": "natural", "candidates": "free", "stop_at": 0.5},
+            "corrected": CORRECTED,
+            "other": CORRECTED | {"class_order": "natural", "candidates": "free", "stop_at": 0.5},
         },
         "presets": {
             "tiny": {
@@ -73,6 +72,7 @@ def config() -> Config:
         },
         "figures": {},
     }
+    return copy.deepcopy(values)
 
 
 def steps(key: str) -> list[str | int]:
@@ -122,17 +122,29 @@ def a_run(**changes: Any) -> Run:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: str) -> None:
-    params = load_file(PARAMS, preset)
+    """And of the lists of each extra, where the same combination is not run again."""
     study = yaml.safe_load(PARAMS.read_text())["presets"][preset]
-    axes = ("benchmarks", "protocols", "networks", "methods", "densities", "inits", "growths")
-    expected = len(study["seeds"])
-    for axis in axes:
-        expected *= len(study[axis])
-    planned = runs(params)
-    assert len(planned) == expected
-    assert len({run.folder for run in planned}) == expected
-    assert len({run.digest for run in planned}) == expected
+    axes = ["benchmarks", "protocols", "networks", "methods", "densities", "inits"]
+    asked = set()
+    for extra in [{}, *study.get("extra", [])]:
+        lists = study | extra
+        for point in product(*(lists[axis] for axis in axes), lists["growths"], lists["seeds"]):
+            benchmark, protocol, network, method, density, init, growth, seed = point
+            growth = growth if method == "dst" else "none"
+            cell = (protocol, network, method, density, init, growth, seed)
+            asked.add((json.dumps(benchmark), *cell))
+    planned = runs(load_file(PARAMS, preset))
+    assert len(planned) == len(asked)
+    assert len({run.folder for run in planned}) == len(planned)
+    assert len({run.digest for run in planned}) == len(planned)
     assert all(FOLDER.fullmatch(run.folder) for run in planned)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_two_runs_of_the_repository_differ_in_more_than_their_axes_say(preset: str) -> None:
+    """Tables know a run by its axes: two with the same ones would pass for two seeds."""
+    planned = runs(load_file(PARAMS, preset))
+    assert len({tuple(getattr(run, axis) for axis in AXES) for run in planned}) == len(planned)
 
 
 def test_runs_without_a_preset_are_those_of_the_preset_in_the_file() -> None:
@@ -195,7 +207,7 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
     values = put(config(), "presets.tiny.training.optimizer", "sgd")
     values = put(values, "presets.tiny.topology.prune_rate", 0.3)
     (run,) = runs(load(values))
-    assert asdict(run) == {
+    expected = {
         "dataset": "mnist5k",
         "tasks": 5,
         "protocol": "corrected",
@@ -206,7 +218,6 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "growth": "random",
         "seed": 0,
         "image_size": 28,
-        "class_order": "seed",
         "augment": "none",
         "epochs": 2,
         "batch_size": 32,
@@ -221,10 +232,9 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "prune_rate_floor": 0.005,
         "prune_schedule": "cosine",
         "update_every": 5,
-        "stop_at": 0.75,
         "switch_at": 0.5,
-        "candidates": "all",
     }
+    assert asdict(run) == expected | CORRECTED
 
 
 @pytest.mark.parametrize(
@@ -312,8 +322,11 @@ def test_a_run_description_with_missing_and_unknown_keys_is_refused_with_their_n
 @pytest.mark.parametrize("name", [field.name for field in fields(Run)])
 def test_every_field_decides_the_digest(name: str) -> None:
     value = getattr(a_run(), name)
-    changed = (*value, 0.9) if isinstance(value, tuple) else value + type(value)("1")
-    assert a_run(**{name: changed}).digest != a_run().digest
+    if isinstance(value, bool):
+        other: Any = not value
+    else:
+        other = (*value, 0.9) if isinstance(value, tuple) else value + type(value)("1")
+    assert a_run(**{name: other}).digest != a_run().digest
 
 
 def test_exchanged_values_change_the_digest() -> None:
@@ -375,7 +388,7 @@ TINY = "presets.tiny"
         (f"{TINY}.topology.prune", "weight", "'magnitude' or 'random'"),
         (f"{TINY}.topology.prune_schedule", "step", "'cosine', 'linear' or 'constant'"),
         ("protocols.corrected.class_order", "sorted", "'seed' or 'natural'"),
-        ("protocols.corrected.candidates", "frozen", "'all' or 'free'"),
+        ("protocols.corrected.candidates", "frozen", "'all', 'free'"),
         ("preset", "huge", "tiny"),
         # Numbers out of range.
         (f"{TINY}.densities[0]", 1.2, "less than or equal to 1"),
@@ -509,7 +522,7 @@ def test_an_unknown_key_is_refused_with_those_allowed_beside_it(
     "key",
     [
         *("preset", "presets", "protocols", "figures"),
-        *(f"protocols.corrected.{name}" for name in ("class_order", "candidates", "stop_at")),
+        *(f"protocols.corrected.{name}" for name in CORRECTED),
         *(f"{TINY}.{name}" for name in ("benchmarks", "protocols", "networks", "methods", "seeds")),
         *(f"{TINY}.{name}" for name in ("densities", "inits", "growths", "training", "topology")),
         *(f"{TINY}.benchmarks[0].{name}" for name in ("dataset", "tasks")),
@@ -526,6 +539,10 @@ def test_a_missing_key_is_named(key: str) -> None:
 )
 def test_a_key_at_the_wrong_level_is_named(outer: str, inner: str) -> None:
     assert f"{outer}{inner}" in refusal(put(config(), f"{outer}{inner}", [0]))
+
+
+def test_a_key_of_two_lines_is_named_in_one() -> None:
+    assert "presets.tiny.two lines: unknown key" in refusal(put(config(), f"{TINY}.two\nlines", 1))
 
 
 def test_further_problems_are_counted() -> None:
@@ -824,13 +841,15 @@ def test_infinity_is_refused(key: str) -> None:
     assert f"{TINY}.training.{key}: inf" in refusal(put(config(), f"{TINY}.training.{key}", inf))
 
 
-@gap("the same data set and number of tasks twice gives two runs in one cell")
-@pytest.mark.parametrize("change", [{}, {"epochs": 2}, {"epochs": 9}])
-def test_a_benchmark_twice_is_refused(change: Config) -> None:
-    """Cells know data set and tasks alone: other epochs would pass for more seeds."""
-    bench = {"dataset": "mnist5k", "tasks": 5}
-    message = refusal(put(config(), f"{TINY}.benchmarks", [bench, bench | change]))
-    assert f"{TINY}.benchmarks" in message
+@gap("cells know data set and tasks alone: other epochs pass for more seeds")
+@pytest.mark.parametrize("where", ["benchmarks", "extra"])
+def test_runs_that_differ_in_no_axis_are_refused(where: str) -> None:
+    longer = {"dataset": "mnist5k", "tasks": 5, "epochs": 9}
+    tiny = config()["presets"]["tiny"]
+    both: Any = (
+        [*tiny["benchmarks"], longer] if where == "benchmarks" else [{"benchmarks": [longer]}]
+    )
+    assert "benchmarks" in refusal(put(config(), f"{TINY}.{where}", both))
 
 
 @gap("an image size that the data set has not is found only when data are prepared")

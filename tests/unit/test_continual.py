@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dstcl.continual import InvariantError, Learner, SubnetStore
-from dstcl.continual.learner import measure_accuracy
 from dstcl.continual.record import train_run
-from dstcl.data.batches import task_examples
+from dstcl.continual.scoring import Outputs, measure_accuracy
+from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.prepare import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.models import build_network
@@ -21,6 +21,7 @@ from dstcl.storage import read_json, read_tensors, write_json, write_tensors
 
 TASKS = split_classes(10, 5, "natural")
 CPU = torch.device("cpu")
+PAIR = Outputs(0, 2, among_all=False)
 
 
 def learner(run: Run, data: Prepared, tasks: list[list[int]] = TASKS) -> Learner:
@@ -130,7 +131,7 @@ def test_accuracy_by_hand(digits: Prepared) -> None:
             return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
 
     share = float((examples.labels == 0).float().mean())
-    assert measure_accuracy(Zero(), examples, 7) == pytest.approx(share)
+    assert measure_accuracy(Zero(), evaluation_batches(examples, 7), PAIR) == pytest.approx(share)
 
 
 def test_each_task_starts_with_a_fresh_head_and_batch_norm(
@@ -226,7 +227,7 @@ def test_saved_files_rebuild_the_evaluated_network(
         state |= {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
         network.load_state_dict(state)
         tests = task_examples(digits, TASKS[task - 1], test=True, device=CPU)
-        accuracies.append(measure_accuracy(network, tests, 128))
+        accuracies.append(measure_accuracy(network, evaluation_batches(tests, 128), PAIR))
     assert sum(accuracies) / 5 == pytest.approx(metrics["acc"])
 
 

@@ -22,8 +22,8 @@ from dstcl.data import sources
 from dstcl.data.batches import (
     Examples,
     crop_and_flip,
+    evaluation_batches,
     task_examples,
-    test_batches,
     training_batches,
 )
 from dstcl.data.catalog import DATASETS, DatasetInfo
@@ -39,7 +39,7 @@ from dstcl.data.sources import (
 from dstcl.data.tasks import read_tasks, split_classes, write_tasks
 from dstcl.storage import write_tensors
 
-test_batches.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest collect it
+evaluation_batches.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest collect it
 CPU = torch.device("cpu")
 fuzzed = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -567,6 +567,16 @@ def test_the_digest_of_a_task_file_follows_its_content(mnist_file: Path, tmp_pat
     assert len(set(digests.values())) == 4
 
 
+def test_the_digest_of_a_task_file_follows_the_data_too(raw: Path, tmp_path: Path) -> None:
+    digests = set()
+    for number, tree in enumerate((split_tree(), flat_tree(6))):
+        zipped(raw / "toy.zip", tree)
+        prepare("toy", 8, tmp_path / "toy.safetensors")
+        write_tasks(tmp_path / "toy.safetensors", "toy", 1, "natural", tmp_path / f"{number}.json")
+        digests.add(read_tasks(tmp_path / f"{number}.json")["digest"])
+    assert len(digests) == 2
+
+
 def test_a_damaged_task_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text('{"tasks": [[0,')
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / "tasks.json"))):
@@ -637,7 +647,7 @@ def test_normalisation_by_hand() -> None:
         "digest",
     )
     examples = task_examples(data, [0], test=True, device=CPU)
-    ((images, _),) = test_batches(examples, 8)
+    ((images, _),) = evaluation_batches(examples, 8)
     assert images.dtype == torch.float32
     assert images.shape == (1, 2, 1, 2)
     assert images.flatten().tolist() == pytest.approx([-2.0, 2.0, 0.0, 2.0], abs=1e-6)
@@ -699,9 +709,9 @@ def test_without_augmentation_images_are_only_normalised() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 30, 100])
-def test_test_batches_come_in_stored_order(batch_size: int) -> None:
+def test_evaluation_batches_come_in_stored_order(batch_size: int) -> None:
     examples = training_set()
-    images, labels = zip(*test_batches(examples, batch_size))
+    images, labels = zip(*evaluation_batches(examples, batch_size))
     assert max(map(len, labels)) == min(batch_size, 30)
     assert torch.equal(torch.cat(labels), examples.labels)
     assert torch.equal(torch.cat(images), examples.images.float())
@@ -755,6 +765,20 @@ def test_every_offset_and_both_directions_are_drawn_equally_often() -> None:
         # 5 standard deviations of a binomial number.
         assert np.abs(counts - expected).max() < 5 * np.sqrt(expected * (1 - 1 / options))
     assert len(set(drawn)) == 162
+
+
+def test_augmentation_reaches_the_batches() -> None:
+    """Each image is one of the crops of its own, seldom the middle one."""
+    stored = noise(40, channels=1, size=8)
+    zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    examples = Examples(stored, torch.arange(40), zero, one)
+    ((images, labels),) = training_batches(examples, 40, "crop-flip", draws())
+    variants = list(product(range(9), range(9), (False, True)))
+    for image, label in zip(images, labels):
+        crops = [crop(stored[label], *variant) for variant in variants]
+        assert any(torch.equal(image, one_crop.float()) for one_crop in crops)
+    unchanged = sum(torch.equal(images[k], stored[labels[k]].float()) for k in range(40))
+    assert unchanged < 5
 
 
 def test_augmentation_leaves_the_stored_images_alone() -> None:

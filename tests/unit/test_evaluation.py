@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from dstcl.config import load_file, runs
 from dstcl.evaluation.collect import CollectError, collect
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.intervals import mean_interval
@@ -264,35 +265,19 @@ def test_a_single_configuration_has_nothing_to_compare_but_the_columns() -> None
 
 # Collecting
 
-RUN = Run(
-    dataset="mnist5k",
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+RUN = replace(
+    runs(load_file(PARAMS, "quick"))[0],
     tasks=2,
-    protocol="corrected",
-    network="convnet",
-    method="dst",
     density=0.1,
     init="erk",
     growth="random",
     seed=0,
-    image_size=28,
-    class_order="seed",
-    augment="none",
+    candidates="all",
     epochs=3,
-    batch_size=32,
-    test_batch_size=128,
     optimizer="adam",
     learning_rate=0.01,
-    weight_decay=0.0,
     lr_milestones=(0.5, 0.75),
-    lr_factor=0.1,
-    prune="magnitude",
-    prune_rate=0.5,
-    prune_rate_floor=0.005,
-    prune_schedule="cosine",
-    update_every=4,
-    stop_at=0.75,
-    switch_at=0.5,
-    candidates="all",
 )
 RUNS = [
     replace(RUN, growth=growth, seed=seed) for growth in ("random", "gradient") for seed in (0, 1)

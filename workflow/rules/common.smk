@@ -31,7 +31,7 @@ wildcard_constraints:
 def study_json(wildcards):
     """The part of params.yaml that decides which runs there are, as one comparable text."""
     science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
-    names = PARAMS.study.protocols
+    names = PARAMS.study.protocol_names()
     science["protocols"] = {name: PARAMS.protocols[name].model_dump() for name in names}
     return json.dumps(science, sort_keys=True)
 

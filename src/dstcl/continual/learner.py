@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dstcl.continual.subnets import HEAD, InvariantError, SubnetStore
-from dstcl.data.batches import Examples, task_examples, test_batches, training_batches
+from dstcl.continual.checkpoints import BestEpoch
+from dstcl.continual.scoring import Outputs, measure_accuracy
+from dstcl.continual.subnets import InvariantError, SubnetStore
+from dstcl.data.batches import Examples, evaluation_batches, task_examples, training_batches
 from dstcl.data.prepare import Prepared
-from dstcl.models import build_network
+from dstcl.models import batch_statistics, build_network
 from dstcl.runs import Run
 from dstcl.seeds import derive_seed, generator
-from dstcl.sparse import DynamicSparseTraining
+from dstcl.sparse import DynamicSparseTraining, PublishedSparseTraining, SparseTraining
 
 PROBE_IMAGES = 64
 
@@ -64,14 +66,23 @@ class Learner:
     ) -> None:
         self.run, self.data, self.tasks, self.device = run, data, tasks, device
         self.progress = progress or (lambda task, epoch, row: None)
-        network = build_network(
+        own_heads = run.head == "task"
+        self.network = build_network(
             run.network,
             channels=data.images.shape[1],
-            classes=len(tasks[0]),
+            classes=len(tasks[0]) if own_heads else sum(map(len, tasks)),
             seed=derive_seed(run.seed, "weights"),
+            norm=batch_statistics if run.batch_norm == "batch" else nn.BatchNorm2d,
+            head_bias=own_heads,
+        ).to(device)
+        store = SubnetStore(
+            self.network,
+            run.seed,
+            own_heads=own_heads,
+            own_norms=run.batch_norm != "shared",
+            keep_free=run.free_weights == "keep",
         )
-        self.network = network.to(device)
-        self.outcome = Outcome(SubnetStore(self.network, run.seed))
+        self.outcome = Outcome(store)
         self._tests = [task_examples(data, c, test=True, device=device) for c in tasks]
         self._probes: list[Tensor] = []
 
@@ -101,30 +112,13 @@ class Learner:
             [int(fraction * run.epochs) for fraction in run.lr_milestones],
             run.lr_factor,
         )
-        dst = DynamicSparseTraining(
-            self.network,
-            optimizer,
-            density=run.density,
-            init=run.init,
-            prune=run.prune,
-            grow=run.growth,
-            switch_at=run.switch_at,
-            prune_rate=run.prune_rate,
-            floor=run.prune_rate_floor,
-            prune_schedule=run.prune_schedule,
-            update_every=run.update_every,
-            total_steps=batches_an_epoch * run.epochs,
-            stop_at=run.stop_at,
-            candidates=run.candidates,
-            frozen=store.used if task else None,
-            exclude=[HEAD],
-            generator=generator(run.seed, "masks", task),
-        )
+        sparse = self._sparse_training(task, optimizer, batches_an_epoch * run.epochs)
         self._measure_untrained(task)
         batches = generator(run.seed, "batches", task)
+        best = BestEpoch() if run.checkpoint == "best_training_accuracy" else None
         for epoch in range(1, run.epochs + 1):
             rate = learning_rate.get_last_lr()[0]
-            loss, accuracy = self._train_epoch(examples, dst, batches)
+            loss, accuracy = self._train_epoch(examples, sparse, batches, task)
             learning_rate.step()
             row = {
                 "task": task + 1,
@@ -132,36 +126,72 @@ class Learner:
                 "loss": loss,
                 "accuracy": accuracy,
                 "learning_rate": rate,
-                "prune_rate": dst.prune_rate(),
-                "density": dst.density(),
-                "explored": dst.explored_fraction(),
+                "prune_rate": sparse.prune_rate(),
+                "density": sparse.density(),
+                "explored": sparse.explored_fraction(),
             }
             self.outcome.history.append(row)
             self.progress(task + 1, epoch, row)
+            if best is not None:
+                best.offer(accuracy, self.network, sparse)
+        if best is not None:
+            best.restore(self.network, sparse)
         trained = self._logits(self._probe(task))
-        store.close_task(dst)
+        store.close_task(sparse)
         store.activate(task)
-        if not torch.equal(trained, self._logits(self._probe(task))):
+        self._probes.append(self._logits(self._probe(task)))
+        if run.regrown_frozen == "stored" and not torch.equal(trained, self._probes[task]):
             raise InvariantError(f"task {task + 1}: the evaluated network is not the trained one")
-        self._probes.append(trained)
+
+    def _sparse_training(
+        self, task: int, optimizer: torch.optim.Optimizer, total_steps: int
+    ) -> SparseTraining:
+        run, store = self.run, self.outcome.store
+        common: dict[str, Any] = {
+            "density": run.density,
+            "init": run.init,
+            "frozen": store.used if task else None,
+            "regrown": run.regrown_frozen,
+            "exclude": store.unmasked,
+            "generator": generator(run.seed, "masks", task),
+        }
+        if run.method == "static":
+            return SparseTraining(self.network, optimizer, **common)
+        published = run.mask_counts == "bernoulli"
+        kind = PublishedSparseTraining if published else DynamicSparseTraining
+        return kind(
+            self.network,
+            optimizer,
+            prune=run.prune,
+            grow=run.growth,
+            switch_at=run.switch_at,
+            prune_rate=run.prune_rate,
+            floor=run.prune_rate_floor,
+            prune_schedule=run.prune_schedule,
+            update_every=run.update_every,
+            total_steps=total_steps,
+            stop_at=run.stop_at,
+            candidates=run.candidates,
+            **common,
+        )
 
     def _train_epoch(
-        self, examples: Examples, dst: DynamicSparseTraining, batches: torch.Generator
+        self, examples: Examples, sparse: SparseTraining, batches: torch.Generator, task: int
     ) -> tuple[float, float]:
-        """Mean loss and accuracy over the epoch, as seen while training."""
-        run, network = self.run, self.network
+        """Mean loss over the task's classes, and accuracy by the protocol's rule, in training."""
+        run, network, outputs = self.run, self.network, self._outputs(task)
         network.train()
         total_loss = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
         started = perf_counter()
         for images, labels in training_batches(examples, run.batch_size, run.augment, batches):
             logits = network(images)
-            loss = nn.functional.cross_entropy(logits, labels)
-            dst.optimizer.zero_grad(set_to_none=True)
+            loss = nn.functional.cross_entropy(outputs.of_task(logits), labels)
+            sparse.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            dst.step()
+            sparse.step()
             total_loss += loss.detach() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
+            correct += (outputs.predictions(logits.detach()) == labels).sum()
         mean_loss, accuracy = float(total_loss) / len(examples), int(correct) / len(examples)
         self.outcome.train_seconds += perf_counter() - started
         self.outcome.images += len(examples)
@@ -174,12 +204,31 @@ class Learner:
             for later in range(1, len(self.tasks)):
                 self._measure(after_task=0, task=later)
 
+    def _outputs(self, task: int) -> Outputs:
+        classes = len(self.tasks[task])
+        start = 0 if self.run.head == "task" else task * classes
+        return Outputs(start, start + classes, among_all=self.run.logits == "all")
+
     def _measure(self, after_task: int, task: int) -> None:
-        accuracy = measure_accuracy(self.network, self._tests[task], self.run.test_batch_size)
+        run = self.run
+        accuracy = measure_accuracy(
+            self.network,
+            evaluation_batches(
+                self._tests[task],
+                run.test_batch_size,
+                # With statistics of the test batch its order matters; the paper's code shuffles.
+                shuffle=run.batch_norm == "batch",
+                augment=run.augment if run.test_augment else "none",
+                generator=generator(run.seed, "test", after_task, task),
+            ),
+            self._outputs(task),
+        )
         row = {"after_task": after_task, "task": task + 1, "accuracy": accuracy}
         self.outcome.accuracy.append(row)
 
     def _check_finished_tasks(self, task: int) -> None:
+        if self.run.batch_norm == "shared":
+            return  # going on with a common batch norm changes finished tasks: that is the point
         for seen in range(task):
             self.outcome.store.activate(seen)
             if not torch.equal(self._logits(self._probe(seen)), self._probes[seen]):
@@ -193,16 +242,6 @@ class Learner:
     def _logits(self, images: Tensor) -> Tensor:
         self.network.eval()
         return self.network(images)
-
-
-@torch.no_grad()
-def measure_accuracy(network: nn.Module, examples: Examples, batch_size: int) -> float:
-    """Share of images whose largest logit is the right one, in evaluation mode."""
-    network.eval()
-    correct = torch.zeros((), device=examples.labels.device, dtype=torch.int64)
-    for images, labels in test_batches(examples, batch_size):
-        correct += (network(images).argmax(1) == labels).sum()
-    return int(correct) / len(examples)
 
 
 def build_optimizer(run: Run, network: nn.Module) -> torch.optim.Optimizer:

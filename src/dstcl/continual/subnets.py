@@ -1,7 +1,8 @@
 """One dense store of weights, and for each finished task a mask and a local state over it.
 
 A weight used by a task is *frozen* for all later ones: they may use it, never change it. What is
-not maskable (head, batch norm, biases) belongs to one task alone and is kept with its mask.
+not maskable (under the protocol "corrected": head, batch norm, biases) belongs to one task alone
+and is kept with its mask.
 """
 
 from __future__ import annotations
@@ -40,15 +41,31 @@ class SubnetStore:
     """The consolidated network and its sub-networks.
 
     Args:
-        network: freshly initialised; its weights become the first dense values, so weights that
-            no task has used keep their random values until one does.
+        network: freshly initialised; its weights become the first dense values.
         seed: of the run; decides the initial heads.
+        own_heads: every task gets a fresh head outside the masks; else the head is masked, shared
+            and frozen like any layer.
+        own_norms: every task gets a fresh batch norm; else all tasks go on with the same one.
+        keep_free: weights that no task has used keep their random values until one does; else
+            they are set to zero after each task.
     """
 
-    def __init__(self, network: Network, seed: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        seed: int,
+        *,
+        own_heads: bool = True,
+        own_norms: bool = True,
+        keep_free: bool = True,
+    ) -> None:
         self.network = network
         self.seed = seed
-        weights = maskable_weights(network, exclude=[HEAD])
+        self.own_heads = own_heads
+        self.keep_free = keep_free
+        self.unmasked = [HEAD] if own_heads else []
+        self._common = set() if own_norms else _norm_tensors(network)
+        weights = maskable_weights(network, exclude=self.unmasked)
         self.dense = {name: weight.detach().clone() for name, weight in weights.items()}
         self.used = {name: torch.zeros_like(w, dtype=torch.bool) for name, w in self.dense.items()}
         self.subnets: list[Subnet] = []
@@ -57,6 +74,8 @@ class SubnetStore:
     def open_task(self, task: int) -> None:
         """Load the dense values, a fresh batch norm and a fresh head for task ``task`` (from 0)."""
         self._load(self.dense, self._initial_local)
+        if not self.own_heads:
+            return
         head = self.network.head
         bound = 1 / sqrt(head.in_features)
         draws = generator(self.seed, "head", task)
@@ -78,8 +97,10 @@ class SubnetStore:
         masks = {name: mask.clone() for name, mask in trained.masks.items()}
         local = {name: tensor.detach().clone() for name, tensor in self._local().items()}
         self.subnets.append(Subnet(masks, local))
-        self.dense = values
         self.used = {name: used | masks[name] for name, used in self.used.items()}
+        if not self.keep_free:
+            values = {name: value * self.used[name] for name, value in values.items()}
+        self.dense = values
 
     def activate(self, task: int) -> None:
         """Load the finished sub-network of a task (from 0) into the network."""
@@ -116,7 +137,15 @@ class SubnetStore:
         return sum(int(used.sum()) for used in self.used.values()) / total
 
     def _local(self) -> dict[str, Tensor]:
-        return {n: t for n, t in self.network.state_dict().items() if n not in self.dense}
+        state = self.network.state_dict()
+        return {n: t for n, t in state.items() if n not in self.dense and n not in self._common}
 
     def _load(self, weights: dict[str, Tensor], local: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(weights | local)
+        state = {name: self.network.state_dict()[name] for name in self._common}
+        self.network.load_state_dict(state | weights | local)
+
+
+def _norm_tensors(network: Network) -> set[str]:
+    """Names of all parameters and buffers of batch-norm layers."""
+    norms = {n for n, m in network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    return {name for name in network.state_dict() if name.rpartition(".")[0] in norms}

@@ -15,19 +15,18 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     runs = seen.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[["accuracy"]].mean()
     runs["accuracy"] *= 100
     points = over_seeds(runs, [*CELL, "task"], "accuracy")
-    benchmark = points.groupby(["dataset", "tasks"], sort=False)["mean"]
-    points["bottom"], points["top"] = benchmark.transform("min"), benchmark.transform("max")
     parts = [
-        Part(title, "mean accuracy over the tasks seen so far (%)", rows, _limits(rows))
+        Part(title, "mean accuracy over the tasks seen so far (%)", rows, _limits(rows, points))
         for title, rows in blocks(points)
     ]
     figure = line_panels(parts, legend_title(points))
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
-    return figure, points.drop(columns=["bottom", "top"]).rename(columns=names)
+    return figure, points.rename(columns=names)
 
 
-def _limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """From below the lowest mean to above the highest, over all blocks of the same tasks."""
-    bottom, top = rows.bottom.iloc[0], rows.top.iloc[0]
-    margin = 1 + 0.3 * (top - bottom)
-    return max(-1.0, bottom - margin), min(101.0, top + margin)
+def _limits(block: pd.DataFrame, points: pd.DataFrame) -> tuple[float, float]:
+    """Room for every mean of all blocks with the same tasks, so that these can be compared."""
+    first = block.iloc[0]
+    means = points[(points.dataset == first.dataset) & (points.tasks == first.tasks)]["mean"]
+    margin = 1 + 0.3 * (means.max() - means.min())
+    return max(-1.0, means.min() - margin), min(101.0, means.max() + margin)

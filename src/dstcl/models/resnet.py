@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dstcl.models.network import Norm
+
 
 class BasicBlock(nn.Module):
     """conv3x3-BN-ReLU-conv3x3-BN plus the input (through a 1x1 conv-BN where sizes change)."""
 
-    def __init__(self, channels: int, width: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, stride: int, norm: Norm) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = norm(width)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+                nn.Conv2d(channels, width, 1, stride, bias=False), norm(width)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +28,9 @@ class BasicBlock(nn.Module):
         return (self.bn2(self.conv2(out)) + self.shortcut(x)).relu()
 
 
-def resnet18_features(channels: int, width: int = 64) -> tuple[nn.Module, int]:
+def resnet18_features(
+    channels: int, norm: Norm = nn.BatchNorm2d, width: int = 64
+) -> tuple[nn.Module, int]:
     """Stem 7x7 stride 2 without max-pooling, four stages of two blocks, global average pooling.
 
     ``width`` is that of the first stage; the others double it. 64 is the paper's network
@@ -34,13 +38,13 @@ def resnet18_features(channels: int, width: int = 64) -> tuple[nn.Module, int]:
     """
     layers: list[nn.Module] = [
         nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False),
-        nn.BatchNorm2d(width),
+        norm(width),
         nn.ReLU(),
     ]
     channels = width
     for stage in range(4):
         for block in range(2):
             stride = 2 if stage > 0 and block == 0 else 1
-            layers.append(BasicBlock(channels, width << stage, stride))
+            layers.append(BasicBlock(channels, width << stage, stride, norm))
             channels = width << stage
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels

@@ -14,6 +14,7 @@ from dstcl.sparse.densities import (
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
 from dstcl.sparse.masks import draw_masks, pack_masks, select_top, unpack_masks
+from dstcl.sparse.published import PublishedSparseTraining
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.training import SparseTraining, maskable_weights
 
@@ -24,6 +25,7 @@ __all__ = [
     "Criterion",
     "DynamicSparseTraining",
     "LayerView",
+    "PublishedSparseTraining",
     "SparseTraining",
     "UpdateSchedule",
     "active_counts",

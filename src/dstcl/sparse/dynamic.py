@@ -15,7 +15,7 @@ from dstcl.sparse.moments import Moments
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.training import SparseTraining
 
-CANDIDATES = ("all", "free")
+CANDIDATES = ("all", "free", "published")
 
 
 class DynamicSparseTraining(SparseTraining):
@@ -40,12 +40,16 @@ class DynamicSparseTraining(SparseTraining):
         grow: criterion that chooses what comes, see `GROW`; ``"random-then-gradient"`` switches.
         switch_at: fraction of the steps after which a switching growth changes criterion.
         prune_rate, floor, prune_schedule, stop_at: see `UpdateSchedule`.
-        candidates: which inactive weights may be grown: "all", or only "free" ones.
+        candidates: which inactive weights may be grown: "all", or only "free" ones. "published":
+            all, but gradient and momentum of frozen ones read as zero, as in the paper's code, so
+            that these two criteria avoid them and random growth does not.
         **sparse: everything `SparseTraining` takes.
 
     Raises:
         ValueError: an unknown name, or a value out of range.
     """
+
+    _bias_correction = True
 
     def __init__(
         self,
@@ -75,9 +79,9 @@ class DynamicSparseTraining(SparseTraining):
         self.updates = 0
         super().__init__(model, optimizer, **sparse)
         self._gradients: list[Tensor] | None = None
-        self._moments = (
-            Moments(self._parameters, optimizer.defaults) if self._needs("momentum") else None
-        )
+        self._moments: Moments | None = None
+        if self._needs("momentum"):
+            self._moments = Moments(self._parameters, optimizer.defaults, self._bias_correction)
 
     def prune_rate(self) -> float:
         """Fraction of the active weights that an update after the current step replaces."""
@@ -100,9 +104,14 @@ class DynamicSparseTraining(SparseTraining):
         return getattr(self.prune, flag) or getattr(self.grow, flag)
 
     def _observe(self, gradients: list[Tensor]) -> None:
+        wanted = self.schedule.due(self.steps) and self._needs("gradient")
+        if not wanted and self._moments is None:
+            return
+        if self.candidates == "published":
+            gradients = [g * ~f for g, f in zip(gradients, self.frozen.values(), strict=True)]
         if self._moments is not None:
             self._moments.update(gradients)
-        if self.schedule.due(self.steps) and self._needs("gradient"):
+        if wanted:
             self._gradients = [g.clone() for g in gradients]
 
     def _update_topology(self) -> None:
@@ -116,31 +125,35 @@ class DynamicSparseTraining(SparseTraining):
         self._refresh_multipliers()
         self._restore_fixed_weights()
         self.updates += 1
+        self.check_counts()
 
     def _update_layer(self, index: int, name: str, rate: float, growth: Criterion) -> None:
         mask, weight = self.masks[name], self._parameters[index]
         replaced = min(ceil(rate * self.counts[name]), self._room(name))
         if replaced == 0:
             return
-        view = LayerView(
-            weight=weight,
-            explored=self.explored[name],
-            gradient=self._gradients[index] if self._gradients else None,
-            momentum=self._moments.score(index) if self._moments else None,
-            generator=self.generator,
-        )
+        view = self._view(index, name)
         kept = mask & ~select_top(-self.prune.score(view), mask, replaced)
-        candidates = ~kept if self.candidates == "all" else ~kept & ~self.frozen[name]
+        candidates = ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
         new_mask = kept | select_top(growth.score(view), candidates, replaced)
         self._reset_optimizer_state(weight, mask & new_mask)
         mask.copy_(new_mask)
         self.explored[name].logical_or_(new_mask)
 
+    def _view(self, index: int, name: str) -> LayerView:
+        return LayerView(
+            weight=self._parameters[index],
+            explored=self.explored[name],
+            gradient=self._gradients[index] if self._gradients else None,
+            momentum=self._moments.score(index) if self._moments else None,
+            generator=self.generator,
+        )
+
     def _room(self, name: str) -> int:
         """How many weights of a layer can be grown without growing back what was pruned."""
-        if self.candidates == "all":
-            return self.masks[name].numel() - self.counts[name]
-        return int((~self.masks[name] & ~self.frozen[name]).sum())
+        if self.candidates == "free":
+            return int((~self.masks[name] & ~self.frozen[name]).sum())
+        return self.masks[name].numel() - self.counts[name]
 
     def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
         """Forget moments of weights that came or went, as RigL does for new ones."""

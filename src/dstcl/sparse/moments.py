@@ -23,9 +23,17 @@ class Moments:
     For optimisers with ``betas`` (Adam, AdamW) the score is the bias-corrected first moment over
     the root of the second, else the gradient accumulated with the optimiser's momentum (0.9 if
     it has none).
+
+    Args:
+        like: the weights.
+        defaults: of the optimiser.
+        corrected: divide Adam's moments by their bias; the paper's code does not (section c7).
     """
 
-    def __init__(self, like: Sequence[Tensor], defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self, like: Sequence[Tensor], defaults: Mapping[str, Any], corrected: bool = True
+    ) -> None:
+        self._corrected = corrected
         self._betas: tuple[float, float] | None = defaults.get("betas")
         self._momentum = float(defaults.get("momentum") or 0.9)
         self.first = [torch.zeros_like(t) for t in like]
@@ -48,8 +56,10 @@ class Moments:
         if self._betas is None or self.steps == 0:
             return self.first[index]
         beta1, beta2 = self._betas
-        first = self.first[index] / (1 - beta1**self.steps)
-        second = self.second[index] / (1 - beta2**self.steps)
+        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps
+        if not self._corrected:
+            bias1 = bias2 = 1.0
+        first, second = self.first[index] / bias1, self.second[index] / bias2
         return first / (second.sqrt() + EPS)
 
     def state_dict(self) -> dict[str, Any]:

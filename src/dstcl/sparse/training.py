@@ -19,6 +19,7 @@ from dstcl.sparse import foreach
 from dstcl.sparse.densities import active_counts, layer_densities
 from dstcl.sparse.masks import Masks, draw_masks, pack_mask, unpack_mask
 
+REGROWN = ("stored", "zero")
 LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -52,6 +53,8 @@ class SparseTraining:
         exclude: names of modules that stay dense (a head of its own for each task, say).
         overrides: density of single layers, by parameter name.
         masks: use these masks instead of drawing new ones.
+        regrown: value of a frozen weight that becomes active again: "stored", or "zero" as in the
+            paper's code, where the stored value only comes back when the task is consolidated.
         generator: source of randomness; the default is seeded with 0 on the CPU.
 
     Raises:
@@ -69,8 +72,12 @@ class SparseTraining:
         exclude: Iterable[str] = (),
         overrides: Mapping[str, float] | None = None,
         masks: Mapping[str, Tensor] | None = None,
+        regrown: str = "stored",
         generator: torch.Generator | None = None,
     ) -> None:
+        if regrown not in REGROWN:
+            raise ValueError(f"unknown regrown {regrown!r}; known: {', '.join(REGROWN)}")
+        self.regrown = regrown
         self.optimizer = optimizer
         self.generator = generator or torch.Generator().manual_seed(0)
         self.weights = maskable_weights(model, exclude)
@@ -82,12 +89,11 @@ class SparseTraining:
             name: frozen[name].to(w.device).clone() if frozen else torch.zeros_like(w).bool()
             for name, w in self.weights.items()
         }
-        device = next(iter(self.weights.values())).device
+        self.device = next(iter(self.weights.values())).device
         if masks is None:
-            masks = draw_masks(self.shapes, self.counts, self.generator, device)
-        else:
-            self.counts = {name: int(masks[name].sum()) for name in self.weights}
-        self.masks: Masks = {name: masks[name].to(device).clone() for name in self.weights}
+            masks = self._draw()
+        self.masks: Masks = {name: masks[name].to(self.device).clone() for name in self.weights}
+        self.counts = {name: int(mask.sum()) for name, mask in self.masks.items()}
         self.explored: Masks = {name: mask.clone() for name, mask in self.masks.items()}
         self.steps = 0
         self._parameters = list(self.weights.values())
@@ -111,13 +117,17 @@ class SparseTraining:
             raise RuntimeError(f"no gradient for {missing!r}: call loss.backward() before step()")
         with torch.no_grad():
             self._observe(gradients)
-            foreach.multiply_(gradients, self._trainable)
+            foreach.multiply_(gradients, self._gradient_factors)
             if scaler is None:
                 self.optimizer.step()
             else:
                 scaler.step(self.optimizer)
             self._restore_fixed_weights()
             self._update_topology()
+
+    def prune_rate(self) -> float:
+        """Fraction of the active weights that an update now would replace: none."""
+        return 0.0
 
     def density(self) -> float:
         """Realised density over all maskable weights."""
@@ -129,11 +139,16 @@ class SparseTraining:
         return float(explored) / sum(w.numel() for w in self._parameters)
 
     def consolidated(self) -> dict[str, Tensor]:
-        """Dense values to keep: the trained value where active, the stored one elsewhere."""
-        return {
-            name: torch.where(self.masks[name], weight.detach(), self.stored[name])
-            for name, weight in self.weights.items()
-        }
+        """Dense values to keep: the trained value where active, the stored one elsewhere.
+
+        With ``regrown="zero"`` the stored value is taken wherever the trained one is exactly 0,
+        active or not (section c8 of the paper's code).
+        """
+        values = {}
+        for name, weight in self.weights.items():
+            trained = self.masks[name] if self.regrown == "stored" else weight != 0
+            values[name] = torch.where(trained, weight.detach(), self.stored[name])
+        return values
 
     def check_counts(self) -> None:
         """Assert that every layer has exactly as many active weights as it should.
@@ -169,6 +184,10 @@ class SparseTraining:
             self.stored[name].copy_(state["stored"][name])
         self._refresh_multipliers()
 
+    def _draw(self) -> Masks:
+        """The first masks, with exactly `counts` active weights."""
+        return draw_masks(self.shapes, self.counts, self.generator, self.device)
+
     def _observe(self, gradients: list[Tensor]) -> None:
         """Look at dense gradients before they are masked; nothing to see with a fixed mask."""
 
@@ -178,17 +197,20 @@ class SparseTraining:
     def _refresh_multipliers(self) -> None:
         """Rebuild what the step multiplies by; in place, so that captured graphs stay valid."""
         trainable = [self.masks[n] & ~self.frozen[n] for n in self.weights]
-        pinned = [self.stored[n] * (self.masks[n] & self.frozen[n]) for n in self.weights]
-        if not hasattr(self, "_trainable"):
-            self._trainable = [
+        values = self.stored if self.regrown == "stored" else self.weights
+        pinned = [values[n].detach() * (self.masks[n] & self.frozen[n]) for n in self.weights]
+        if not hasattr(self, "_weight_factors"):
+            self._weight_factors = [
                 t.to(w.dtype) for t, w in zip(trainable, self._parameters, strict=True)
             ]
-            self._pinned = pinned
-        else:
-            foreach.copy_(self._trainable, trainable)
+            self._gradient_factors = self._weight_factors
+            self._pinned = pinned if self._any_frozen else []
+            return
+        foreach.copy_(self._weight_factors, trainable)
+        if self._pinned:
             foreach.copy_(self._pinned, pinned)
 
     def _restore_fixed_weights(self) -> None:
-        foreach.multiply_(self._parameters, self._trainable)
-        if self._any_frozen:
+        foreach.multiply_(self._parameters, self._weight_factors)
+        if self._pinned:
             foreach.add_(self._parameters, self._pinned)

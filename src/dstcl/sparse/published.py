@@ -1,0 +1,138 @@
+"""The topology update as the paper's public code does it, ties and chance included.
+
+Sections c4 to c7 of the description of that code. What differs from `DynamicSparseTraining`:
+
+- masks and random growth are Bernoulli draws, so counts fluctuate;
+- pruning removes ties and every active zero, so more goes than asked;
+- gradient and momentum growth rank active weights as zeros, so ties of zeros fall on active weights
+  and density is lost;
+- optimiser state of weights that come and go is kept.
+
+With SGD the original's momentum growth sees a masked buffer and changes nothing; here it sees the
+running gradient.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from dstcl.sparse import foreach
+from dstcl.sparse.criteria import Criterion, LayerView
+from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.masks import Masks, random_scores
+
+GROWTHS = ("random", "unfired", "gradient", "momentum")
+
+
+class PublishedSparseTraining(DynamicSparseTraining):
+    """`DynamicSparseTraining` with the draws, ties and order of operations of the paper's code.
+
+    Takes the same arguments; prune must be "magnitude".
+
+    Raises:
+        ValueError: a criterion that the paper's code does not have.
+    """
+
+    _bias_correction = False
+
+    def check_counts(self) -> None:
+        """Nothing to assert: counts drift. Record what they are."""
+        actual = torch.stack([mask.sum() for mask in self.masks.values()]).tolist()
+        self.counts = dict(zip(self.masks, actual, strict=True))
+
+    def _draw(self) -> Masks:
+        if self.prune.name != "magnitude":
+            raise ValueError(f"prune {self.prune.name!r}: published topology has only magnitude")
+        for criterion in (self.grow.first, self.grow.then):
+            if criterion.name not in GROWTHS:
+                known = ", ".join(GROWTHS)
+                raise ValueError(f"grow {criterion.name!r}: published topology has only {known}")
+        return {
+            name: random_scores(shape, self.generator, self.device) < self.densities[name]
+            for name, shape in self.shapes.items()
+        }
+
+    def _refresh_multipliers(self) -> None:
+        """Gradients are masked by isolation alone, weights by the mask alone (c5, 4 and 6)."""
+        masks = list(self.masks.values())
+        if not hasattr(self, "_weight_factors"):
+            dtypes = [w.dtype for w in self._parameters]
+            self._weight_factors = [m.to(t) for m, t in zip(masks, dtypes, strict=True)]
+            frozen = self.frozen.values()
+            self._gradient_factors = [(~f).to(t) for f, t in zip(frozen, dtypes, strict=True)]
+            self._pinned = []
+            return
+        if self.regrown == "stored":
+            self._restore_stored_values()
+        foreach.copy_(self._weight_factors, masks)
+
+    def _restore_stored_values(self) -> None:
+        for name, weight in self.weights.items():
+            shared = self.masks[name] & self.frozen[name]
+            weight.copy_(torch.where(shared, self.stored[name], weight))
+
+    def _update_layer(self, index: int, name: str, rate: float, growth: Criterion) -> None:
+        mask, weight = self.masks[name], self._parameters[index]
+        kept = prune_with_ties(weight, mask, rate)
+        removed = int(mask.sum()) - int(kept.sum())
+        view = self._view(index, name)
+        allowed = ~self.frozen[name] if self.candidates == "free" else torch.ones_like(mask)
+        mask.copy_(grow_as_published(growth, view, kept, removed, allowed))
+        self.explored[name].logical_or_(mask)
+
+
+def prune_with_ties(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
+    """What stays active (c6): strictly above the k-th smallest magnitude of the whole tensor.
+
+    ``k`` counts the inactive weights and ``ceil(rate * active)``; ties at the threshold and every
+    active weight equal to zero go too.
+    """
+    active = int(mask.sum())
+    asked = ceil(rate * active)
+    magnitude = (weight * mask).abs()
+    if asked == 0:
+        return magnitude > 0
+    k = mask.numel() - active + asked
+    threshold = magnitude.flatten().kthvalue(k).values
+    return magnitude > threshold
+
+
+def grow_as_published(
+    growth: Criterion, view: LayerView, kept: Tensor, removed: int, allowed: Tensor
+) -> Tensor:
+    """The mask after growth (c7).
+
+    ``allowed`` is all true in the paper's code; a mask of free weights restricts every criterion.
+    """
+    inactive = ~kept & allowed
+    candidates = int(inactive.sum())
+    if candidates == 0:
+        return kept
+    if growth.name == "random":
+        return kept | (inactive & (view.random() < removed / candidates))
+    if growth.name == "unfired":
+        return _grow_unfired(view, kept, removed, inactive)
+    score = growth.score(view).abs() * inactive
+    best = torch.sort(score.flatten(), descending=True, stable=True).indices[:removed]
+    grown = kept.flatten().clone()
+    grown[best] = True
+    return grown.view_as(kept)
+
+
+def _grow_unfired(view: LayerView, kept: Tensor, removed: int, inactive: Tensor) -> Tensor:
+    unfired = ~view.explored & inactive
+    available = int(unfired.sum())
+    draws = view.random()
+    if removed <= available:
+        order = torch.where(unfired, draws, -1.0).flatten()
+        chosen = torch.topk(order, removed).indices
+        grown = kept.flatten().clone()
+        grown[chosen] = True
+        return grown.view_as(kept)
+    grown = kept | unfired
+    rest = inactive & ~unfired
+    chance = (removed - available) / max(1, int(rest.sum()))
+    return grown | (rest & (draws < chance))

@@ -1,0 +1,312 @@
+"""Figures: the numbers drawn, from tables written by hand; same tables, same bytes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from dstcl.figures import FIGURES, accuracy_matrix, accuracy_over_tasks, capacity, draw_figure
+from dstcl.figures import layer_densities as layers
+from dstcl.figures.style import applied_style, growth_style
+from dstcl.figures.tables import Tables
+from dstcl.runs import AXES
+from dstcl.study import GROWTHS
+
+SUFFIXES = ("svg", "pdf", "png", "csv")
+# Layer sizes 10 and 40; weights (active, new, shared, free) by task.
+CAPACITY = {
+    "conv.weight": (10, [(10, 10, 0, 0), (10, 0, 10, 0)]),
+    "fc.weight": (40, [(4, 4, 0, 36), (4, 3, 1, 33)]),
+}
+
+
+@dataclass
+class FakeRun:
+    """A run with a two-task accuracy matrix ``R[1][1]``, ``R[2][1]``, ``R[2][2]``."""
+
+    digest: str
+    matrix: tuple[float, float, float] = (0.9, 0.8, 0.6)
+    axes: dict = field(default_factory=dict)
+
+    def summary(self) -> dict:
+        plain = ("mnist5k", 2, "corrected", "net", "dst", 0.28, "uniform", "random", 0)
+        acc = (self.matrix[1] + self.matrix[2]) / 2
+        return dict(zip(AXES, plain)) | self.axes | {"acc": acc, "digest": self.digest}
+
+    def accuracy(self) -> list[dict]:
+        first, later, second = self.matrix
+        cells = {(0, 1): 0.1, (0, 2): 0.2, (1, 1): first, (1, 2): 0.3, (2, 1): later}
+        cells[2, 2] = second
+        return [
+            {"digest": self.digest, "after_task": i, "task": j, "accuracy": value}
+            for (i, j), value in cells.items()
+        ]
+
+    def capacity(self) -> list[dict]:
+        return [
+            {"digest": self.digest, "task": task, "layer": layer, "size": size}
+            | dict(zip(("active", "new", "shared", "free"), counts))
+            for layer, (size, by_task) in CAPACITY.items()
+            for task, counts in enumerate(by_task, start=1)
+        ]
+
+
+def write_study(folder: Path, *runs: FakeRun) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "summary": [run.summary() for run in runs],
+        "accuracy": [row for run in runs for row in run.accuracy()],
+        "capacity": [row for run in runs for row in run.capacity()],
+    }
+    for name, rows in tables.items():
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def two_seeds(folder: Path) -> Path:
+    return write_study(folder, FakeRun("a" * 10), FakeRun("b" * 10, (0.7, 0.9, 0.5), {"seed": 1}))
+
+
+def numbers(study: Path, name: str) -> pd.DataFrame:
+    draw_figure(name, study, 60)
+    return pd.read_csv(study / "figures" / f"{name}.csv", keep_default_na=False, na_values=[""])
+
+
+def test_accuracy_over_tasks_is_the_mean_over_seen_tasks_with_students_interval(tmp_path):
+    table = numbers(two_seeds(tmp_path), "accuracy_over_tasks")
+    assert table.task.tolist() == [1, 2]
+    assert table.seeds.tolist() == [2, 2]
+    # After task 1: 90 and 70. After task 2: (80 + 60) / 2 and (90 + 50) / 2.
+    assert table.accuracy_percent.tolist() == pytest.approx([80, 70])
+    # t(0.975, 1 degree of freedom) = 12.7062; standard error of 90 and 70 is 10.
+    assert table.low_percent.tolist() == pytest.approx([80 - 127.062, 70], abs=1e-3)
+    assert table.high_percent.tolist() == pytest.approx([80 + 127.062, 70], abs=1e-3)
+
+
+def test_the_lines_drawn_are_the_numbers_written(tmp_path):
+    figure, table = accuracy_over_tasks.draw(Tables(two_seeds(tmp_path)))
+    (line,) = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
+    assert list(line.get_xdata()) == table.task.tolist()
+    assert list(line.get_ydata()) == table.accuracy_percent.tolist()
+    assert figure.subfigs[0].get_suptitle() == (
+        "MNIST-5k, 2 tasks · protocol corrected · network net · method dst"
+    )
+    legend = figure.legends[0].get_title().get_text()
+    assert legend == "growth (mean of 2 seeds, band: 95 % interval)"
+
+
+def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path):
+    study = write_study(tmp_path, FakeRun("a" * 10))
+    for name in ("accuracy_over_tasks", "capacity"):
+        table = numbers(study, name)
+        assert table.low_percent.isna().all()
+        assert table.high_percent.isna().all()
+    figure, _ = accuracy_over_tasks.draw(Tables(study))
+    assert figure.legends[0].get_title().get_text() == "growth (1 seed, so no interval)"
+
+
+@pytest.mark.parametrize("axis", ["dataset", "protocol", "network", "method", "tasks"])
+def test_blocks_are_not_mixed(tmp_path, axis):
+    other = {axis: 3 if axis == "tasks" else "other"}
+    study = write_study(
+        tmp_path, FakeRun("a" * 10), FakeRun("b" * 10, (0.5, 0.5, 0.5), {**other, "seed": 1})
+    )
+    figure, table = accuracy_over_tasks.draw(Tables(study))
+    assert len(figure.subfigs) == len(set(f.get_suptitle() for f in figure.subfigs)) == 2
+    assert table.seeds.tolist() == [1] * 4
+    assert table.accuracy_percent.tolist() == pytest.approx([90, 70, 50, 50])
+    assert len(accuracy_matrix.draw(Tables(study))[0].subfigs) == 2
+    assert len(layers.draw(Tables(study))[0].subfigs) == 2
+    assert len(capacity.draw(Tables(study))[0].subfigs) == 4
+
+
+def test_capacity_counts_weights_over_all_layers(tmp_path):
+    table = numbers(two_seeds(tmp_path), "capacity").set_index("share")
+    # Free after task 1: 36 of 50; after task 2: 33. Task 2 has 14 active weights, 11 shared.
+    assert table.loc["used", "percent"].tolist() == pytest.approx([28, 34])
+    assert table.loc["reused", "percent"].tolist() == pytest.approx([0, 100 * 11 / 14])
+    assert table.loc["used", "seeds"].tolist() == [2, 2]
+
+
+def test_capacity_shows_what_independent_masks_would_give(tmp_path):
+    figure, _ = capacity.draw(Tables(two_seeds(tmp_path)))
+    used, reused = (subfigure.axes[0].lines[0].get_ydata() for subfigure in figure.subfigs)
+    assert list(used) == pytest.approx([28, 100 * (1 - 0.72**2)])
+    assert list(reused) == pytest.approx([0, 28])
+
+
+def test_layer_densities_are_shares_of_each_layer(tmp_path):
+    table = numbers(two_seeds(tmp_path), "layer_densities")
+    assert table.layer.tolist() == ["conv.weight", "fc.weight"]
+    assert table["size"].tolist() == [10, 40]
+    assert table.percent.tolist() == pytest.approx([100, 10])
+    figure, _ = layers.draw(Tables(tmp_path))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["conv · 10", "fc · 40"]
+
+
+def test_accuracy_matrix_shows_best_and_worst_cell_by_their_lowest_seed(tmp_path):
+    study = write_study(
+        tmp_path,
+        FakeRun("a" * 10, (0.9, 0.9, 0.9), {"seed": 2}),
+        FakeRun("b" * 10, (0.7, 0.6, 0.8), {"seed": 1}),
+        FakeRun("c" * 10, (0.5, 0.5, 0.5), {"growth": "gradient"}),
+        FakeRun("d" * 10, (0.6, 0.6, 0.6), {"growth": "unfired"}),
+        FakeRun("e" * 10, (0.4, 0.4, 0.4), {"density": 0.1}),
+    )
+    table = numbers(study, "accuracy_matrix")
+    best, worst, only = (rows for _, rows in table.groupby(["density", "rank"], sort=False))
+    # Mean ACC: random (90 + 70) / 2, unfired 60, gradient 50; the other density has one cell.
+    assert (best["rank"].iloc[0], worst["rank"].iloc[0]) == ("best", "worst")
+    assert (best.growth.iloc[0], best.seed.iloc[0], best.of.iloc[0]) == ("random", 1, 3)
+    assert best.acc_percent.iloc[0] == pytest.approx(70)
+    assert best.mean_acc_percent.iloc[0] == pytest.approx(80)
+    assert list(zip(best.after_task, best.task)) == [(1, 1), (2, 1), (2, 2)]
+    assert best.accuracy_percent.tolist() == pytest.approx([70, 60, 80])
+    assert worst.growth.iloc[0] == "gradient"
+    assert (only.density.iloc[0], only["rank"].iloc[0], only.of.iloc[0]) == (0.1, "best", 1)
+    figure, _ = accuracy_matrix.draw(Tables(study))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["70", "60", "80"]
+    assert figure.axes[0].get_title() == (
+        "sparsity 72 %: best of 3\nuniform, random\nACC 70.0 % (seed 1), mean 80.0 %"
+    )
+
+
+def test_a_partial_study_is_drawn_and_says_what_is_missing(tmp_path):
+    study = write_study(
+        tmp_path,
+        FakeRun("a" * 10, axes={"init": "erk"}),
+        FakeRun("b" * 10, axes={"density": 0.1, "seed": 1}),
+        FakeRun("c" * 10, axes={"density": 0.1, "seed": 2}),
+    )
+    for name in FIGURES:
+        assert not numbers(study, name).empty
+    figure, table = accuracy_over_tasks.draw(Tables(study))
+    empty = [panel.get_title() for panel in figure.axes if panel.texts]
+    assert empty == ["erk, sparsity 90 %", "uniform, sparsity 72 %"]
+    assert sorted(table.seeds) == [1, 1, 2, 2]
+    assert "mean of 1 to 2 seeds" in figure.legends[0].get_title().get_text()
+
+
+def test_a_study_of_one_task_is_drawn(tmp_path):
+    study = two_seeds(tmp_path)
+    for name, column in (("accuracy", "after_task"), ("capacity", "task")):
+        table = pd.read_csv(study / f"{name}.csv")
+        table[table[column] <= 1].to_csv(study / f"{name}.csv", index=False)
+    for name in FIGURES:
+        assert not numbers(study, name).empty
+
+
+def test_same_tables_same_bytes_in_another_process_with_other_settings(tmp_path):
+    study = two_seeds(tmp_path / "study")
+    for name in FIGURES:
+        draw_figure(name, study, 60)
+    paths = [study / "figures" / f"{name}.{end}" for name in FIGURES for end in SUFFIXES]
+    before = {path: path.read_bytes() for path in paths}
+    assert sorted(paths) == sorted((study / "figures").iterdir())
+    (tmp_path / "matplotlibrc").write_text("font.size: 20\nfigure.facecolor: red\n")
+    code = (
+        "import sys; from pathlib import Path; from dstcl.figures import FIGURES, draw_figure\n"
+        f"for name in FIGURES: draw_figure(name, Path({str(study)!r}), 60)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    environment = {"PYTHONHASHSEED": "7", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **environment})
+    changed = [path.name for path, content in before.items() if path.read_bytes() != content]
+    assert changed == []
+
+
+def test_listing_figures_imports_neither_matplotlib_nor_pandas():
+    code = "import json, sys, dstcl.figures; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"matplotlib", "pandas", "numpy", "torch"} & set(json.loads(done.stdout))
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    odd = ("1234567890", "12e4567890", "00000000e1")
+    axes = [{"growth": "none"}, {"growth": "none", "seed": 1}, {"growth": "NA"}]
+    study = write_study(tmp_path, *(FakeRun(digest, axes=a) for digest, a in zip(odd, axes)))
+    table = Tables(study).accuracy
+    assert list(table.digest.unique()) == list(odd)
+    assert list(table.growth.unique()) == ["none", "NA"]
+    drawn = numbers(study, "accuracy_over_tasks")
+    assert drawn.groupby("growth", sort=False).seeds.first().to_dict() == {"none": 2, "NA": 1}
+
+
+def test_unknown_figure():
+    with pytest.raises(ValueError, match="'pie' is no figure; known: accuracy_over_tasks, "):
+        draw_figure("pie", Path("."), 60)
+
+
+@pytest.mark.parametrize("name", ["summary", "accuracy"])
+def test_missing_table_is_named(tmp_path, name):
+    study = two_seeds(tmp_path)
+    (study / f"{name}.csv").unlink()
+    with pytest.raises(ValueError, match=f"{name}.csv: no such file"):
+        draw_figure("accuracy_over_tasks", study, 60)
+    assert not (study / "figures").exists()
+
+
+def test_missing_column_is_named(tmp_path):
+    study = two_seeds(tmp_path)
+    pd.read_csv(study / "capacity.csv").drop(columns="free").to_csv(study / "capacity.csv")
+    with pytest.raises(ValueError, match=r"capacity.csv: column 'free' is missing"):
+        draw_figure("capacity", study, 60)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "not a table"), ("digest,after_task,task,accuracy\n", "has no rows")],
+)
+def test_empty_table_is_named(tmp_path, content, message):
+    study = two_seeds(tmp_path)
+    (study / "accuracy.csv").write_text(content)
+    with pytest.raises(ValueError, match=f"accuracy.csv: {message}"):
+        draw_figure("accuracy_over_tasks", study, 60)
+
+
+def test_tables_of_different_studies_are_refused(tmp_path):
+    study = two_seeds(tmp_path)
+    write_study(tmp_path / "other", FakeRun("f" * 10))
+    (tmp_path / "other" / "accuracy.csv").rename(study / "accuracy.csv")
+    with pytest.raises(ValueError, match=r"accuracy.csv has no run of summary.csv"):
+        draw_figure("accuracy_over_tasks", study, 60)
+
+
+def test_every_growth_has_a_look_of_its_own():
+    def look(growth):
+        style = growth_style(growth)
+        return style["color"], (style["marker"], style["linestyle"])
+
+    for one, other in combinations(GROWTHS, 2):
+        assert look(one) != look(other)
+    simple = [growth_style(growth) for growth in GROWTHS[:4]]
+    assert len({style["marker"] for style in simple}) == 4
+    assert len({style["linestyle"] for style in simple}) == 4
+
+
+def test_text_is_legible_and_legends_fit_the_page(tmp_path):
+    runs = [
+        FakeRun(f"{index:010d}", axes={"growth": growth, "density": density})
+        for index, (growth, density) in enumerate(
+            (growth, density) for growth in GROWTHS for density in (0.28, 0.1, 0.05, 0.01)
+        )
+    ]
+    tables = Tables(write_study(tmp_path, *runs))
+    for module in (accuracy_over_tasks, accuracy_matrix, capacity, layers):
+        with applied_style():
+            figure, _ = module.draw(tables)
+            figure.canvas.draw()
+        assert figure.get_figwidth() * 25.4 == pytest.approx(180)
+        assert min(text.get_fontsize() for text in figure.findobj(Text)) >= 7
+        for legend in figure.legends:
+            box = legend.get_window_extent()
+            assert box.x0 >= 0
+            assert box.x1 <= figure.bbox.x1
