@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,6 @@ from dstcl.data.sources import (
 from dstcl.data.tasks import read_tasks, split_classes, write_tasks
 from dstcl.storage import write_tensors
 
-evaluation_batches.__test__ = False  # type: ignore[attr-defined]  # its name makes pytest collect it
 CPU = torch.device("cpu")
 fuzzed = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -715,6 +715,27 @@ def test_evaluation_batches_come_in_stored_order(batch_size: int) -> None:
     assert max(map(len, labels)) == min(batch_size, 30)
     assert torch.equal(torch.cat(labels), examples.labels)
     assert torch.equal(torch.cat(images), examples.images.float())
+
+
+def test_an_evaluation_can_be_shuffled_and_augmented_by_a_generator() -> None:
+    """As the paper's code does: still every image once, with its label."""
+    examples = training_set()
+    options: list[dict[str, Any]] = [{"shuffle": True}, {"shuffle": True, "augment": "crop-flip"}]
+    for option in options:
+        batches = list(evaluation_batches(examples, 7, generator=draws(2), **option))
+        labels = [label for _, part in batches for label in part.tolist()]
+        assert sorted(labels) == examples.labels.tolist() != labels
+        assert [n for images, _ in batches for n in numbers(images)] == labels
+        again = list(evaluation_batches(examples, 7, generator=draws(2), **option))
+        assert all(torch.equal(a, b) for x, y in zip(batches, again) for a, b in zip(x, y))
+
+
+def test_an_augmented_evaluation_in_stored_order_changes_images_but_not_labels() -> None:
+    examples = training_set()
+    batches = evaluation_batches(examples, 100, augment="crop-flip", generator=draws())
+    ((images, labels),) = batches
+    assert torch.equal(labels, examples.labels)
+    assert (images == 0).any()  # padding
 
 
 # Augmentation

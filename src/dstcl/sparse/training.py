@@ -30,7 +30,7 @@ def maskable_weights(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str,
     """
     excluded = tuple(exclude)
     return {
-        f"{name}.weight": module.weight
+        (f"{name}.weight" if name else "weight"): module.weight
         for name, module in model.named_modules()
         if isinstance(module, LAYER_TYPES)
         and not any(name == e or name.startswith(f"{e}.") for e in excluded)
