@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from dstcl.data.catalog import DATASETS
 
-GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum")
+GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
 GROWTHS = GROWTH_CRITERIA + tuple(
     f"{first}-then-{then}" for first, then in product(GROWTH_CRITERIA, repeat=2) if first != then
 )
@@ -105,7 +105,7 @@ class Training(Model):
 class Topology(Model):
     """How masks change while a task is trained (method dst)."""
 
-    prune: Literal["magnitude", "random"] = "magnitude"
+    prune: Literal["magnitude", "set", "taylor", "random"] = "magnitude"
     """Which active weights go."""
     prune_rate: Fraction = 0.5
     """Share of a layer's active weights replaced by the first update."""

@@ -91,6 +91,54 @@ def test_magnitude_pruning_and_gradient_growth_by_hand():
     assert model[0].weight.tolist() == [pytest.approx([0, -0.9, 0.5, 0, 0, 0, 0])]
 
 
+def test_set_pruning_takes_the_smallest_of_both_signs_by_hand():
+    """Two of six go: the smallest positive .1 and the largest negative -.3, not the smaller .2."""
+    model, dst = one_layer(
+        [0.1, 0.2, -0.3, -0.4, 0.9, -0.9, 0, 0], [1, 1, 1, 1, 1, 1, 0, 0], prune="set",
+        grow="gradient", prune_rate=0.3, floor=0.3,
+    )  # fmt: skip
+    step_with_gradient(model, dst, [0.0] * 6 + [1.0, 2.0])
+    assert dst.masks["0.weight"].tolist() == [[False, True, False, True, True, True, True, True]]
+
+
+def test_set_pruning_goes_on_with_one_sign_when_the_other_runs_out():
+    model, dst = one_layer(
+        [0.1, 0.2, 0.3, -0.4, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0], prune="set", grow="gradient",
+        prune_rate=0.75, floor=0.75,
+    )  # fmt: skip
+    step_with_gradient(model, dst, [0.0] * 4 + [1.0, 2.0, 3.0])
+    assert dst.masks["0.weight"].tolist() == [[False, False, True, False, True, True, True]]
+
+
+def test_taylor_pruning_takes_the_least_weight_times_gradient():
+    """(w g)^2 is 1, .01, .04, 4: the two in the middle go although weight 0 is smallest."""
+    model, dst = one_layer(
+        [0.1, 1.0, 2.0, 4.0, 0, 0], [1, 1, 1, 1, 0, 0], prune="taylor", grow="gradient"
+    )
+    step_with_gradient(model, dst, [10.0, 0.1, 0.1, 0.5, 20.0, 30.0])
+    assert dst.masks["0.weight"].tolist() == [[True, False, False, True, True, True]]
+
+
+def test_momentum_per_neuron_weighs_by_the_output():
+    """Equal momentum at [0, 2] and [1, 2]; the second output has the larger mean."""
+    model = nn.Sequential(nn.Linear(3, 2, bias=False))
+    dst = dynamic(
+        model,
+        torch.optim.SGD(model.parameters(), 0.0),
+        grow="momentum_neuron",
+        density=0.5,
+        masks={"0.weight": torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()},
+        prune_rate=0.1,
+        floor=0.1,
+        update_every=1,
+    )
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.1, 2.0, 0.0], [3.0, 0.0, 0.0]]))
+    model[0].weight.grad = torch.tensor([[0.0, 0.0, 1.0], [5.0, 0.5, 1.0]])
+    dst.step()
+    assert dst.masks["0.weight"].tolist() == [[False, True, False], [True, False, True]]
+
+
 def test_a_weight_pruned_and_grown_back_in_one_update_keeps_its_value():
     model, dst = one_layer([0.1, -0.9, 0.5, -0.2, 7.0], [1, 1, 1, 1, 0], grow="gradient", floor=0.2,
                            prune_rate=0.2)  # fmt: skip

@@ -73,6 +73,37 @@ def prune_magnitude(layer: LayerView) -> Tensor:
     return layer.weight.abs()
 
 
+@_register(PRUNE, "set")
+def prune_set(layer: LayerView) -> Tensor:
+    """Smallest positive and largest negative weights in equal shares (SET; Mocanu et al. 2018).
+
+    Weights are ranked by magnitude within their sign, so that each rank holds one positive and one
+    negative weight; a sign that runs out leaves the rest to the other. The paper's code inherits a
+    version that removes the most negative weights instead (section d, 17).
+    """
+    weight = layer.weight.flatten()
+    order = weight.abs().argsort(stable=True)
+    sign = weight[order] >= 0
+    active = weight[order] != 0
+    # Among active weights: 0, 1, 2, ... within each sign, from the smallest magnitude.
+    rank = torch.where(sign, (sign & active).cumsum(0), (~sign & active).cumsum(0))
+    score = torch.empty_like(weight)
+    score[order] = torch.where(active, rank, 0).to(weight.dtype)
+    return score.view_as(layer.weight)
+
+
+@_register(PRUNE, "taylor", gradient=True)
+def prune_taylor(layer: LayerView) -> Tensor:
+    """Weights whose removal changes the loss least to first order, ``(w g)^2``.
+
+    Molchanov et al. 2019. The gradient is the dense one of the current mini-batch, so frozen
+    weights are judged like others; in the paper's code their gradient is zeroed first and they
+    always go (section d, 18).
+    """
+    assert layer.gradient is not None
+    return (layer.weight * layer.gradient).square()
+
+
 @_register(PRUNE, "random")
 def prune_random(layer: LayerView) -> Tensor:
     """Remove active weights at random: the control for every informed criterion."""
@@ -106,6 +137,19 @@ def grow_momentum(layer: LayerView) -> Tensor:
     """Largest running gradient (SNFS; Dettmers and Zettlemoyer 2019, without redistribution)."""
     assert layer.momentum is not None
     return layer.momentum.abs()
+
+
+@_register(GROW, "momentum_neuron", momentum=True)
+def grow_momentum_neuron(layer: LayerView) -> Tensor:
+    """Largest running gradient, weighed by the mean over the weight's output neuron or channel.
+
+    Dettmers and Zettlemoyer 2019 (appendix). The paper's code offers it and never calls it
+    (section d, 21).
+    """
+    assert layer.momentum is not None
+    magnitude = layer.momentum.abs()
+    neuron = magnitude.flatten(1).mean(1)
+    return magnitude * neuron.view(-1, *[1] * (magnitude.dim() - 1))
 
 
 @dataclass(frozen=True)
