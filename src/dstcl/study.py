@@ -32,6 +32,17 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+Network = Literal[
+    "convnet",
+    "lenet5",
+    "resnet18-slim",
+    "resnet18",
+    "resnet18-3x3",
+    "mobilenetv2-slim",
+    "mobilenetv2",
+    "vgg16-slim",
+    "vgg16",
+]
 T = TypeVar("T")
 Axis = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
 Growth = Annotated[
@@ -169,7 +180,7 @@ class Axes(Model):
     """Data sets and numbers of tasks."""
     protocols: Axis[str]
     """Names of entries under protocols."""
-    networks: Axis[Literal["convnet", "resnet18-slim", "resnet18"]]
+    networks: Axis[Network]
     """Networks."""
     methods: Axis[Literal["dst", "static"]]
     """dst: dynamic sparse training; static: the first mask is kept (growth is then "none")."""
@@ -190,7 +201,7 @@ class Extra(Model):
     """Instead of the preset's; the same holds for every key here."""
     protocols: Axis[str] | None = None
     """See the preset."""
-    networks: Axis[Literal["convnet", "resnet18-slim", "resnet18"]] | None = None
+    networks: Axis[Network] | None = None
     """See the preset."""
     methods: Axis[Literal["dst", "static"]] | None = None
     """See the preset."""

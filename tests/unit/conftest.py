@@ -12,6 +12,10 @@ from dstcl.data.sources import read_mnist5k
 from dstcl.runs import Run
 
 
+# Tiny tensors gain nothing from threads, and lose much where cores are shared.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def digits() -> Prepared:
     """Every fifth image of MNIST-5k: 1,000 real digits."""

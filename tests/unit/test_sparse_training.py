@@ -5,9 +5,19 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from dstcl.sparse import GROW, PRUNE, DynamicSparseTraining, SparseTraining, UpdateSchedule
+from dstcl.sparse import (
+    GROW,
+    PRUNE,
+    DynamicSparseTraining,
+    GradualMagnitudePruning,
+    SparseTraining,
+    UpdateSchedule,
+)
+from dstcl.sparse.redistribution import allocate
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.1),
@@ -479,3 +489,81 @@ def test_schedule_shapes(shape, halfway):
     schedule = UpdateSchedule(total_steps=100, update_every=10, shape=shape, stop_at=1.0)
     assert schedule.rate(50) == pytest.approx(halfway)
     assert schedule.rate(0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("redistribute", ["momentum", "gradient", "nonzeros"])
+@pytest.mark.parametrize("candidates", ["all", "free"])
+def test_competing_layers_keep_the_total_exact(redistribute, candidates):
+    model = small_network()
+    dst = dynamic(model, redistribute=redistribute, candidates=candidates, grow="random")
+    total, first = sum(dst.counts.values()), dict(dst.counts)
+    train(dst, model, 15)
+    dst.check_counts()
+    assert sum(dst.counts.values()) == total
+    assert dst.counts != first
+
+
+def test_layers_with_larger_gradients_win_weights():
+    """Two equal layers lose two weights each; the second one's gradients are three times larger."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.copy_(torch.arange(1.0, 17.0).view(4, 4))
+    masks = {f"{i}.weight": (torch.arange(16) < 4).view(4, 4) for i in (0, 1)}
+    dst = dynamic(
+        model, torch.optim.SGD(model.parameters(), 0.0), grow="gradient", redistribute="gradient",
+        density=0.25, masks=masks, prune_rate=0.5, floor=0.5, update_every=1,
+    )  # fmt: skip
+    for i, size in ((0, 1.0), (1, 3.0)):
+        model[i].weight.grad = torch.full((4, 4), size)
+    dst.step()
+    assert dst.counts == {"0.weight": 3, "1.weight": 5}
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "room", "expected"),
+    [
+        (10, [1, 1], [10, 10], [5, 5]),
+        (10, [1, 3], [10, 10], [3, 7]),
+        (10, [1, 3], [10, 4], [6, 4]),
+        (3, [1, 1, 1, 1], [5, 5, 5, 5], [1, 1, 1, 0]),
+        (4, [0, 0], [5, 5], [2, 2]),
+        (5, [0, 1], [5, 3], [2, 3]),
+        (0, [1, 2], [0, 0], [0, 0]),
+        (3, [float("nan"), 1.0], [5, 5], [0, 3]),
+    ],
+)
+def test_allocation_by_hand(total, weights, room, expected):
+    assert allocate(total, weights, room) == expected
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 50)), min_size=1), st.data())
+def test_allocation_is_exact_and_stays_in_its_room(layers, data):
+    weights, room = zip(*layers)
+    total = data.draw(st.integers(0, sum(room)))
+    parts = allocate(total, weights, room)
+    assert sum(parts) == total
+    assert all(0 <= part <= limit for part, limit in zip(parts, room))
+
+
+def test_allocation_without_room_is_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        allocate(5, [1.0], [4])
+
+
+def test_gradual_pruning_follows_the_cubic_schedule_and_keeps_the_largest():
+    """100 weights to 10 in 8 steps: 10 + 90 (1 - t/8)^3, so 47 after 2, 21 after 4, 11 after 6."""
+    model = nn.Sequential(nn.Linear(10, 10, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.arange(1.0, 101.0).view(10, 10))
+    sparse = GradualMagnitudePruning(
+        model, torch.optim.SGD(model.parameters(), 0.0), density=0.1, total_steps=10,
+        update_every=2, stop_at=0.8,
+    )  # fmt: skip
+    counts = []
+    for _ in range(10):
+        model[0].weight.grad = torch.zeros(10, 10)
+        sparse.step()
+        counts.append(int(sparse.masks["0.weight"].sum()))
+    assert counts == [100, 47, 47, 21, 21, 11, 11, 10, 10, 10]
+    assert model[0].weight[sparse.masks["0.weight"]].tolist() == list(range(91, 101))

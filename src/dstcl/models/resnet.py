@@ -1,4 +1,4 @@
-"""ResNet-18 as in the paper's code (section c1), and narrower variants."""
+"""ResNet-18 as in the paper's code (section c1), and variants in width and stem."""
 
 from __future__ import annotations
 
@@ -29,15 +29,20 @@ class BasicBlock(nn.Module):
 
 
 def resnet18_features(
-    channels: int, norm: Norm = nn.BatchNorm2d, width: int = 64
+    channels: int,
+    norm: Norm = nn.BatchNorm2d,
+    width: int = 64,
+    stem_size: int = 7,
+    stem_stride: int = 2,
 ) -> tuple[nn.Module, int]:
-    """Stem 7x7 stride 2 without max-pooling, four stages of two blocks, global average pooling.
+    """Stem without max-pooling, four stages of two blocks, global average pooling.
 
-    ``width`` is that of the first stage; the others double it. 64 is the paper's network
-    (spatial sizes 16, 16, 8, 4, 2 for 32-pixel images).
+    ``width`` is that of the first stage; the others double it. 64 and a 7x7 stem of stride 2 are
+    the paper's network (spatial sizes 16, 16, 8, 4, 2 for 32-pixel images); a 3x3 stem of stride 1
+    is the usual one for such images and costs about four times as much a step.
     """
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False),
+        nn.Conv2d(channels, width, stem_size, stem_stride, padding=stem_size // 2, bias=False),
         norm(width),
         nn.ReLU(),
     ]

@@ -13,6 +13,7 @@ from dstcl.sparse.densities import (
     uniform_densities,
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.gradual import GradualMagnitudePruning
 from dstcl.sparse.masks import draw_masks, pack_masks, select_top, unpack_masks
 from dstcl.sparse.published import PublishedSparseTraining
 from dstcl.sparse.schedule import UpdateSchedule
@@ -24,6 +25,7 @@ __all__ = [
     "PRUNE",
     "Criterion",
     "DynamicSparseTraining",
+    "GradualMagnitudePruning",
     "LayerView",
     "PublishedSparseTraining",
     "SparseTraining",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dstcl.sparse.criteria import Criterion, LayerView, growth_plan, prune_criterion
 from dstcl.sparse.masks import select_top
 from dstcl.sparse.moments import Moments
+from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.training import SparseTraining
 
@@ -43,6 +44,8 @@ class DynamicSparseTraining(SparseTraining):
         candidates: which inactive weights may be grown: "all", or only "free" ones. "published":
             all, but gradient and momentum of frozen ones read as zero, as in the paper's code, so
             that these two criteria avoid them and random growth does not.
+        redistribute: "none": every layer grows what it lost; "momentum", "gradient" or "nonzeros":
+            layers compete for it and only the total is exact (`dstcl.sparse.redistribution`).
         **sparse: everything `SparseTraining` takes.
 
     Raises:
@@ -66,10 +69,15 @@ class DynamicSparseTraining(SparseTraining):
         prune_schedule: str = "cosine",
         stop_at: float = 0.75,
         candidates: str = "all",
+        redistribute: str = "none",
         **sparse: Any,
     ) -> None:
         if candidates not in CANDIDATES:
             raise ValueError(f"unknown candidates {candidates!r}; known: {', '.join(CANDIDATES)}")
+        if redistribute not in ("none", *REDISTRIBUTE):
+            known = ", ".join(("none", *REDISTRIBUTE))
+            raise ValueError(f"unknown redistribute {redistribute!r}; known: {known}")
+        self.redistribute = redistribute
         self.prune = prune_criterion(prune)
         self.grow = growth_plan(grow, switch_at)
         self.candidates = candidates
@@ -101,7 +109,8 @@ class DynamicSparseTraining(SparseTraining):
 
     def _needs(self, what: str) -> bool:
         flag = f"needs_{what}"
-        return getattr(self.prune, flag) or getattr(self.grow, flag)
+        asked = getattr(self.prune, flag) or getattr(self.grow, flag)
+        return asked or self.redistribute == what
 
     def _observe(self, gradients: list[Tensor]) -> None:
         wanted = self.schedule.due(self.steps) and self._needs("gradient")
@@ -119,24 +128,47 @@ class DynamicSparseTraining(SparseTraining):
             return
         rate = self.prune_rate()
         growth = self.grow.at(self.steps / self.schedule.total_steps)
-        for index, name in enumerate(self.weights):
-            self._update_layer(index, name, rate, growth)
+        self._replace_weights(rate, growth)
         self._gradients = None
         self._refresh_multipliers()
         self._restore_fixed_weights()
         self.updates += 1
         self.check_counts()
 
-    def _update_layer(self, index: int, name: str, rate: float, growth: Criterion) -> None:
-        mask, weight = self.masks[name], self._parameters[index]
-        replaced = min(ceil(rate * self.counts[name]), self._room(name))
-        if replaced == 0:
-            return
-        view = self._view(index, name)
-        kept = mask & ~select_top(-self.prune.score(view), mask, replaced)
-        candidates = ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
-        new_mask = kept | select_top(growth.score(view), candidates, replaced)
-        self._reset_optimizer_state(weight, mask & new_mask)
+    def _replace_weights(self, rate: float, growth: Criterion) -> None:
+        """Prune every layer, decide how many each one grows, grow."""
+        views = [self._view(index, name) for index, name in enumerate(self.weights)]
+        removed = [self._to_remove(name, rate) for name in self.weights]
+        kept = [
+            mask & ~select_top(-self.prune.score(view), mask, count) if count else mask
+            for view, mask, count in zip(views, self.masks.values(), removed)
+        ]
+        grown = self._to_grow(views, kept, removed)
+        for name, view, left, gone, count in zip(self.weights, views, kept, removed, grown):
+            if gone or count:
+                self._grow_layer(name, view, left, count, growth)
+                self.counts[name] += count - gone
+
+    def _to_remove(self, name: str, rate: float) -> int:
+        asked = ceil(rate * self.counts[name])
+        # Competing layers may lose weights that they cannot grow again; a layer alone may not.
+        return min(asked, self._room(name)) if self.redistribute == "none" else asked
+
+    def _to_grow(self, views: list[LayerView], kept: list[Tensor], removed: list[int]) -> list[int]:
+        if self.redistribute == "none":
+            return removed
+        room = torch.stack([self._candidates(n, k).sum() for n, k in zip(self.masks, kept)])
+        return allocate(sum(removed), shares(views, kept, self.redistribute), room.tolist())
+
+    def _candidates(self, name: str, kept: Tensor) -> Tensor:
+        return ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
+
+    def _grow_layer(
+        self, name: str, view: LayerView, kept: Tensor, count: int, growth: Criterion
+    ) -> None:
+        mask = self.masks[name]
+        new_mask = kept | select_top(growth.score(view), self._candidates(name, kept), count)
+        self._reset_optimizer_state(self.weights[name], mask & new_mask)
         mask.copy_(new_mask)
         self.explored[name].logical_or_(new_mask)
 
@@ -154,9 +186,3 @@ class DynamicSparseTraining(SparseTraining):
         if self.candidates == "free":
             return int((~self.masks[name] & ~self.frozen[name]).sum())
         return self.masks[name].numel() - self.counts[name]
-
-    def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
-        """Forget moments of weights that came or went, as RigL does for new ones."""
-        for state in self.optimizer.state.get(weight, {}).values():
-            if isinstance(state, Tensor) and state.shape == weight.shape:
-                state.mul_(unchanged)

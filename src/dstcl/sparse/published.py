@@ -44,6 +44,8 @@ class PublishedSparseTraining(DynamicSparseTraining):
         self.counts = dict(zip(self.masks, actual, strict=True))
 
     def _draw(self) -> Masks:
+        if self.redistribute != "none":
+            raise ValueError("redistribute: published topology has none")
         if self.prune.name != "magnitude":
             raise ValueError(f"prune {self.prune.name!r}: published topology has only magnitude")
         for criterion in (self.grow.first, self.grow.then):
@@ -74,14 +76,14 @@ class PublishedSparseTraining(DynamicSparseTraining):
             shared = self.masks[name] & self.frozen[name]
             weight.copy_(torch.where(shared, self.stored[name], weight))
 
-    def _update_layer(self, index: int, name: str, rate: float, growth: Criterion) -> None:
-        mask, weight = self.masks[name], self._parameters[index]
-        kept = prune_with_ties(weight, mask, rate)
-        removed = int(mask.sum()) - int(kept.sum())
-        view = self._view(index, name)
-        allowed = ~self.frozen[name] if self.candidates == "free" else torch.ones_like(mask)
-        mask.copy_(grow_as_published(growth, view, kept, removed, allowed))
-        self.explored[name].logical_or_(mask)
+    def _replace_weights(self, rate: float, growth: Criterion) -> None:
+        for index, (name, mask) in enumerate(self.masks.items()):
+            kept = prune_with_ties(self._parameters[index], mask, rate)
+            removed = int(mask.sum()) - int(kept.sum())
+            allowed = ~self.frozen[name] if self.candidates == "free" else torch.ones_like(mask)
+            view = self._view(index, name)
+            mask.copy_(grow_as_published(growth, view, kept, removed, allowed))
+            self.explored[name].logical_or_(mask)
 
 
 def prune_with_ties(weight: Tensor, mask: Tensor, rate: float) -> Tensor:

@@ -194,6 +194,12 @@ class SparseTraining:
     def _update_topology(self) -> None:
         """Change masks after a step; a fixed mask never changes."""
 
+    def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
+        """Forget moments of weights that came or went, as RigL does for new ones."""
+        for state in self.optimizer.state.get(weight, {}).values():
+            if isinstance(state, Tensor) and state.shape == weight.shape:
+                state.mul_(unchanged)
+
     def _refresh_multipliers(self) -> None:
         """Rebuild what the step multiplies by; in place, so that captured graphs stay valid."""
         trainable = [self.masks[n] & ~self.frozen[n] for n in self.weights]
