@@ -11,7 +11,6 @@ from dstcl.data.prepare import Prepared
 from dstcl.data.sources import read_mnist5k
 from dstcl.runs import Run
 
-
 # Tiny tensors gain nothing from threads, and lose much where cores are shared.
 torch.set_num_threads(1)
 

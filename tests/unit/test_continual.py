@@ -215,7 +215,7 @@ def test_saved_files_rebuild_the_evaluated_network(
     metrics = train_run(short_run, *inputs, tmp_path, device="cpu", threads=1)
     weights, _ = read_tensors(tmp_path / "weights.safetensors")
     packed, header = read_tensors(tmp_path / "masks.safetensors")
-    network = build_network("convnet", 1, 2, seed=123)
+    network = build_network("convnet", 1, 2, seed=123, head_bias=True)
     accuracies = []
     for task in range(1, 6):
         layers = {

@@ -1,6 +1,5 @@
 """Networks against the sizes and densities of the paper's code (paper.md, c1 and c4)."""
 
-from collections.abc import Iterator
 from typing import get_args
 
 import pytest
@@ -23,15 +22,6 @@ PUBLISHED_SIZES = {
     "vgg16": (15_028_644, 15_023_808, 15),
     "lenet5": (51_750, 51_750, 5),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Batches of two are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def published(name: str, seed: int = 0) -> Network:

@@ -73,7 +73,7 @@ class Learner:
             classes=len(tasks[0]) if own_heads else sum(map(len, tasks)),
             seed=derive_seed(run.seed, "weights"),
             norm=batch_statistics if run.batch_norm == "batch" else nn.BatchNorm2d,
-            head_bias=own_heads,
+            head_bias=True if own_heads else None,
         ).to(device)
         store = SubnetStore(
             self.network,

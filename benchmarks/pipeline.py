@@ -1,0 +1,84 @@
+"""Time the pipeline as a person calls it, in an empty workspace: one command a row.
+
+    python benchmarks/pipeline.py            # about 5 minutes; writes benchmarks/pipeline.json
+
+Prints the table of docs/benchmarks.md. Times are wall clock; CPU time is that of all processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+SNAKEMAKE = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+COMMANDS = {
+    "preset quick, everything": [*SNAKEMAKE, "--cores", "all"],
+    "preset quick, again (nothing to be done)": [*SNAKEMAKE, "--cores", "all"],
+    "preset paper, dry run": [*SNAKEMAKE, "-n", "--config", "preset=paper"],
+}
+
+
+def timed(command: list[str], folder: Path) -> dict[str, float]:
+    """Run to the end; wall and CPU seconds.
+
+    Raises:
+        SystemExit: the command failed; its output is shown.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    wall = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1)}
+
+
+def processor() -> str:
+    """Name of the CPU, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if "model name" in line]
+    return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+def main() -> None:
+    """Measure every command, record and print."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(REPOSITORY / "params.yaml", folder)
+        rows = {name: timed(command, Path(folder)) for name, command in COMMANDS.items()}
+        runs = len(list(Path(folder).rglob("metrics.json")))
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    record = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "load_before": os.getloadavg()[0],
+        "runs": runs,
+        "commands": rows,
+    }
+    (REPOSITORY / "benchmarks" / "pipeline.json").write_text(json.dumps(record, indent=2) + "\n")
+    print("| command | wall, s | CPU, s |\n|---|---|---|")
+    for name, row in rows.items():
+        print(f"| {name} | {row['wall_seconds']} | {row['cpu_seconds']} |")
+
+
+if __name__ == "__main__":
+    main()
