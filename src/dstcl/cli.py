@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     try:
         options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a list has seen enough, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         sys.exit(f"dstcl: {error}")
     except KeyboardInterrupt:
@@ -227,8 +231,12 @@ def results_track(options: argparse.Namespace) -> None:
 
 
 def _params(options: argparse.Namespace) -> Any:
-    from dstcl.config import load, load_file
+    from dstcl.config import load, load_file, with_preset
 
     if options.values:
-        return load(json.loads(options.values), "--values")
+        try:
+            values = json.loads(options.values)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--values: not JSON ({error})") from None
+        return load(with_preset(values, options.preset), "--values")
     return load_file(options.params, options.preset)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -22,12 +23,27 @@ class ConfigError(ValueError):
     """A params.yaml that cannot be run; the message is one line that names the key."""
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe subset without a key twice in one mapping, of which YAML would take the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value]
+        repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if repeated:
+            raise ConfigError(f"line {node.start_mark.line + 1}: key {repeated[0]!r} twice")
+        return super().construct_mapping(node, deep)
+
+
 def load(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
     """Check a configuration.
 
     Raises:
         ConfigError: one line that names the key, the value and what is allowed.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"{source}: a mapping with keys {', '.join(Params.model_fields)} is needed"
+        )
     try:
         return Params.model_validate(dict(values))
     except ValidationError as error:
@@ -41,16 +57,23 @@ def load_file(path: str | Path = "params.yaml", preset: str | None = None) -> Pa
         ConfigError: the file is missing, is not YAML, or does not pass `load`.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.load(Path(path).read_text(), _UniqueKeys)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}:{where} is not YAML") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a mapping with keys {', '.join(Params.model_fields)} is needed")
-    return load(values | ({"preset": preset} if preset else {}), str(path))
+    return load(with_preset(values, preset), str(path))
+
+
+def with_preset(values: Any, preset: str | None) -> Any:
+    """The configuration with another preset, if one is given."""
+    return values | {"preset": preset} if preset and isinstance(values, dict) else values
 
 
 def runs(params: Params) -> list[Run]:
@@ -134,6 +157,8 @@ def _one_line(error: ValidationError) -> str:
     else:
         allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         text = f"{key}: {first['input']!r}; {allowed}"
+        if first["type"] == "float_type" and isinstance(first["input"], str):
+            text += " (YAML takes 1e-3 for text: write 1.0e-3)"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return " ".join(text.split()) + more
 
@@ -142,9 +167,14 @@ def _siblings(location: tuple[Any, ...]) -> list[str]:
     """Names allowed beside an unknown key, found by walking the types along its location."""
     kind: Any = Params
     for part in location[:-1]:
-        if isinstance(kind, type) and issubclass(kind, Model):
-            kind = kind.model_fields[part].annotation
-        else:
-            arguments = [a for a in kind.__args__ if isinstance(a, type) and issubclass(a, Model)]
-            kind = arguments[-1] if arguments else kind.__args__[-1]
-    return list(kind.model_fields)
+        kind = _bare(kind)
+        model = isinstance(kind, type) and issubclass(kind, Model)
+        kind = kind.model_fields[part].annotation if model else get_args(kind)[-1]
+    return list(_bare(kind).model_fields)
+
+
+def _bare(kind: Any) -> Any:
+    """A type without ``| None`` and without annotations around it."""
+    while get_origin(kind) in (Union, UnionType, Annotated):
+        kind = get_args(kind)[0]
+    return kind

@@ -26,6 +26,16 @@ AXES = (
 )
 
 
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "float": (int, float),
+    "tuple[float, ...]": (list, tuple),
+}
+"""What `Run.from_dict` takes for a field of each annotated type."""
+
+
 @dataclass(frozen=True)
 class Run:
     """Everything that decides the numbers of one training.
@@ -82,12 +92,19 @@ class Run:
         Raises:
             ValueError: naming the keys that are missing or unknown.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"run description: a mapping is needed, not {values!r}")
         known = {field.name for field in fields(cls)}
         missing, unknown = known - values.keys(), values.keys() - known
         if missing or unknown:
             parts = [f"missing {sorted(missing)}"] * bool(missing)
             parts += [f"unknown {sorted(unknown)}"] * bool(unknown)
             raise ValueError(f"run description: {'; '.join(parts)}")
+        for field in fields(cls):
+            if not isinstance(values[field.name], KINDS[str(field.type)]):
+                raise ValueError(
+                    f"run description: {field.name} is {values[field.name]!r}, not {field.type}"
+                )
         return cls(**{**values, "lr_milestones": tuple(values["lr_milestones"])})
 
     @property

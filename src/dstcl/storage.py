@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+METADATA = "dstcl"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step; a crash leaves the old file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON with a final newline."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -51,7 +54,7 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
 
 
@@ -60,7 +63,10 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        if missing := [column for column in columns if column not in row]:
+            raise ValueError(f"{path}: a row without {', '.join(missing)}")
+        writer.writerow(row)
     write_text(path, text.getvalue())
 
 
@@ -68,7 +74,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """A safetensors file; ``metadata`` values are stored as JSON text."""
     from safetensors.torch import save
 
-    header = {key: json.dumps(value) for key, value in metadata.items()}
+    # safetensors writes several keys in random order; with one, equal content gives equal bytes.
+    header = {METADATA: json.dumps(dict(metadata))}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(contiguous, metadata=header))
 
@@ -83,9 +90,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            header = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise ValueError(f"{path}: damaged ({error})") from None

@@ -49,6 +49,8 @@ Growth = Annotated[
     str, AfterValidator(_known_growth), Field(json_schema_extra={"enum": list(GROWTHS)})
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+# Becomes the name of a folder.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Density = Annotated[float, Field(gt=0, le=1)]
 
@@ -57,7 +59,11 @@ class Model(BaseModel):
     """Strict, closed and immutable: no unknown keys, no text where a number is meant."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
@@ -87,6 +93,9 @@ class Benchmark(Model):
                 f"{self.dataset} into equal tasks of at least 2; "
                 f"allowed: {', '.join(map(str, allowed))}"
             )
+        size = DATASETS[self.dataset].image_size
+        if DATASETS[self.dataset].fixed_size and self.image_size not in (None, size):
+            raise ValueError(f"image_size: {self.image_size}; {self.dataset} has only {size}")
         return self
 
 
@@ -128,6 +137,14 @@ class Topology(Model):
     """Optimiser steps between updates."""
     switch_at: Fraction = 0.5
     """For growth "a-then-b": the fraction of the task's steps after which b takes over."""
+
+    @model_validator(mode="after")
+    def _rate_falls(self) -> Topology:
+        if self.prune_rate_floor > self.prune_rate:
+            raise ValueError(
+                f"prune_rate_floor: {self.prune_rate_floor}; at most prune_rate, {self.prune_rate}"
+            )
+        return self
 
 
 class Protocol(Model):
@@ -232,6 +249,26 @@ class Preset(Axes):
             blocks.append(Axes.model_construct(**(own | given)))
         return blocks
 
+    @model_validator(mode="after")
+    def _axes_tell_runs_apart(self) -> Preset:
+        """Tables know a run by its axes: other epochs would pass for more seeds."""
+        seen: dict[tuple[str, int], dict[str, Any]] = {}
+        for block in self.blocks():
+            for bench in block.benchmarks:
+                training = {"epochs": self.training.epochs, "batch_size": self.training.batch_size}
+                settings = {
+                    "image_size": DATASETS[bench.dataset].image_size,
+                    **training,
+                    "update_every": self.topology.update_every,
+                    **bench.model_dump(exclude_none=True),
+                }
+                if seen.setdefault((bench.dataset, bench.tasks), settings) != settings:
+                    raise ValueError(
+                        f"benchmarks: {bench.dataset} with {bench.tasks} tasks twice, with other "
+                        "settings; allowed: once, or in a preset of its own"
+                    )
+        return self
+
     def protocol_names(self) -> list[str]:
         """Every protocol that some block uses."""
         return list(dict.fromkeys(name for block in self.blocks() for name in block.protocols))
@@ -249,9 +286,9 @@ class Params(Model):
 
     preset: str
     """Which preset is run."""
-    presets: Annotated[dict[str, Preset], Field(min_length=1)]
+    presets: Annotated[dict[Name, Preset], Field(min_length=1)]
     """Scales of the study."""
-    protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
+    protocols: Annotated[dict[Name, Protocol], Field(min_length=1)]
     """Protocols by name."""
     figures: Figures
 
@@ -260,12 +297,16 @@ class Params(Model):
         if self.preset not in self.presets:
             raise ValueError(f"preset: {self.preset!r}; allowed: {', '.join(self.presets)}")
         for name, preset in self.presets.items():
-            for protocol in preset.protocol_names():
-                if protocol not in self.protocols:
-                    raise ValueError(
-                        f"presets.{name}.protocols: {protocol!r}; "
-                        f"allowed: {', '.join(self.protocols)}"
-                    )
+            places = {"": preset.protocols} | {
+                f".extra[{k}]": extra.protocols or [] for k, extra in enumerate(preset.extra)
+            }
+            for place, names in places.items():
+                for protocol in names:
+                    if protocol not in self.protocols:
+                        raise ValueError(
+                            f"presets.{name}{place}.protocols: {protocol!r}; "
+                            f"allowed: {', '.join(self.protocols)}"
+                        )
         return self
 
     @property

@@ -812,12 +812,6 @@ def test_augmentation_leaves_the_stored_images_alone() -> None:
 # Gaps: what should be refused, or refused in better words, and is not yet
 
 
-def gap(reason: str) -> pytest.MarkDecorator:
-    """Fails as soon as the gap is closed: then delete the mark."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-@gap("safetensors writes several metadata keys in random order")
 def test_preparing_again_gives_the_same_bytes(raw: Path, tmp_path: Path) -> None:
     """Snakemake and DVC compare checksums: other bytes mean training everything again."""
     zipped(raw / "toy.zip", split_tree())
@@ -826,13 +820,11 @@ def test_preparing_again_gives_the_same_bytes(raw: Path, tmp_path: Path) -> None
     assert len({(tmp_path / str(attempt)).read_bytes() for attempt in range(4)}) == 1
 
 
-@gap("a KeyError")
 def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"imagenet.*mnist5k"):
         prepare("imagenet", 28, tmp_path / "out")
 
 
-@gap("a class without training images divides by zero later")
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_a_class_that_one_part_lacks_is_refused(raw: Path, part: str) -> None:
     tree = {name: data for name, data in split_tree().items() if not name.startswith(f"{part}/b")}
@@ -842,7 +834,6 @@ def test_a_class_that_one_part_lacks_is_refused(raw: Path, part: str) -> None:
     assert "b" in message
 
 
-@gap("paths are sorted by their parts in a folder, as text in an archive")
 def test_folder_and_archive_agree_where_one_class_begins_like_another(raw: Path) -> None:
     tree = {f"{name}/1.png": encoded(picture(k)) for k, name in enumerate(("a", "a-b", "c"))}
     archive = zipped(raw / "toy.zip", tree)
@@ -866,7 +857,6 @@ def harmed(content: bytes, what: str) -> bytes:
     return bytes(harmed)
 
 
-@gap("only BadZipFile is caught")
 @pytest.mark.parametrize("what", ["encrypted", "compression", "version"])
 def test_an_archive_that_cannot_be_read_is_named(raw: Path, what: str) -> None:
     path = zipped(raw / "toy.zip", split_tree())
@@ -874,7 +864,6 @@ def test_an_archive_that_cannot_be_read_is_named(raw: Path, what: str) -> None:
     assert complaint().startswith(f"{path}: ")
 
 
-@gap("Pillow has errors of other types")
 @pytest.mark.parametrize("what", ["chunk", "header", "huge"])
 def test_an_image_that_pillow_refuses_is_named(raw: Path, what: str) -> None:
     good = encoded(picture(0, 64))
@@ -891,7 +880,6 @@ def test_an_image_that_pillow_refuses_is_named(raw: Path, what: str) -> None:
     assert complaint().startswith(f"{path}:train/b/9.png: ")
 
 
-@gap("what macOS adds to archives is taken for images")
 def test_the_second_files_of_macos_are_no_images(raw: Path) -> None:
     second = {
         str(PurePosixPath("__MACOSX", name).with_name(f"._{PurePosixPath(name).name}")): b"\0\5"
@@ -901,32 +889,27 @@ def test_the_second_files_of_macos_are_no_images(raw: Path) -> None:
     assert len(toy().labels) == 9
 
 
-@gap("classes that no task has room for are dropped; 0 tasks divide by zero")
 @pytest.mark.parametrize("tasks", [0, -1, 3, 20])
 def test_tasks_that_do_not_divide_the_classes_are_refused(tasks: int) -> None:
     with pytest.raises(ValueError, match=str(tasks)):
         split_classes(10, tasks, "natural")
 
 
-@gap("int() complains, not of the order")
 def test_an_unknown_order_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(ValueError, match="natural"):
         split_classes(10, 5, "random")
 
 
-@gap("the name is written unchecked")
 def test_a_split_of_another_data_set_is_refused(mnist_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cifar100"):
         write_tasks(mnist_file, "cifar100", 5, "natural", tmp_path / "tasks.json")
 
 
-@gap("any other word means no augmentation")
 def test_an_unknown_augmentation_is_refused() -> None:
     with pytest.raises(ValueError, match="crop_flip"):
         next(training_batches(training_set(), 8, "crop_flip", draws()))
 
 
-@gap("a list is taken for a split")
 @pytest.mark.parametrize("content", [[], {}, {"tasks": [[0, 1]]}])
 def test_a_file_that_is_no_split_is_named(tmp_path: Path, content: object) -> None:
     (tmp_path / "tasks.json").write_text(json.dumps(content))

@@ -518,12 +518,6 @@ sys.exit("torch" in sys.modules)
 # Gaps: what should be refused, or refused in better words, and is not yet
 
 
-def gap(reason: str) -> pytest.MarkDecorator:
-    """Fails as soon as the gap is closed: then delete the mark."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-@gap("AttributeError, TypeError or KeyError")
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -539,7 +533,6 @@ def test_json_of_another_kind_is_named(study: Path, name: str, content: str) -> 
     assert refusal(study).startswith(f"{path}: ")
 
 
-@gap("KeyError")
 def test_metrics_without_a_measure_are_refused_with_its_name(study: Path) -> None:
     path = study / "runs" / RUNS[2].folder / "metrics.json"
     path.write_text(json.dumps({"digest": RUNS[2].digest}))
@@ -548,7 +541,6 @@ def test_metrics_without_a_measure_are_refused_with_its_name(study: Path) -> Non
     assert "acc" in message
 
 
-@gap("text is averaged, or fails to be, after summary.csv was written")
 @pytest.mark.parametrize("value", ["0.8", True, nan])
 def test_a_measure_that_is_no_number_is_refused(study: Path, value: object) -> None:
     path = study / "runs" / RUNS[2].folder / "metrics.json"
@@ -556,14 +548,12 @@ def test_a_measure_that_is_no_number_is_refused(study: Path, value: object) -> N
     assert refusal(study).startswith(f"{path}: acc")
 
 
-@gap("the accuracy that every run has is left out of the mean like a metric it cannot have")
 def test_a_run_without_accuracy_is_refused(study: Path) -> None:
     path = study / "runs" / RUNS[2].folder / "metrics.json"
     rewrite(path, acc=None)
     assert refusal(study).startswith(f"{path}: acc")
 
 
-@gap("tables are written one after the other while later ones are still to be read")
 @pytest.mark.parametrize("name", ["accuracy.csv", "capacity.csv"])
 def test_a_missing_table_leaves_no_table_of_the_study(study: Path, name: str) -> None:
     path = study / "runs" / RUNS[2].folder / name
@@ -571,7 +561,6 @@ def test_a_missing_table_leaves_no_table_of_the_study(study: Path, name: str) ->
     assert refusal(study).startswith(f"{path}: ")
 
 
-@gap("an error of pandas that does not name the file, or none")
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"other,columns\n1,2\n"])
 def test_a_table_of_another_kind_is_named(study: Path, content: bytes) -> None:
     path = study / "runs" / RUNS[2].folder / "accuracy.csv"
@@ -579,25 +568,21 @@ def test_a_table_of_another_kind_is_named(study: Path, content: bytes) -> None:
     assert refusal(study).startswith(f"{path}: ")
 
 
-@gap("an absent key passes for null")
 def test_a_parameter_of_null_that_the_study_has_not_is_refused(study: Path) -> None:
     rewrite(study / "runs" / RUNS[1].folder / "config.json", left_over=None)
     assert "left_over" in refusal(study)
 
 
-@gap("True == 1")
 def test_a_parameter_of_another_type_is_refused(study: Path) -> None:
     rewrite(study / "runs" / RUNS[1].folder / "config.json", seed=True)
     assert "seed" in refusal(study)
 
 
-@gap("a run twice counts as two seeds")
 def test_the_same_run_twice_is_refused(study: Path) -> None:
     with pytest.raises(CollectError, match=RUNS[0].digest):
         collect([*RUNS, RUNS[0]], study)
 
 
-@gap("KeyError from pandas")
 def test_a_study_without_runs_is_refused(study: Path) -> None:
     with pytest.raises(CollectError, match="no runs"):
         collect([], study)

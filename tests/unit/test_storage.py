@@ -302,19 +302,12 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 # Gaps: what should be refused, or refused in better words, and is not yet
 
 
-def gap(reason: str) -> pytest.MarkDecorator:
-    """Fails as soon as the gap is closed: then delete the mark."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-@gap("safetensors writes several metadata keys in random order")
 def test_the_same_tensors_and_metadata_give_the_same_bytes(tmp_path: Path) -> None:
     for attempt in "1234":
         write_tensors(tmp_path / attempt, TENSORS, {name: name for name in "abcdefgh"})
     assert len({(tmp_path / attempt).read_bytes() for attempt in "1234"}) == 1
 
 
-@gap("a UnicodeDecodeError, which does not name the file")
 def test_a_json_file_of_other_bytes_is_named(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(b"\xff\xfe")
@@ -322,21 +315,18 @@ def test_a_json_file_of_other_bytes_is_named(tmp_path: Path) -> None:
         read_json(path)
 
 
-@gap("NaN is written, which is no JSON")
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_number_that_json_has_not_is_refused(tmp_path: Path, number: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "file.json", {"a": number})
 
 
-@gap("an empty cell is written")
 def test_a_row_without_a_column_is_refused(tmp_path: Path) -> None:
     """Tables have exactly the columns asked for; an empty cell means None."""
     with pytest.raises(ValueError, match="b"):
         write_table(tmp_path / "table.csv", ["a", "b"], [{"a": 1}])
 
 
-@gap("'No such device', without the name")
 def test_a_folder_in_place_of_tensors_is_named(tmp_path: Path) -> None:
     with pytest.raises((ValueError, OSError), match=re.escape(str(tmp_path))):
         read_tensors(tmp_path)

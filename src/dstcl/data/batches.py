@@ -96,6 +96,8 @@ def _batches(
     augment: str,
     generator: torch.Generator | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    if augment not in ("none", "crop-flip"):
+        raise ValueError(f"augment: {augment!r}; allowed: none, crop-flip")
     for chosen in order.split(batch_size):
         images = examples.images[chosen]
         if augment == "crop-flip":

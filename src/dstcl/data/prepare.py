@@ -25,6 +25,7 @@ class Prepared:
         class_names: by label.
         mean, std: for normalisation, on the scale 0 to 1, one value a channel.
         digest: over pixels, labels and split.
+        dataset: name of the data set.
     """
 
     images: Tensor
@@ -34,6 +35,7 @@ class Prepared:
     mean: list[float]
     std: list[float]
     digest: str
+    dataset: str = ""
 
 
 def prepare(dataset: str, image_size: int, out: Path) -> str:
@@ -77,5 +79,5 @@ def load_prepared(path: Path) -> Prepared:
         tensors["images"],
         tensors["labels"],
         tensors["is_test"],
-        *(metadata[key] for key in keys),
+        *(metadata.get(key, "") for key in (*keys, "dataset")),
     )

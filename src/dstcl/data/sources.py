@@ -6,7 +6,8 @@ import gzip
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,8 @@ from dstcl.data.catalog import DATASETS
 # Part of the data's definition, not of the study: every machine and every study has the same split.
 SPLIT_SEED = 2024
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+# Damaged, cut off, encrypted (RuntimeError), compressed in an unknown way (NotImplementedError).
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ def read_source(dataset: str, image_size: int) -> Images:
     Raises:
         DataError: the data are not there or cannot be used.
     """
+    if dataset not in READERS:
+        raise DataError(f"{dataset}: no such data set; known: {', '.join(READERS)}")
     return READERS[dataset](dataset, image_size)
 
 
@@ -102,6 +107,10 @@ def read_image_tree(dataset: str, image_size: int) -> Images:
     labels = np.array([position[name] for name in names])
     if set(parts) == {"train", "test"}:
         is_test = np.array([part == "test" for part in parts])
+        for part, members in (("train", ~is_test), ("test", is_test)):
+            lacking = sorted(set(class_names) - {class_names[k] for k in labels[members]})
+            if lacking:
+                raise DataError(f"{path}: {part} has no images of class {', '.join(lacking)}")
     else:
         smallest = int(np.bincount(labels).min())
         is_test = split_by_class(labels, max(1, smallest // 6))
@@ -124,26 +133,33 @@ def _find_raw(dataset: str) -> Path:
 def _walk(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     """Image files in sorted order, with their content."""
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
-            yield PurePosixPath(file.relative_to(path).as_posix()), file.read_bytes()
+        files_inside = (PurePosixPath(p.relative_to(path).as_posix()) for p in path.rglob("*"))
+        for inner in _images(files_inside):
+            yield inner, (path / inner).read_bytes()
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
-                    yield PurePosixPath(name), archive.read(name)
-    except zipfile.BadZipFile as error:
+            for inner in _images(map(PurePosixPath, archive.namelist())):
+                yield inner, archive.read(str(inner))
+    except ARCHIVE_ERRORS as error:
         raise DataError(f"{path}: damaged archive ({error})") from None
+
+
+def _images(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """Image files by folder and name; not what macOS puts beside them (``._name``)."""
+    return sorted(
+        p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("._")
+    )
 
 
 def _decode(content: bytes, size: int, where: str) -> NDArray[np.uint8]:
     """An RGB image as uint8 (3, size, size); the short side is resized, the centre kept."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{where}: not an image ({error})") from None
     return np.asarray(square).transpose(2, 0, 1)
 

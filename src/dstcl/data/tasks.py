@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ def split_classes(classes: int, tasks: int, order: str) -> list[list[int]]:
     Returns:
         For each task, its classes; the position of a class is its label within the task.
     """
+    if tasks < 1 or classes % tasks:
+        raise ValueError(f"{tasks} tasks do not divide {classes} classes")
+    if not re.fullmatch(r"natural|seed\d+", order):
+        raise ValueError(f"order {order!r}; allowed: natural, or seed and a number, as seed0")
     if order == "natural":
         sequence = list(range(classes))
     else:
@@ -36,6 +41,8 @@ def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> 
     from dstcl.data.prepare import load_prepared
 
     prepared = load_prepared(data)
+    if prepared.dataset not in ("", dataset):
+        raise ValueError(f"{data}: {prepared.dataset}, not {dataset}")
     split = split_classes(len(prepared.class_names), tasks, order)
     description: dict[str, Any] = {
         "dataset": dataset,
@@ -49,5 +56,12 @@ def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> 
 
 
 def read_tasks(path: Path) -> dict[str, Any]:
-    """The content of a file of `write_tasks`."""
-    return read_json(path)
+    """The content of a file of `write_tasks`.
+
+    Raises:
+        ValueError: naming the file, if it is missing or no split.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"tasks", "data_digest", "digest"} <= content.keys():
+        raise ValueError(f"{path}: not a task split")
+    return content

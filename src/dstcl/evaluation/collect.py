@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,11 @@ MEASURES = (
     "seconds",
     "images_per_second",
 )
-LONG_TABLES = ("accuracy", "capacity")
+MISSING_FOR_ONE_TASK = ("bwt", "fwt", "forgetting")
+LONG_TABLES = {
+    "accuracy": {"after_task", "task", "accuracy"},
+    "capacity": {"task", "layer", "size", "active", "new", "shared", "free"},
+}
 
 
 class CollectError(ValueError):
@@ -42,20 +48,44 @@ def collect(runs: Sequence[Run], study: Path) -> pd.DataFrame:
         CollectError: a run is missing, or was made with other parameters than the study asks for.
     """
     folder = study / "runs"
+    if not runs:
+        raise CollectError(f"{study}: no runs")
+    digests = [run.digest for run in runs]
+    if len(set(digests)) < len(digests):
+        repeated = sorted({digest for digest in digests if digests.count(digest) > 1})
+        raise CollectError(f"{study}: run {repeated[0]} twice in the plan")
     for run in runs:
         check_run(run, folder / run.folder)
     summary = pd.DataFrame([summary_row(run, folder / run.folder) for run in runs])
-    write_csv(study / "summary.csv", summary)
-    write_csv(study / "cells.csv", cell_means(summary))
-    write_csv(study / "comparisons.csv", compare(summary))
-    for table in LONG_TABLES:
-        parts = [
-            pd.read_csv(folder / run.folder / RESULT_FILES[table]).assign(digest=run.digest)
-            for run in runs
-        ]
-        rows = pd.concat(parts, ignore_index=True)
-        write_csv(study / f"{table}.csv", rows[["digest", *rows.columns.drop("digest")]])
+    tables = {
+        "summary": summary,
+        "cells": cell_means(summary),
+        "comparisons": compare(summary),
+        **{name: long_table(name, runs, folder) for name in LONG_TABLES},
+    }
+    for name, table in tables.items():
+        write_csv(study / f"{name}.csv", table)
     return summary
+
+
+def long_table(name: str, runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """A table of every run, one below the other, with the run's digest in front.
+
+    Raises:
+        CollectError: naming the file that is missing or not such a table.
+    """
+    parts = []
+    for run in runs:
+        path = folder / run.folder / RESULT_FILES[name]
+        try:
+            part = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise CollectError(f"{path}: not a table ({error})".replace("\n", " ")) from None
+        if lacking := LONG_TABLES[name] - set(part):
+            raise CollectError(f"{path}: no column {', '.join(sorted(lacking))}")
+        part.insert(0, "digest", run.digest)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def check_run(run: Run, folder: Path) -> None:
@@ -67,19 +97,28 @@ def check_run(run: Run, folder: Path) -> None:
     path = folder / RESULT_FILES["config"]
     recorded, wanted = _read(path), run.to_dict()
     for key in sorted(wanted.keys() | recorded.keys()):
-        if recorded.get(key) != wanted.get(key):
+        if json.dumps(recorded.get(key, ...), default=str) != json.dumps(
+            wanted.get(key, ...), default=str
+        ):
             raise CollectError(
                 f"{path}: {key} is {recorded.get(key)!r}, the study asks for {wanted.get(key)!r}; "
                 "delete the folder and run again"
             )
     metrics = folder / RESULT_FILES["metrics"]
-    if _read(metrics)["digest"] != run.digest:
+    if _read(metrics).get("digest") != run.digest:
         raise CollectError(f"{metrics}: belongs to another run; delete the folder and run again")
 
 
 def summary_row(run: Run, folder: Path) -> dict[str, Any]:
     """The axes of a run, its measures and its digest."""
-    metrics = _read(folder / RESULT_FILES["metrics"])
+    path = folder / RESULT_FILES["metrics"]
+    metrics = _read(path)
+    for name in MEASURES:
+        value = metrics.get(name)
+        if value is None and name in MISSING_FOR_ONE_TASK and name in metrics:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise CollectError(f"{path}: {name} is {value!r}, not a number")
     axes = {axis: getattr(run, axis) for axis in AXES}
     return axes | {name: metrics[name] for name in MEASURES} | {"digest": run.digest}
 
@@ -108,6 +147,9 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path)
+        content = read_json(path)
     except ValueError as error:
         raise CollectError(str(error)) from None
+    if not isinstance(content, dict):
+        raise CollectError(f"{path}: not a mapping")
+    return content

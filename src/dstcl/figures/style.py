@@ -63,6 +63,9 @@ SIMPLE_GROWTHS: dict[str, dict[str, Any]] = {
     },
     "gradient": {"color": "#D55E00", "linestyle": (0, (6, 1, 1, 1)), "marker": "^"},
     "momentum": {"color": "#E69F00", "linestyle": (0, (1.5, 0.8)), "marker": "D"},
+    "momentum_neuron": {"color": "#CC79A7", "linestyle": (0, (3, 1, 1, 1)), "marker": "p"},
+    # A method without growth, static sparse training for one.
+    "none": {"color": "#000000", "linestyle": (0, (1, 2.5)), "marker": "x"},
 }
 # A switch "a-then-b": the colour says a, marker and line say b.
 FIRST_COLORS = {
@@ -70,12 +73,14 @@ FIRST_COLORS = {
     "unfired": "#7A4A00",
     "gradient": "#CC79A7",
     "momentum": "#000000",
+    "momentum_neuron": "#8E3B76",
 }
 THEN_MARKS: dict[str, dict[str, Any]] = {
     "random": {"linestyle": (0, (5, 2)), "marker": "P"},
     "unfired": {"linestyle": (0, (1, 1.5)), "marker": "X"},
     "gradient": {"linestyle": (0, (8, 1.5)), "marker": "v"},
     "momentum": {"linestyle": (0, (3, 1, 1, 1, 1, 1)), "marker": "*"},
+    "momentum_neuron": {"linestyle": (0, (6, 1, 1, 1, 1, 1)), "marker": "d"},
 }
 
 INITS: dict[str, dict[str, Any]] = {
