@@ -1,12 +1,13 @@
 """Time the pipeline as a person calls it, in an empty workspace: one command a row.
 
-    python benchmarks/pipeline.py            # about 5 minutes; writes benchmarks/pipeline.json
+    python benchmarks/pipeline.py [--keep FOLDER]    # about 5 minutes; writes benchmarks/pipeline.json
 
 Prints the table of docs/benchmarks.md. Times are wall clock; CPU time is that of all processes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -56,10 +57,16 @@ def main() -> None:
     """Measure every command, record and print."""
     import torch
 
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keep", type=Path, help="leave the results in this new folder")
+    keep = parser.parse_args().keep
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(REPOSITORY / "params.yaml", folder)
         rows = {name: timed(command, Path(folder)) for name, command in COMMANDS.items()}
         runs = len(list(Path(folder).rglob("metrics.json")))
+        if keep:
+            shutil.copytree(Path(folder) / "results", keep)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
     )
@@ -70,7 +77,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "load_before": os.getloadavg()[0],
+        "load_before": load,
         "runs": runs,
         "commands": rows,
     }
