@@ -1,6 +1,6 @@
 """Time the pipeline as a person calls it, in an empty workspace: one command a row.
 
-    python benchmarks/pipeline.py [--keep FOLDER]    # about 5 minutes; writes benchmarks/pipeline.json
+    python benchmarks/pipeline.py [--keep FOLDER]    # about 5 minutes; writes pipeline.json here
 
 Prints the table of docs/benchmarks.md. Times are wall clock; CPU time is that of all processes.
 """

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -68,6 +69,7 @@ class Run:
     prune_rate: float
     prune_rate_floor: float
     prune_schedule: str
+    redistribute: str
     update_every: int
     stop_at: float
     switch_at: float
@@ -83,7 +85,8 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary that JSON can hold."""
-        return asdict(self) | {"lr_milestones": list(self.lr_milestones)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"lr_milestones": list(self.lr_milestones)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Run:
@@ -107,7 +110,7 @@ class Run:
                 )
         return cls(**{**values, "lr_milestones": tuple(values["lr_milestones"])})
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Ten hexadecimal digits over every field: two runs share it only if they are equal."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))

@@ -32,6 +32,7 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+Method = Literal["dst", "static", "gradual"]
 Network = Literal[
     "convnet",
     "lenet5",
@@ -135,6 +136,8 @@ class Topology(Model):
     """How the share falls from prune_rate to prune_rate_floor."""
     update_every: Annotated[int, Field(ge=1)]
     """Optimiser steps between updates."""
+    redistribute: Literal["none", "momentum", "gradient", "nonzeros"] = "none"
+    """Whether layers compete for the weights that all of them lost, and by what score."""
     switch_at: Fraction = 0.5
     """For growth "a-then-b": the fraction of the task's steps after which b takes over."""
 
@@ -199,8 +202,9 @@ class Axes(Model):
     """Names of entries under protocols."""
     networks: Axis[Network]
     """Networks."""
-    methods: Axis[Literal["dst", "static"]]
-    """dst: dynamic sparse training; static: the first mask is kept (growth is then "none")."""
+    methods: Axis[Method]
+    """dst: dynamic sparse training; static: the first mask is kept; gradual: dense to sparse by
+    magnitude. Growth is "none" for the last two."""
     densities: Axis[Density]
     """Active share of the maskable weights in each task; sparsity is 1 - density."""
     inits: Axis[Literal["uniform", "erk"]]
@@ -220,7 +224,7 @@ class Extra(Model):
     """See the preset."""
     networks: Axis[Network] | None = None
     """See the preset."""
-    methods: Axis[Literal["dst", "static"]] | None = None
+    methods: Axis[Method] | None = None
     """See the preset."""
     densities: Axis[Density] | None = None
     """See the preset."""

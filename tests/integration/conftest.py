@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -86,31 +87,27 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-@pytest.fixture
-def chromium(tmp_path: Path) -> Callable[..., str]:
-    """A function that opens a page in headless Chromium and returns its DOM after scripts ran."""
-    from shutil import which
+Browser = Callable[..., subprocess.CompletedProcess[str]]
 
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Browser:
+    """A function that opens a page in headless Chromium until its scripts have run for some time.
+
+    Actions are ``--dump-dom`` (the page on stdout) or ``--screenshot=FILE``.
+    """
     browser = which("chromium") or which("chromium-browser")
     if browser is None:
         pytest.skip("no chromium on this machine")
+    off = ("gpu", "quic", "background-networking", "component-update", "sync", "extensions")
+    command = [browser, "--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars"]
+    command += [f"--disable-{what}" for what in off]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1760,800"]
+    command += ["--virtual-time-budget=20000", "--enable-logging=stderr"]
 
-    def open_page(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-        flags = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ]
+    def open_page(url: str, *actions: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [browser, *flags, f"--user-data-dir={tmp_path / 'chromium'}", *options, url],
-            capture_output=True,
-            text=True,
-            timeout=180,
+            [*command, *actions, url], capture_output=True, text=True, timeout=180, check=True
         )
 
     return open_page

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,6 @@ import pytest
 
 from dstcl.tracking import SyncReport, sync
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PRESET, TASKS, EPOCHS = "quick", 3, 4
 GROWTHS = ("random", "gradient", "momentum")
 
@@ -122,31 +120,20 @@ def server(tmp_path: Path, folders: list[Path]) -> Iterator[str]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def browse(profile: Path, url: str, *action: str) -> str:
-    """What a headless browser prints about a page once its scripts have run for some time."""
-    quiet = ("gpu", "quic", "background-networking", "component-update", "sync", "extensions")
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars"]
-    command += [f"--disable-{what}" for what in quiet]
-    command += [f"--user-data-dir={profile}", "--window-size=1760,800"]
-    command += ["--virtual-time-budget=20000", *action, url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_the_list_of_runs_shows_what_was_synced(server, tmp_path):
+def test_the_list_of_runs_shows_what_was_synced(server, chromium, tmp_path):
     from mlflow import MlflowClient
 
     experiment = MlflowClient(server).get_experiment_by_name(f"dstcl/{PRESET}")
     assert experiment is not None
     url = f"{server}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
     for _ in range(4):  # virtual time may run out before the server has answered
-        page = browse(tmp_path / "profile", url, "--dump-dom")
+        page = chromium(url, "--dump-dom").stdout
         if "dst momentum d0.1" in page:
             break
     for growth in GROWTHS:
         assert f"dst {growth} d0.1 erk mnist5k-3tasks cnn corrected" in page
     picture = tmp_path / "mlflow.png"
-    browse(tmp_path / "profile", url, f"--screenshot={picture}")
+    chromium(url, f"--screenshot={picture}")
     assert picture.stat().st_size > 20_000  # an empty page has less
 
 

@@ -235,6 +235,7 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "prune_rate_floor": 0.005,
         "prune_schedule": "cosine",
         "update_every": 5,
+        "redistribute": "none",
         "switch_at": 0.5,
     }
     assert asdict(run) == expected | CORRECTED

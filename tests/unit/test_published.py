@@ -372,6 +372,16 @@ def test_a_common_batch_norm_goes_on_and_finished_tasks_change(
     assert any(rows[3, task] != rows[task, task] for task in (1, 2))
 
 
+def test_gradual_pruning_ends_at_the_density_in_every_task(
+    short_run: Run, digits: Prepared
+) -> None:
+    run = replace(under(short_run, "corrected"), method="gradual", growth="none", epochs=4)
+    learner = fit(run, digits)
+    for subnet in learner.outcome.store.subnets:
+        for mask in subnet.masks.values():
+            assert abs(int(mask.sum()) - 0.3 * mask.numel()) <= 1
+
+
 def test_static_training_keeps_the_first_mask(short_run: Run, digits: Prepared) -> None:
     run = replace(under(short_run, "corrected"), method="static", growth="none")
     learner = fit(run, digits)

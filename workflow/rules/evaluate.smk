@@ -2,7 +2,7 @@ rule collect_runs:
     """Check every run against the study and gather all runs into tables."""
     input:
         plan=f"{RESULTS}/plan.json",
-        results=all_results("config", "metrics", "accuracy", "capacity"),
+        runs=all_runs(),
     output:
         expand("{results}/{table}.csv", results=RESULTS, table=TABLES),
     log:

@@ -26,7 +26,7 @@ rule tasks:
 rule train:
     """All runs."""
     input:
-        all_results(*RESULT_FILES),
+        all_runs(),
 
 
 rule evaluate:

@@ -2,9 +2,7 @@ rule sync_mlflow:
     """Send every run to MLflow; the only writer of mlflow.db, which can be rebuilt at any time."""
     input:
         plan=f"{RESULTS}/plan.json",
-        results=all_results(
-            "config", "metrics", "accuracy", "history", "capacity", "provenance"
-        ),
+        runs=all_runs(),
         figures=all_figures("png"),
     output:
         f"{RESULTS}/mlflow.json",

@@ -18,7 +18,12 @@ from dstcl.data.prepare import Prepared
 from dstcl.models import batch_statistics, build_network
 from dstcl.runs import Run
 from dstcl.seeds import derive_seed, generator
-from dstcl.sparse import DynamicSparseTraining, PublishedSparseTraining, SparseTraining
+from dstcl.sparse import (
+    DynamicSparseTraining,
+    GradualMagnitudePruning,
+    PublishedSparseTraining,
+    SparseTraining,
+)
 
 PROBE_IMAGES = 64
 
@@ -157,6 +162,15 @@ class Learner:
         }
         if run.method == "static":
             return SparseTraining(self.network, optimizer, **common)
+        if run.method == "gradual":
+            return GradualMagnitudePruning(
+                self.network,
+                optimizer,
+                total_steps=total_steps,
+                update_every=run.update_every,
+                stop_at=run.stop_at,
+                **common,
+            )
         published = run.mask_counts == "bernoulli"
         kind = PublishedSparseTraining if published else DynamicSparseTraining
         return kind(
@@ -172,6 +186,7 @@ class Learner:
             total_steps=total_steps,
             stop_at=run.stop_at,
             candidates=run.candidates,
+            redistribute=run.redistribute,
             **common,
         )
 
