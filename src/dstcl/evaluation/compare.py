@@ -16,6 +16,7 @@ from dstcl.evaluation.intervals import mean_interval
 from dstcl.runs import AXES
 
 COMPARED = ("protocol", "network", "method", "init", "growth")
+BLOCK = ("dataset", "tasks", "protocol", "network", "method")
 EVERY = "*"
 
 
@@ -50,14 +51,16 @@ def _pairs(summary: pd.DataFrame, axis: str) -> Iterator[tuple[Any, Any]]:
 def _differences(
     summary: pd.DataFrame, measure: str, axis: str, value: Any, reference: Any
 ) -> Iterator[dict[str, Any]]:
-    """The comparison over all cells of a data set, then in every cell that has both values."""
+    """The mean over all cells of a block (never over protocols, networks or methods), then every
+    cell that has both values."""
+    block = [name for name in BLOCK if name != axis]
     cell = [name for name in AXES if name not in (axis, "seed")]
     wide = summary.pivot_table(measure, [*cell, "seed"], axis, aggfunc="mean")
     if value not in wide or reference not in wide:
         return
     paired = (wide[value] - wide[reference]).dropna().rename("difference").reset_index()
     fixed = {"axis": axis, "value": value, "reference": reference, "measure": measure}
-    for names in (["dataset", "tasks"], cell):
+    for names in (block, cell):
         for key, group in paired.groupby(names, sort=False):
             per_seed = group.groupby("seed")["difference"].mean().tolist()
             estimate = mean_interval(per_seed)

@@ -8,13 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from dstcl.data.catalog import DATASETS
-from dstcl.evaluation.compare import EVERY
+from dstcl.evaluation.compare import BLOCK, EVERY
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.figures import FIGURES
 from dstcl.runs import AXES
 from dstcl.storage import write_text
-
-BLOCK = ["dataset", "tasks", "protocol", "network", "method"]
 
 
 def write_summary(preset: str, study: Path) -> None:
@@ -25,7 +23,7 @@ def write_summary(preset: str, study: Path) -> None:
     """
     summary, comparisons = (_table_of(study, name) for name in ("summary", "comparisons"))
     parts = [f"# Preset {preset}", _what_ran(summary)]
-    for _, block in summary.groupby(BLOCK, sort=False):
+    for _, block in summary.groupby(list(BLOCK), sort=False):
         parts += [_block_title(block), _accuracy_table(block)]
     parts += ["## Differences, paired by seed", _effects_table(comparisons)]
     parts += ["## Figures", *(f"- `figures/{name}.svg`: {text}" for name, text in FIGURES.items())]
@@ -41,12 +39,13 @@ def _table_of(study: Path, name: str) -> pd.DataFrame:
 
 def _what_ran(summary: pd.DataFrame) -> str:
     seeds = ", ".join(map(str, sorted(summary["seed"].unique())))
+    largest = summary.assign(size=summary["forgetting"].abs()).groupby("protocol")["size"].max()
+    forgotten = ", ".join(f"{100 * size:.1f} points under {name}" for name, size in largest.items())
     hours = summary["seconds"].sum() / 3600
     return (
         f"{len(summary)} runs, seeds {seeds}; {hours:.2f} hours of training in all. Accuracy (ACC) "
         "is the mean over all tasks after the last one, in %, task given; the number after ± is "
-        "half the 95 % interval over seeds (Student's t). Forgetting is "
-        f"{summary['forgetting'].abs().max():.4f} at the most."
+        f"half the 95 % interval over seeds (Student's t). Forgetting is at most {forgotten}."
     )
 
 
@@ -78,7 +77,8 @@ def _effects_table(effects: pd.DataFrame) -> str:
     overall = effects["density"] == EVERY
     clear = (effects["low"] > 0) | (effects["high"] < 0)
     header = ["where", "comparison", "seeds", "difference in points", "95 % interval"]
-    rows = [_effect_row(row) for _, row in effects[overall | clear].iterrows()]
+    shown = [a for a in BLOCK if len(set(effects[a]) - {EVERY}) > 1]
+    rows = [_effect_row(row, shown) for _, row in effects[overall | clear].iterrows()]
     note = (
         f"{int(clear[~overall].sum())} of {int((~overall).sum())} single cells have an interval "
         "without zero; with so many comparisons some are expected by chance (1 in 20)."
@@ -86,12 +86,14 @@ def _effects_table(effects: pd.DataFrame) -> str:
     return f"{_table(header, rows)}\n\n{note}"
 
 
-def _effect_row(row: pd.Series) -> list[str]:
+def _effect_row(row: pd.Series, shown: list[str]) -> list[str]:
     axes = {"density": "density ", "init": "", "growth": ""}
-    place = ", ".join(f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY)
+    cell = ", ".join(f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY)
+    block = [row[a] for a in BLOCK if row[a] != EVERY and a in shown]
+    place = ": ".join([" ".join(block), cell or "all cells"] if block else [cell or "all cells"])
     interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
     return [
-        place or "all cells",
+        place,
         f"{row['value']} - {row['reference']}",
         str(row["seeds"]),
         f"{100 * row['difference']:+.1f}",

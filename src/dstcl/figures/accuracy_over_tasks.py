@@ -16,7 +16,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     runs["accuracy"] *= 100
     points = over_seeds(runs, [*CELL, "task"], "accuracy")
     parts = [
-        Part(title, "mean accuracy over the tasks seen so far (%)", rows, _limits(rows, points))
+        Part(title, "accuracy over tasks seen so far (%)", rows, _limits(rows))
         for title, rows in blocks(points)
     ]
     figure = line_panels(parts, legend_title(points))
@@ -24,9 +24,8 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     return figure, points.rename(columns=names)
 
 
-def _limits(block: pd.DataFrame, points: pd.DataFrame) -> tuple[float, float]:
-    """Room for every mean of all blocks with the same tasks, so that these can be compared."""
-    first = block.iloc[0]
-    means = points[(points.dataset == first.dataset) & (points.tasks == first.tasks)]["mean"]
-    margin = 1 + 0.3 * (means.max() - means.min())
-    return max(-1.0, means.min() - margin), min(101.0, means.max() + margin)
+def _limits(block: pd.DataFrame) -> tuple[float, float]:
+    """Room for every mean of a block; blocks differ too much for one scale."""
+    lowest, highest = block["mean"].min(), block["mean"].max()
+    margin = 1 + 0.3 * (highest - lowest)
+    return max(-1.0, lowest - margin), min(101.0, highest + margin)
