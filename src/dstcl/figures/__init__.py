@@ -12,7 +12,8 @@ FIGURES = {
         "Mean test accuracy over the tasks seen so far, after each learned task: a panel for each "
         "init and sparsity, a line for each growth (mean over seeds), the band is the 95 % "
         "Student-t interval over seeds and may run off the panel; each protocol has a scale of its "
-        "own; look for lines that part as tasks are added or sparsity rises, and judge single differences by comparisons.csv, "
+        "own; look for lines that part as tasks are added or sparsity rises, and judge single "
+        "differences by comparisons.csv, "
         "because seeds share their tasks and bands can overlap where every seed agrees."
     ),
     "accuracy_matrix": (
