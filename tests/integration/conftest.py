@@ -17,7 +17,13 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 # One run of real digits, a few seconds of training.
-TINY: dict[str, Any] = {"densities": [0.2], "inits": ["erk"], "growths": ["random"], "seeds": [0]}
+TINY: dict[str, Any] = {
+    "densities": [0.2],
+    "inits": ["erk"],
+    "growths": ["random"],
+    "seeds": [0],
+    "extra": [],
+}
 
 
 class Workspace:

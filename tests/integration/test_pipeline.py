@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from conftest import BIN, REPOSITORY, Workspace
 
+from dstcl.config import load_file, runs
 from dstcl.runs import RESULT_FILES, Run
 
 
@@ -29,9 +30,9 @@ def partial_files(folder: Path) -> list[Path]:
 
 
 def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> None:
-    runs = finished.runs()
-    assert len(runs) == 4
-    for run in runs:
+    folders = finished.runs()
+    assert len(folders) == 4
+    for run in folders:
         assert {file.name for file in run.iterdir()} == set(RESULT_FILES.values())
     expected = {
         "plan.json",
@@ -95,8 +96,8 @@ def test_runs_are_in_mlflow(finished: Workspace) -> None:
     client = MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("dstcl/quick")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    digests = {run.data.tags.get("dstcl.digest") for run in runs} - {None}
+    found = client.search_runs([experiment.experiment_id])
+    digests = {run.data.tags.get("dstcl.digest") for run in found} - {None}
     assert digests == {run.name.split("-")[1] for run in finished.runs()}
 
 
@@ -122,7 +123,8 @@ def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "dstcl.config" in loaded
     assert not loaded & {"torch", "mlflow", "matplotlib"}
-    assert "800" in done.stdout + done.stderr
+    planned = len(runs(load_file(REPOSITORY / "params.yaml", "paper")))
+    assert f"train run {planned}" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
