@@ -158,7 +158,7 @@ def test_runs_that_differ_in_growth_see_the_same_batches(
     from dstcl.continual import learner as module
 
     seen: dict[str, list[float]] = {}
-    original = module.training_batches
+    original = module.TrainingBatches
 
     for growth in ("random", "gradient"):
 
@@ -167,7 +167,7 @@ def test_runs_that_differ_in_growth_see_the_same_batches(
                 seen.setdefault(growth, []).append(float(images.sum()))
                 yield images, labels
 
-        monkeypatch.setattr(module, "training_batches", record)
+        monkeypatch.setattr(module, "TrainingBatches", record)
         learner(replace(short_run, growth=growth, epochs=1), digits, TASKS[:2]).fit()
     assert seen["random"] == seen["gradient"]
 

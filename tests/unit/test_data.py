@@ -22,10 +22,10 @@ from torch import Tensor
 from dstcl.data import sources
 from dstcl.data.batches import (
     Examples,
+    TrainingBatches,
     crop_and_flip,
     evaluation_batches,
     task_examples,
-    training_batches,
 )
 from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.data.prepare import Prepared, load_prepared, prepare
@@ -671,7 +671,7 @@ def test_an_epoch_has_every_image_once_with_its_label(
     count: int, batch_size: int, augment: str, seed: int
 ) -> None:
     generator = draws(seed % 2**63)
-    batches = list(training_batches(training_set(count), batch_size, augment, generator))
+    batches = list(TrainingBatches(training_set(count), batch_size, augment, generator))
     sizes = [len(labels) for _, labels in batches]
     assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
     assert 1 <= sizes[-1] <= batch_size
@@ -685,7 +685,7 @@ def test_epochs_are_shuffled_each_in_another_order() -> None:
     generator = draws()
     epochs = []
     for _ in range(3):
-        batches = training_batches(training_set(), 8, "none", generator)
+        batches = TrainingBatches(training_set(), 8, "none", generator)
         epochs.append([n for _, labels in batches for n in labels.tolist()])
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert sorted(epochs[0]) not in epochs
@@ -694,17 +694,17 @@ def test_epochs_are_shuffled_each_in_another_order() -> None:
 @pytest.mark.parametrize("augment", ["none", "crop-flip"])
 def test_equal_generators_give_equal_batches(augment: str) -> None:
     torch.manual_seed(1)
-    one = list(training_batches(training_set(), 8, augment, draws(7)))
+    one = list(TrainingBatches(training_set(), 8, augment, draws(7)))
     torch.manual_seed(2)
-    two = list(training_batches(training_set(), 8, augment, draws(7)))
-    other = list(training_batches(training_set(), 8, augment, draws(8)))
+    two = list(TrainingBatches(training_set(), 8, augment, draws(7)))
+    other = list(TrainingBatches(training_set(), 8, augment, draws(8)))
     assert all(torch.equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x, y))
     assert any(not torch.equal(a, b) for x, y in zip(one, other) for a, b in zip(x, y))
 
 
 def test_without_augmentation_images_are_only_normalised() -> None:
     examples = training_set()
-    for images, labels in training_batches(examples, 7, "none", draws()):
+    for images, labels in TrainingBatches(examples, 7, "none", draws()):
         assert torch.equal(images, examples.images[labels - 1].float())
 
 
@@ -793,7 +793,7 @@ def test_augmentation_reaches_the_batches() -> None:
     stored = noise(40, channels=1, size=8)
     zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     examples = Examples(stored, torch.arange(40), zero, one)
-    ((images, labels),) = training_batches(examples, 40, "crop-flip", draws())
+    ((images, labels),) = TrainingBatches(examples, 40, "crop-flip", draws())
     variants = list(product(range(9), range(9), (False, True)))
     for image, label in zip(images, labels):
         crops = [crop(stored[label], *variant) for variant in variants]
@@ -907,7 +907,7 @@ def test_a_split_of_another_data_set_is_refused(mnist_file: Path, tmp_path: Path
 
 def test_an_unknown_augmentation_is_refused() -> None:
     with pytest.raises(ValueError, match="crop_flip"):
-        next(training_batches(training_set(), 8, "crop_flip", draws()))
+        next(TrainingBatches(training_set(), 8, "crop_flip", draws()))
 
 
 @pytest.mark.parametrize("content", [[], {}, {"tasks": [[0, 1]]}])
@@ -920,3 +920,21 @@ def test_a_file_that_is_no_split_is_named(tmp_path: Path, content: object) -> No
 def test_the_split_seed_is_part_of_the_data() -> None:
     """Changing it changes every result: nothing but a new digest would tell."""
     assert sources.SPLIT_SEED == 2024
+
+
+@pytest.mark.parametrize("augment", ["none", "crop-flip"])
+def test_an_epoch_goes_on_bit_for_bit_where_it_was_interrupted(augment: str) -> None:
+    generator = draws(5)
+    batches = TrainingBatches(training_set(), 7, augment, generator)
+    for _ in range(2):
+        next(batches)
+    order, position, state = batches.order.clone(), batches.position, generator.get_state()
+    expected = list(batches)
+    resumed = draws(99)
+    resumed.set_state(state)
+    rest = list(
+        TrainingBatches(training_set(), 7, augment, resumed, order=order, position=position)
+    )
+    assert position == 14
+    assert len(rest) == len(expected) == 3
+    assert all(torch.equal(a, b) for x, y in zip(expected, rest, strict=True) for a, b in zip(x, y))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dstcl.continual.checkpoints import BestEpoch
 from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.continual.subnets import InvariantError, SubnetStore
-from dstcl.data.batches import Examples, evaluation_batches, task_examples, training_batches
+from dstcl.data.batches import Examples, TrainingBatches, evaluation_batches, task_examples
 from dstcl.data.prepare import Prepared
 from dstcl.models import batch_statistics, build_network
 from dstcl.runs import Run
@@ -199,7 +199,7 @@ class Learner:
         total_loss = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
         started = perf_counter()
-        for images, labels in training_batches(examples, run.batch_size, run.augment, batches):
+        for images, labels in TrainingBatches(examples, run.batch_size, run.augment, batches):
             logits = network(images)
             loss = nn.functional.cross_entropy(outputs.of_task(logits), labels)
             sparse.optimizer.zero_grad(set_to_none=True)

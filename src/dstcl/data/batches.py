@@ -53,16 +53,39 @@ def task_examples(
     )
 
 
-def training_batches(
-    examples: Examples, batch_size: int, augment: str, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
     """One epoch in random order: (images float32 (B, C, S, S), labels int64 (B,)).
 
     Order and augmentation are drawn on the generator's device, so that a CPU generator gives the
     same batches on every device. The last batch may be smaller.
+
+    Args:
+        order: indices of all images, to go on with an epoch that was interrupted; else drawn.
+        position: images of that order that were already seen.
+
+    The generator's state is the caller's to save: with it, `order` and `position` an epoch goes on
+    bit for bit.
     """
-    order = _random_order(examples, generator)
-    yield from _batches(examples, order, batch_size, augment, generator)
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        augment: str,
+        generator: torch.Generator,
+        *,
+        order: Tensor | None = None,
+        position: int = 0,
+    ) -> None:
+        self.order = _random_order(examples, generator) if order is None else order
+        self.position = position
+        rest = self.order[position:].to(examples.images.device)
+        self._batches = _batches(examples, rest, batch_size, augment, generator)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        images, labels = next(self._batches)
+        self.position += len(labels)
+        return images, labels
 
 
 def evaluation_batches(
@@ -98,7 +121,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if augment not in ("none", "crop-flip"):
         raise ValueError(f"augment: {augment!r}; allowed: none, crop-flip")
-    for chosen in order.split(batch_size):
+    for chosen in order.split(batch_size) if len(order) else ():
         images = examples.images[chosen]
         if augment == "crop-flip":
             assert generator is not None
