@@ -95,6 +95,7 @@ def _add_results(commands: Any) -> None:
     for name, command, text in (
         ("collect", results_collect, "check finished runs and gather them into tables"),
         ("figure", results_figure, "draw one figure as SVG, PDF and PNG, with its CSV"),
+        ("overview", results_overview, "write the few numbers that dvc metrics compares"),
         ("summary", results_summary, "write the study's summary in Markdown"),
         ("track", results_track, "send finished runs to MLflow"),
     ):
@@ -205,6 +206,13 @@ def results_figure(options: argparse.Namespace) -> None:
     from dstcl.figures import draw_figure
 
     draw_figure(options.name, options.study, options.dpi)
+
+
+def results_overview(options: argparse.Namespace) -> None:
+    """Write the few numbers that `dvc metrics diff` compares between revisions."""
+    from dstcl.evaluation.overview import write_overview
+
+    write_overview(options.study)
 
 
 def results_summary(options: argparse.Namespace) -> None:

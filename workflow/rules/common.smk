@@ -1,8 +1,11 @@
 # The only Python beside the rules: which files the study means. Everything that can be tested
 # without Snakemake lives in src/dstcl.
 import json
+import os
 import sys
+from pathlib import Path
 
+from dstcl.codedigest import code_digest, file_digest
 from dstcl.config import ConfigError, load, runs
 from dstcl.figures import FIGURES
 from dstcl.runs import RESULT_FILES
@@ -17,6 +20,9 @@ RESULTS = f"results/{PRESET}"
 LOGS = f"logs/{PRESET}"
 RUNS = {run.folder: run for run in runs(PARAMS)}
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
+# Relative, so that results moved to another place or machine are not made again.
+SNAKEFILE = os.path.relpath(workflow.main_snakefile)
+PAGES = sorted(Path(workflow.basedir, "workflow", "report").glob("*.rst"))
 
 
 wildcard_constraints:
@@ -28,9 +34,27 @@ wildcard_constraints:
     figure="[a-z_]+",
 
 
+def code_of(*commands):
+    """A params function: the digest of all code behind these commands of dstcl. Snakemake itself
+    sees only the command line. Only params functions of wildcards alone trigger a re-run.
+    """
+    entries = [f"cli:{command}" for command in commands]
+    return lambda wildcards: code_digest(*entries)
+
+
+def figure_code(wildcards):
+    """The digest of all code behind one figure; the others' modules do not count."""
+    return code_digest("cli:results_figure", f"figures.{wildcards.figure}")
+
+
+def report_pages(wildcards):
+    return file_digest(*PAGES)
+
+
 def study_json(wildcards):
     """The part of params.yaml that decides which runs there are, as one comparable text."""
     science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
+    science["figures"] = {}
     names = PARAMS.study.protocol_names()
     science["protocols"] = {name: PARAMS.protocols[name].model_dump() for name in names}
     return json.dumps(science, sort_keys=True)

@@ -6,6 +6,8 @@ rule prepare_dataset:
         "logs/data/{dataset}-{size}px.log",
     benchmark:
         "logs/data/{dataset}-{size}px.benchmark.tsv"
+    params:
+        code=code_of("data_prepare"),
     shell:
         "dstcl data prepare {wildcards.dataset} --image-size {wildcards.size}"
         " --out {output} 2> {log}"

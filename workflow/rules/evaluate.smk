@@ -9,5 +9,22 @@ rule collect_runs:
         f"{LOGS}/collect.log",
     params:
         study=subpath(input.plan, parent=True),
+        code=code_of("results_collect"),
     shell:
         "dstcl collect {params.study} 2> {log}"
+
+
+rule write_overview:
+    """Write the few numbers that `dvc metrics diff` compares between revisions."""
+    input:
+        summary=f"{RESULTS}/summary.csv",
+        cells=f"{RESULTS}/cells.csv",
+    output:
+        f"{RESULTS}/overview.json",
+    log:
+        f"{LOGS}/overview.log",
+    params:
+        study=subpath(input.summary, parent=True),
+        code=code_of("results_overview"),
+    shell:
+        "dstcl overview {params.study} 2> {log}"

@@ -13,6 +13,7 @@ rule write_summary:
         f"{LOGS}/summary.log",
     params:
         study=subpath(input.plan, parent=True),
+        code=code_of("results_summary"),
     shell:
         "dstcl summary {params.study} 2> {log}"
 
@@ -39,6 +40,9 @@ rule write_report:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
+    params:
+        snakefile=SNAKEFILE,
+        pages=report_pages,
     shell:
-        "snakemake --snakefile {workflow.main_snakefile:q} --nolock --report {output}"
+        "snakemake --snakefile {params.snakefile:q} --nolock --report {output}"
         " --configfile {input.params} -- figures summary 2> {log}"
