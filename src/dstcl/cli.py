@@ -57,8 +57,10 @@ def _add_config(commands: Any) -> None:
     runs.add_argument("--json", action="store_true", help="full run descriptions for dstcl train")
     plan = _add(parts, "plan", config_plan, "write the list of runs to a file")
     plan.add_argument("--out", type=Path, required=True)
+    check = _add(parts, "check", config_check, "compare a study's files with params.yaml")
+    check.add_argument("study", type=Path, help="folder of the study: results/<preset>")
     _add(parts, "schema", config_schema, "print the JSON Schema of params.yaml")
-    for part in (show, runs, plan):
+    for part in (show, runs, plan, check):
         part.add_argument("--params", type=Path, default=Path("params.yaml"))
         part.add_argument("--preset", help="instead of the one in the file")
         part.add_argument("--values", help="the configuration as JSON, instead of a file")
@@ -143,6 +145,14 @@ def config_plan(options: argparse.Namespace) -> None:
 
     params = _params(options)
     write_plan(params.preset, runs(params), options.out)
+
+
+def config_check(options: argparse.Namespace) -> None:
+    """Compare plan, runs and tables of a study with params.yaml."""
+    from dstcl.config import runs
+    from dstcl.evaluation.check import check_study
+
+    check_study(runs(_params(options)), options.study)
 
 
 def config_schema(options: argparse.Namespace) -> None:

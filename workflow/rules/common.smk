@@ -20,7 +20,7 @@ RESULTS = f"results/{PRESET}"
 LOGS = f"logs/{PRESET}"
 RUNS = {run.folder: run for run in runs(PARAMS)}
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
-# Relative, so that results moved to another place or machine are not made again.
+# Relative: no path of this machine ends up in what DVC versions.
 SNAKEFILE = os.path.relpath(workflow.main_snakefile)
 PAGES = sorted(Path(workflow.basedir, "workflow", "report").glob("*.rst"))
 

@@ -41,8 +41,7 @@ rule write_report:
     log:
         f"{LOGS}/report.log",
     params:
-        snakefile=SNAKEFILE,
         pages=report_pages,
     shell:
-        "snakemake --snakefile {params.snakefile:q} --nolock --report {output}"
+        "snakemake --snakefile {SNAKEFILE:q} --nolock --report {output}"
         " --configfile {input.params} -- figures summary 2> {log}"
