@@ -37,6 +37,8 @@ SECTIONS = {
     "figures": DRAWN + Counter(write_params=1),
 }
 REMOVED = object()
+# What another value of a leaf needs beside it.
+COMPANY = {"logits": {"head": "shared"}}
 # Leaves that allow no other value: MNIST-5k has one size of images.
 FIXED = {("presets", "quick", "benchmarks", 0, "image_size")}
 
@@ -198,8 +200,10 @@ def mutations(values: dict[str, Any], place: Place) -> Iterator[dict[str, Any]]:
             target = target[key]
         if other is not REMOVED:
             target[last] = other
+            if last in COMPANY:
+                target.update(COMPANY[last])
         elif isinstance(target, list):
-            del target[last]  # type: ignore[arg-type]
+            del target[last]
         try:
             after = runs(load(changed))
         except ConfigError:
