@@ -127,7 +127,7 @@ def test_comments_docstrings_and_formatting_re_run_nothing(study: Workspace, cod
         ("figures/tables.py", DRAWN + Counter(write_summary=1)),
         ("tracking.py", Counter(sync_mlflow=1)),
         ("../../workflow/report/figure.rst", Counter(write_report=1)),
-        ("codedigest.py", Counter()),
+        ("config.py", COLLECTED + Counter(plan_study=1)),
     ],
 )
 def test_a_change_of_code_re_runs_the_rules_that_use_it(
