@@ -37,8 +37,11 @@ SECTIONS = {
     "figures": DRAWN + Counter(write_params=1),
 }
 REMOVED = object()
-# What another value of a leaf needs beside it.
-COMPANY = {"logits": {"head": "shared"}}
+# Leaves that count only, or may change only, where another one has a certain value.
+COMPANY: dict[Place, tuple[Place, Any]] = {
+    ("protocols", "corrected", "logits"): (("protocols", "corrected", "head"), "shared"),
+    ("presets", "quick", "baselines", "ewc_strength"): (("presets", "quick", "methods"), ["ewc"]),
+}
 # Leaves that allow no other value: MNIST-5k has one size of images.
 FIXED = {("presets", "quick", "benchmarks", 0, "image_size")}
 
@@ -191,25 +194,31 @@ def mutations(values: dict[str, Any], place: Place) -> Iterator[dict[str, Any]]:
 
     Where no other value is left for an entry of a list, it is taken out.
     """
-    *parents, last = place
+    if place in COMPANY:
+        values = replaced(values, *COMPANY[place])
     before = runs(load(values))
     for other in [*others(values, place), REMOVED]:
-        changed = deepcopy(values)
-        target: Any = changed
-        for key in parents:
-            target = target[key]
-        if other is not REMOVED:
-            target[last] = other
-            if last in COMPANY:
-                target.update(COMPANY[last])
-        elif isinstance(target, list):
-            del target[last]
+        changed = replaced(values, place, other)
         try:
             after = runs(load(changed))
         except ConfigError:
             continue
         if after != before or place[0] == "figures":
             yield changed
+
+
+def replaced(values: dict[str, Any], place: Place, other: Any) -> dict[str, Any]:
+    """A copy with another value at one place, or without that entry of a list."""
+    *parents, last = place
+    changed = deepcopy(values)
+    target: Any = changed
+    for key in parents:
+        target = target[key]
+    if other is not REMOVED:
+        target[last] = other
+    elif isinstance(target, list):
+        del target[last]
+    return changed
 
 
 def others(values: Any, place: Place) -> Iterator[Any]:
