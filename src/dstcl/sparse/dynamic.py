@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.sparse.criteria import Criterion, LayerView, growth_plan, prune_criterion
-from dstcl.sparse.masks import select_top
 from dstcl.sparse.moments import Moments
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule
+from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
 CANDIDATES = ("all", "free", "published")
@@ -157,7 +157,7 @@ class DynamicSparseTraining(SparseTraining):
     def _to_grow(self, views: list[LayerView], kept: list[Tensor], removed: list[int]) -> list[int]:
         if self.redistribute == "none":
             return removed
-        room = torch.stack([self._candidates(n, k).sum() for n, k in zip(self.masks, kept)])
+        room = torch.stack([self._candidates(n, k).count_nonzero() for n, k in zip(self.masks, kept)])
         return allocate(sum(removed), shares(views, kept, self.redistribute), room.tolist())
 
     def _candidates(self, name: str, kept: Tensor) -> Tensor:
@@ -184,5 +184,5 @@ class DynamicSparseTraining(SparseTraining):
     def _room(self, name: str) -> int:
         """How many weights of a layer can be grown without growing back what was pruned."""
         if self.candidates == "free":
-            return int((~self.masks[name] & ~self.frozen[name]).sum())
+            return int((~self.masks[name] & ~self.frozen[name]).count_nonzero())
         return self.masks[name].numel() - self.counts[name]
