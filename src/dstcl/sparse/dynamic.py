@@ -116,7 +116,7 @@ class DynamicSparseTraining(SparseTraining):
         wanted = self.schedule.due(self.steps) and self._needs("gradient")
         if not wanted and self._moments is None:
             return
-        if self.candidates == "published":
+        if self.candidates == "published" and self._any_frozen:
             gradients = [g * ~f for g, f in zip(gradients, self.frozen.values(), strict=True)]
         if self._moments is not None:
             self._moments.update(gradients)
@@ -157,8 +157,9 @@ class DynamicSparseTraining(SparseTraining):
     def _to_grow(self, views: list[LayerView], kept: list[Tensor], removed: list[int]) -> list[int]:
         if self.redistribute == "none":
             return removed
-        room = torch.stack([self._candidates(n, k).count_nonzero() for n, k in zip(self.masks, kept)])
-        return allocate(sum(removed), shares(views, kept, self.redistribute), room.tolist())
+        candidates = [self._candidates(name, left) for name, left in zip(self.masks, kept)]
+        room = torch.stack([open_.count_nonzero() for open_ in candidates]).tolist()
+        return allocate(sum(removed), shares(views, kept, self.redistribute), room)
 
     def _candidates(self, name: str, kept: Tensor) -> Tensor:
         return ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
