@@ -112,7 +112,8 @@ def test_selection_equals_a_full_stable_sort(
     score = KINDS[kind](torch.randn(shape, generator=generator))
     eligible = torch.rand(shape, generator=generator) < share
     total = int(eligible.sum())
-    for count in {0, min(1, total), total // 20, total // 2, max(0, total - 1), total}:
+    counts = [0, 1, total // 20, total // 5, total // 2, 2 * total // 3, total - 1, total]
+    for count in {max(0, min(count, total)) for count in counts}:
         chosen = select_top(score, eligible, count)
         assert torch.equal(chosen, by_full_sort(score, eligible, count)), count
 
@@ -161,6 +162,17 @@ def test_a_threshold_outside_the_bracket_is_found_all_the_same(
     assert brackets[1] == (-float("inf"), float("inf"))
 
 
+def test_a_sample_without_an_eligible_entry_changes_nothing() -> None:
+    """Every ninth of 40,000 is sampled; NaN and the lowest finite score tie."""
+    score = torch.full((40_000,), torch.finfo(torch.float32).min)
+    score[:20_000] = float("nan")
+    eligible = torch.arange(40_000) % 9 > 0
+    for count in (10_000, 17_778, 30_000):
+        assert torch.equal(
+            select_top(score, eligible, count), by_full_sort(score, eligible, count)
+        ), count
+
+
 def test_few_entries_are_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is what makes an update cheap: of a million entries at most a seventh are."""
     score = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
@@ -174,7 +186,9 @@ def test_few_entries_are_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_highest", highest)
     for count in (1_000, 50_000, 500_000, 950_000):
         select_top(score, everywhere(score), count)
-    assert len(ranked) == 4
+    for count in (1_000, 50_000, 250_000):
+        select_top(score, score < 0, count)
+    assert len(ranked) == 7
     assert max(ranked) <= len(score) / 7
     assert min(ranked) > 0
 

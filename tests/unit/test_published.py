@@ -198,7 +198,7 @@ class CoarseDraws(LayerView):
 
 
 @pytest.mark.parametrize("made", [LayerView, CoarseDraws])
-@pytest.mark.parametrize("removed", [0, 1, 40, 3_000])
+@pytest.mark.parametrize("removed", [0, 1, 1_500, 4_500])
 def test_unfired_growth_takes_what_the_original_takes_among_equal_draws(
     made: type[LayerView], removed: int
 ) -> None:
