@@ -35,7 +35,8 @@ def add(dataset: str, path: Path | None, *, link: bool = False) -> Path:
     info = known(dataset)
     if info.embedded:
         raise DataError(f"{dataset}: comes with an installed package, there is nothing to add")
-    if there := candidates(dataset):
+    stopped = path is None and info.download is not None and _lacking(dataset, info.download)
+    if (there := candidates(dataset)) and not stopped:
         raise DataError(f"{dataset}: {there[0]} is there already; remove it first")
     if path is None:
         if info.download is None:
@@ -54,6 +55,14 @@ def add(dataset: str, path: Path | None, *, link: bool = False) -> Path:
         with path.open("rb") as source, replacing(target) as copy:
             shutil.copyfileobj(source, copy, STEP)
     return target
+
+
+def _lacking(dataset: str, source: Download) -> bool:
+    """Whether a download of several files has stopped between two of them."""
+    folder = raw_folder() / dataset
+    return any((folder / name).exists() for name, _ in source.files) and not all(
+        (folder / name).exists() for name, _ in source.files
+    )
 
 
 def _name(dataset: str, path: Path, archives: tuple[str, ...]) -> str:
