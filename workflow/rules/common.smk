@@ -4,6 +4,7 @@ import json
 import sys
 
 from dstcl.config import ConfigError, load, runs
+from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.figures import FIGURES
 from dstcl.runs import RESULT_FILES
 
@@ -23,7 +24,7 @@ wildcard_constraints:
     dataset="[a-z0-9]+",
     size="[0-9]+",
     tasks="[0-9]+",
-    order="natural|seed[0-9]+",
+    order=ORDER_NAME,
     folder=".+/seed[0-9]+-[0-9a-f]{10}",
     figure="[a-z_]+",
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dstcl.data.catalog import DATASETS
+from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.compare import BLOCK, EVERY
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.figures import FIGURES
@@ -51,7 +51,7 @@ def _what_ran(summary: pd.DataFrame) -> str:
 
 def _block_title(block: pd.DataFrame) -> str:
     first = block.iloc[0]
-    title = DATASETS[first["dataset"]].title
+    title = dataset_title(first["dataset"])
     return (
         f"## {title}, {first['tasks']} tasks: {first['network']}, {first['method']}, "
         f"protocol {first['protocol']}"
