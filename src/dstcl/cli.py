@@ -94,6 +94,7 @@ def _add_train(commands: Any) -> None:
 def _add_results(commands: Any) -> None:
     for name, command, text in (
         ("collect", results_collect, "check finished runs and gather them into tables"),
+        ("claims", results_claims, "test the paper's claims and compare with its numbers"),
         ("figure", results_figure, "draw one figure as SVG, PDF and PNG, with its CSV"),
         ("summary", results_summary, "write the study's summary in Markdown"),
         ("track", results_track, "send finished runs to MLflow"),
@@ -102,6 +103,9 @@ def _add_results(commands: Any) -> None:
         if name == "figure":
             part.add_argument("name")
             part.add_argument("--dpi", type=int, default=150, help="of the PNG")
+        if name == "claims":
+            reference = "folder with claims.yaml and paper.csv"
+            part.add_argument("--reference", type=Path, default=Path("reference"), help=reference)
         part.add_argument("study", type=Path, help="folder of the study: results/<preset>")
 
 
@@ -198,6 +202,13 @@ def results_collect(options: argparse.Namespace) -> None:
 
     _, runs = read_plan(options.study)
     collect(runs, options.study)
+
+
+def results_claims(options: argparse.Namespace) -> None:
+    """Write claims.csv and paper.csv of a study."""
+    from dstcl.evaluation.reference import write_claims
+
+    write_claims(options.study, options.reference)
 
 
 def results_figure(options: argparse.Namespace) -> None:
