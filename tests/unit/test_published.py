@@ -12,7 +12,7 @@ from torch import nn
 
 from dstcl.config import load_file
 from dstcl.continual import Learner
-from dstcl.continual.checkpoints import BestEpoch
+from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.data.batches import evaluation_batches
 from dstcl.data.prepare import Prepared

@@ -13,6 +13,7 @@ from dstcl.sparse.densities import (
     uniform_densities,
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.flops import forward_flops, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
 from dstcl.sparse.masks import draw_masks, pack_masks, select_top, unpack_masks
 from dstcl.sparse.published import PublishedSparseTraining
@@ -34,6 +35,7 @@ __all__ = [
     "draw_masks",
     "er_densities",
     "erk_densities",
+    "forward_flops",
     "growth_plan",
     "layer_densities",
     "maskable_weights",
@@ -41,4 +43,5 @@ __all__ = [
     "select_top",
     "uniform_densities",
     "unpack_masks",
+    "uses_per_image",
 ]

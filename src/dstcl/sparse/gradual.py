@@ -51,6 +51,10 @@ class GradualMagnitudePruning(SparseTraining):
         final = self.final_counts
         return {n: final[n] + int((sizes[n] - final[n]) * remaining) for n in self.shapes}
 
+    def settled(self) -> bool:
+        """Whether the last pruning is done."""
+        return self.steps >= self.last_step
+
     def _draw(self) -> Masks:
         self.final_counts = dict(self.counts)
         return {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}

@@ -125,6 +125,10 @@ class SparseTraining:
             self._restore_fixed_weights()
             self._update_topology()
 
+    def settled(self) -> bool:
+        """Whether the masks have their final density, so that this state could be kept."""
+        return True
+
     def prune_rate(self) -> float:
         """Fraction of the active weights that an update now would replace: none."""
         return 0.0
