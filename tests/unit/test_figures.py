@@ -115,8 +115,11 @@ def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path):
 @pytest.mark.parametrize("axis", ["dataset", "protocol", "network", "method", "tasks"])
 def test_blocks_are_not_mixed(tmp_path, axis):
     other = {axis: 3 if axis == "tasks" else "other"}
+    one = {"method": "static"} if axis == "method" else {}
     study = write_study(
-        tmp_path, FakeRun("a" * 10), FakeRun("b" * 10, (0.5, 0.5, 0.5), {**other, "seed": 1})
+        tmp_path,
+        FakeRun("a" * 10, axes=one),
+        FakeRun("b" * 10, (0.5, 0.5, 0.5), {**other, "seed": 1}),
     )
     figure, table = accuracy_over_tasks.draw(Tables(study))
     assert len(figure.subfigs) == len(set(f.get_suptitle() for f in figure.subfigs)) == 2
