@@ -21,6 +21,8 @@ TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
 TABLES += ["overlap", "history", "provenance"]
 # What a study is compared with; relative, so that it is the same path in every clone.
 REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
+PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
+PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
 
 
 wildcard_constraints:

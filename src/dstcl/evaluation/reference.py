@@ -37,6 +37,10 @@ def read_table(study: Path, name: str) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=NAMES, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; run `dstcl collect {study}` first") from None
+        raise ValueError(f"{path}: no such file; {_maker(name)} writes it") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path}: not a table ({error})") from None
+
+
+def _maker(name: str) -> str:
+    return f"`dstcl {'claims' if name in ('claims', 'paper') else 'collect'}`"

@@ -25,8 +25,10 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         claims[name] = 100 * pd.to_numeric(claims[name])
     if (claims.verdict == "not tested").all():
         raise NotDrawnError("the study has the cells of none of the claims; claims.csv says which")
-    blocks = [rows for _, rows in claims.groupby(BLOCK, sort=False)]
-    parts = [rows for rows in blocks if (rows.verdict != "not tested").any()]
+    tested = claims[claims.verdict != "not tested"]
+    main = ~tested.protocol.isin(tables.single_switches)
+    tested = tested[main] if main.any() else tested
+    parts = [rows for _, rows in tested.groupby(BLOCK, sort=False)]
     figure, subfigures = stacked([5.2 * len(rows) + 17 for rows in parts], head=8)
     for rows, subfigure in zip(parts, subfigures):
         _draw_block(rows.reset_index(drop=True), subfigure)
