@@ -39,6 +39,7 @@ rule write_report:
         claims=rules.test_claims.output,
         figures=all_figures("svg"),
         numbers=all_figures("csv"),
+        summary=rules.write_summary.output,
         words=[f"{PAGE}/{name}" for name in PAGE_FILES],
     output:
         f"{RESULTS}/report.html",
