@@ -163,6 +163,7 @@ def test_layer_densities_are_shares_of_each_layer(tmp_path):
     assert table.layer.tolist() == ["conv.weight", "fc.weight"]
     assert table["size"].tolist() == [10, 40]
     assert table.percent.tolist() == pytest.approx([100, 10])
+    assert table.first_percent.tolist() == table.last_percent.tolist() == [100, 10]
     figure, _ = layers.draw(Tables(tmp_path))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["conv · 10", "fc · 40"]

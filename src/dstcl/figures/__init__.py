@@ -58,7 +58,7 @@ FIGURES = {
     "layer_densities": (
         "Share of each layer's weights that a task makes active, from input (top) to output "
         "(bottom) with the layer's number of weights, mean over tasks, growths and seeds, so "
-        "without an interval; uniform follows the dashed line of the network's density, erk "
+        "without an interval; the pale bar goes from the first to the last task; uniform follows the dashed line of the network's density, erk "
         "gives the layers right of it more weights and pays with those left of it."
     ),
     "accuracy_over_capacity": (
@@ -69,8 +69,9 @@ FIGURES = {
     ),
     "mask_overlap": (
         "Weights that two tasks share, in per cent of all that either uses (Jaccard index), mean "
-        "over growths and seeds, without an interval; each panel has a scale of its own and names "
-        "what independent uniform masks would share."
+        "over growths and seeds, without an interval; the colour is that number relative to what "
+        "independent uniform masks would share (named in the panel), on one scale for a block: "
+        "bright pairs share far more than chance, as layers that stay dense do."
     ),
     "explored": (
         "Share of weights that were active at any time since their task began, over the training "

@@ -20,7 +20,7 @@ MARKERS = {"dst": "o", "static": "s", "gradual": "s", "packnet": "s"}
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent; `NotDrawnError` where there is only one method."""
-    runs = tables.measured("acc", "forgetting")
+    runs = tables.without_switches(tables.measured("acc", "forgetting"))
     several = runs.groupby(SETTING).method.transform("nunique") > 1
     runs = runs[several]
     if runs.empty:

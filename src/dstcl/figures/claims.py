@@ -26,8 +26,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     if (claims.verdict == "not tested").all():
         raise NotDrawnError("the study has the cells of none of the claims; claims.csv says which")
     tested = claims[claims.verdict != "not tested"]
-    main = ~tested.protocol.isin(tables.single_switches)
-    tested = tested[main] if main.any() else tested
+    tested = tables.without_switches(tested)
     parts = [rows for _, rows in tested.groupby(BLOCK, sort=False)]
     figure, subfigures = stacked([5.2 * len(rows) + 17 for rows in parts], head=8)
     for rows, subfigure in zip(parts, subfigures):

@@ -27,7 +27,7 @@ MEASURES = {
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in the units of summary.csv."""
-    runs = tables.measured(*MEASURES)
+    runs = tables.without_switches(tables.measured(*MEASURES))
     long = runs.melt([*SETTING, *ROW, "seed"], list(MEASURES), "measure").dropna(subset="value")
     if long.empty:
         raise NotDrawnError("no run has recorded what it cost")
@@ -63,7 +63,8 @@ def _draw_setting(key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
         else:
             panel.set_xlim(0, max(1e-9, 1.15 * here[["mean", "high"]].max().max()))
             panel.xaxis.set_major_locator(MaxNLocator(3))
-        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if measure != "seconds":
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.set_xlabel(words)
         panel.tick_params(axis="y", length=0)
         if here.empty:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -14,6 +16,7 @@ from dstcl.figures.style import sparsity
 from dstcl.figures.tables import BLOCK, NotDrawnError, Tables
 
 COLORS = colormaps["cividis"]
+T = TypeVar("T", float, "pd.Series[float]")
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
@@ -39,26 +42,33 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     )
     subfigure.supxlabel("earlier task")
     subfigure.supylabel("task")
+    relative = rows.jaccard_percent / independent(rows.density)
+    norm = Normalize(0, max(1.0, relative.max()))
     for init, line in zip(inits, axes):
         for density, panel in zip(columns, line):
             here = rows[(rows.init == init) & (rows.density == density)]
-            chance = 100 * density / (2 - density)
-            panel.set_title(f"{init}, {sparsity(density)}\n(independent: {chance:.0f} %)")
+            chance = independent(density)
+            panel.set_title(f"{init}, {sparsity(density)}\n(independent: {chance:.1f} %)")
             if here.empty:
                 panel.set_axis_off()
                 say(panel, "no runs")
             else:
-                _draw_grid(panel, here)
+                _draw_grid(panel, here, norm)
 
 
-def _draw_grid(panel: Axes, rows: pd.DataFrame) -> None:
-    """A panel has a scale of its own: what is common to all pairs follows from the density."""
+def independent(density: T) -> T:
+    """What two tasks with independent uniform masks share of all that either uses, in per cent."""
+    return 100 * density / (2 - density)
+
+
+def _draw_grid(panel: Axes, rows: pd.DataFrame, norm: Normalize) -> None:
+    """Numbers are per cent; colours compare them with independent masks of that density."""
     last = int(rows.task.max())
     grid = np.full((last - 1, last - 1), np.nan)
-    norm = Normalize(rows.jaccard_percent.min(), rows.jaccard_percent.max() + 1e-9)
+    chance = independent(float(rows.density.iloc[0]))
     for task, other, value in zip(rows.task, rows.other, rows.jaccard_percent):
-        grid[task - 2, other - 1] = value
-        red, green, blue, _ = COLORS(norm(value))
+        grid[task - 2, other - 1] = value / chance
+        red, green, blue, _ = COLORS(norm(value / chance))
         light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
         if last <= 12:
             panel.text(

@@ -37,7 +37,7 @@ class Part:
     reference: Callable[[float, np.ndarray], np.ndarray] | None = None
     x_label: str = "number of tasks learned"
     falling: bool = False
-    """Whether x runs from right to left; ``task`` is x in any case."""
+    """Whether x is a percentage that falls from left to right; ``task`` is x in any case."""
 
 
 def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -132,7 +132,7 @@ def _draw_part(part: Part, subfigure: SubFigure) -> None:
     subfigure.supxlabel(part.x_label)
     axes[0, 0].set_ylim(part.limits)
     if part.falling:
-        axes[0, 0].invert_xaxis()
+        axes[0, 0].set_xlim(103, -3)
     tasks = np.arange(1, part.points.task.max() + 1)
     for init, row in zip(inits, axes):
         for density, panel in zip(columns, row):

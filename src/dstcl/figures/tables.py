@@ -131,11 +131,14 @@ class Tables:
         Protocols that flip one switch have the figure ``ablation``, and methods beside dynamic
         sparse training ``baselines``; they are left out elsewhere unless there is nothing else.
         """
-        runs = self.summary
-        for own in (~runs.protocol.isin(self.single_switches), runs.method == "dst"):
-            kept = runs[own.reindex(runs.index)]
-            runs = kept if len(kept) else runs
-        return runs
+        runs = self.without_switches(self.summary)
+        own = runs[runs.method == "dst"]
+        return own if len(own) else runs
+
+    def without_switches(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows of protocols that do not just flip one switch; all, if there are no others."""
+        kept = rows[~rows.protocol.isin(self.single_switches)]
+        return kept if len(kept) else rows
 
     def _with_axes(self, name: str, rows: pd.DataFrame) -> pd.DataFrame:
         axes = self.shown[[*AXES, "digest"]]
