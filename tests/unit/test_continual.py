@@ -10,6 +10,7 @@ import torch
 from dstcl.continual import InvariantError, Learner, SubnetStore
 from dstcl.continual.record import train_run
 from dstcl.continual.scoring import Outputs, measure_accuracy
+from dstcl.continual.stage import learning_rate
 from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.prepare import Prepared
 from dstcl.data.tasks import split_classes
@@ -287,3 +288,20 @@ def test_the_store_of_a_fresh_network_uses_nothing() -> None:
     store = SubnetStore(build_network("convnet", 1, 2, seed=0), seed=0)
     assert store.used_fraction() == 0
     assert store.capacity() == []
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"), [(10, (0.5, 0.75)), (3, (0.5, 0.75)), (9, (0.9, 0.2)), (4, ())]
+)
+def test_the_learning_rate_falls_as_torch_does_it(
+    epochs: int, milestones: tuple[float, ...], short_run: Run
+) -> None:
+    run = replace(short_run, epochs=epochs, lr_milestones=milestones, lr_factor=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], run.learning_rate)
+    oracle = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [int(fraction * epochs) for fraction in milestones], 0.1
+    )
+    for done in range(epochs):
+        assert learning_rate(run, done) == oracle.get_last_lr()[0]
+        optimizer.step()
+        oracle.step()

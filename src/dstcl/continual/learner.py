@@ -124,6 +124,7 @@ class Learner:
             "stages_done": self._stages_done,
             "store": self.outcome.store.state_dict(),
             "method": self.method.state_dict(),
+            "network": self.network.state_dict(),
             "accuracy": self.outcome.accuracy,
             "history": self.outcome.history,
             "effort": asdict(self.outcome.effort),
@@ -146,8 +147,10 @@ class Learner:
         outcome.effort = Effort(**state["effort"])
         self._probes = [probe.to(self.device) for probe in state["probes"]]
         self._stages_done = state["stages_done"]
+        self.network.load_state_dict(state["network"])
         if state["stage"] is not None:
             self._stage = self._open_stage()
+            self.network.load_state_dict(state["network"])
             self._stage.load_state_dict(state["stage"])
 
     def _open_stage(self) -> Stage:
