@@ -58,8 +58,9 @@ FIGURES = {
     "layer_densities": (
         "Share of each layer's weights that a task makes active, from input (top) to output "
         "(bottom) with the layer's number of weights, mean over tasks, growths and seeds, so "
-        "without an interval; the pale bar goes from the first to the last task; uniform follows the dashed line of the network's density, erk "
-        "gives the layers right of it more weights and pays with those left of it."
+        "without an interval; the pale bar goes from the first to the last task; uniform follows "
+        "the dashed line of the network's density, erk gives the layers right of it more weights "
+        "and pays with those left of it."
     ),
     "accuracy_over_capacity": (
         "Accuracy on a task right after it is learned against the share of weights that were "
