@@ -132,15 +132,26 @@ def _add_train(commands: Any) -> None:
 def _add_results(commands: Any) -> None:
     for name, command, text in (
         ("collect", results_collect, "check finished runs and gather them into tables"),
+        ("claims", results_claims, "test the paper's claims and compare with its numbers"),
         ("figure", results_figure, "draw one figure as SVG, PDF and PNG, with its CSV"),
         ("summary", results_summary, "write the study's summary in Markdown"),
+        ("report", results_report, "write the study as one self-contained page"),
         ("track", results_track, "send finished runs to MLflow"),
     ):
         part = _add(commands, name, command, text)
         if name == "figure":
             part.add_argument("name")
             part.add_argument("--dpi", type=int, default=150, help="of the PNG")
+        if name == "report":
+            template = Path("workflow/report/report.html.j2")
+            part.add_argument("--template", type=Path, default=template, help="of the page")
+        if name == "claims":
+            reference = "folder with claims.yaml and paper.csv"
+            part.add_argument("--reference", type=Path, default=Path("reference"), help=reference)
         part.add_argument("study", type=Path, help="folder of the study: results/<preset>")
+    merge = _add(commands, "merge", results_merge, "put runs of several machines into one study")
+    merge.add_argument("studies", type=Path, nargs="+", metavar="DIR", help="results/<preset>")
+    merge.add_argument("--out", type=Path, required=True, help="folder of the new study")
 
 
 def config_show(options: argparse.Namespace) -> None:
@@ -283,6 +294,13 @@ def results_collect(options: argparse.Namespace) -> None:
     collect(runs, options.study)
 
 
+def results_claims(options: argparse.Namespace) -> None:
+    """Write claims.csv and paper.csv of a study."""
+    from dstcl.evaluation.reference import write_claims
+
+    write_claims(options.study, options.reference)
+
+
 def results_figure(options: argparse.Namespace) -> None:
     """Draw one figure in every format, with the CSV behind it."""
     from dstcl.figures import draw_figure
@@ -297,6 +315,27 @@ def results_summary(options: argparse.Namespace) -> None:
 
     preset, _ = read_plan(options.study)
     write_summary(preset, options.study)
+
+
+def results_merge(options: argparse.Namespace) -> None:
+    """Put runs of several machines into one study."""
+    from dstcl.evaluation.merge import merge
+
+    merged = merge(options.studies, options.out)
+    again = f", {merged.twice} of them found twice" if merged.twice else ""
+    print(f"{options.out}: {len(merged.runs)} runs{again}", file=sys.stderr)
+    if merged.missing:
+        first = merged.missing[0]
+        print(f"{len(merged.missing)} planned runs are in no folder: {first} ...", file=sys.stderr)
+
+
+def results_report(options: argparse.Namespace) -> None:
+    """Write the study as one self-contained page."""
+    from dstcl.evaluation.report import write_report
+    from dstcl.plan import read_plan
+
+    preset, _ = read_plan(options.study)
+    write_report(preset, options.study, options.template)
 
 
 def results_track(options: argparse.Namespace) -> None:

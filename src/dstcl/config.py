@@ -22,10 +22,11 @@ class ConfigError(ValueError):
     """A params.yaml that cannot be run; the message is one line that names the key."""
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """YAML's safe subset without a key twice in one mapping, of which YAML would take the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """The mapping; raises ConfigError with line and key."""
         keys = [key.value for key, _ in node.value]
         repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
         if repeated:
@@ -55,7 +56,7 @@ def load_file(path: str | Path = "params.yaml", preset: str | None = None) -> Pa
         ConfigError: the file is missing, is not YAML, or does not pass `load`.
     """
     try:
-        values = yaml.load(Path(path).read_text(), _UniqueKeys)
+        values = yaml.load(Path(path).read_text(), UniqueKeys)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except ConfigError as error:

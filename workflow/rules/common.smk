@@ -1,6 +1,7 @@
 # The only Python beside the rules: which files the study means. Everything that can be tested
 # without Snakemake lives in src/dstcl.
 import json
+import os
 import sys
 
 from dstcl.config import ConfigError, load, runs
@@ -18,6 +19,11 @@ RESULTS = f"results/{PRESET}"
 LOGS = f"logs/{PRESET}"
 RUNS = {run.folder: run for run in runs(PARAMS)}
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
+TABLES += ["overlap", "history", "provenance"]
+# What a study is compared with; relative, so that it is the same path in every clone.
+REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
+PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
+PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
 
 
 wildcard_constraints:

@@ -33,6 +33,7 @@ rule evaluate:
     """Tables over all runs."""
     input:
         rules.collect_runs.output,
+        rules.test_claims.output,
 
 
 rule figures:
