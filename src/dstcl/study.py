@@ -236,8 +236,8 @@ class Protocol(Model):
     candidates: Literal["all", "free", "published"]
     """Which inactive weights may be grown: all; or those no earlier task uses; or all for random
     and unfired growth while gradient and momentum growth avoid frozen ones."""
-    checkpoint: Literal["last", "best_training_accuracy"]
-    """Which epoch of a task is kept."""
+    checkpoint: Literal["last", "best_training_accuracy", "best_validation_accuracy"]
+    """Which epoch of a task is kept; the last of the three needs training.validation above 0."""
     stop_at: Fraction
     """Fraction of a task's steps after which its mask no longer changes."""
     class_order: Literal["seed", "natural", "superclass"]
@@ -415,6 +415,18 @@ class Params(Model):
                             f"protocols.{protocol}.class_order: 'superclass'; preset {name} uses "
                             f"it on {', '.join(others)}; allowed on: {', '.join(SUPERCLASSES)}"
                         )
+        return self
+
+    @model_validator(mode="after")
+    def _validation_where_needed(self) -> Params:
+        for name, preset in self.presets.items():
+            for protocol in preset.protocol_names():
+                by_validation = self.protocols[protocol].checkpoint == "best_validation_accuracy"
+                if by_validation and not preset.training.validation:
+                    raise ValueError(
+                        f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
+                        "epoch that is best in validation and needs a share above 0, as 0.1"
+                    )
         return self
 
     def dataset_info(self, name: str) -> DatasetInfo:
