@@ -148,6 +148,11 @@ def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(
     assert refuse(refusal, tmp_path).startswith(f"{path}:train/ant/9.png: ")
 
 
+def test_the_limit_of_pixels_is_ours(raw: Path, tmp_path: Path, refusal: list[str]) -> None:
+    path = zipped(raw / "toy.zip", tree() | {"train/ant/9.png": bomb(8_000, 7_500)})
+    assert refuse(refusal, tmp_path) == f"{path}:train/ant/9.png: 8000 x 7500 pixels; refused"
+
+
 def test_a_text_that_is_called_png_is_named(raw: Path, tmp_path: Path, refusal: list[str]) -> None:
     path = unpacked(raw / "toy", tree() | {"train/bee/9.png": b"a text"})
     assert refuse(refusal, tmp_path).startswith(f"{path}:train/bee/9.png: not an image")

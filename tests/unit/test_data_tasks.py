@@ -145,6 +145,10 @@ def test_held_out_images_are_training_images_of_every_class(count: int, share: f
         assert int((data.labels[chosen] == label).sum()) == max(1, round(share * members))
 
 
+def test_held_out_images_are_the_same_everywhere() -> None:
+    assert held_out(noise(60), 0.2) == [4, 37, 38, 41, 44, 46, 47, 59]
+
+
 def test_a_larger_share_holds_out_the_same_images_and_more() -> None:
     data = noise(120)
     assert set(held_out(data, 0.1)) < set(held_out(data, 0.25)) < set(held_out(data, 0.5))
