@@ -37,6 +37,8 @@ def test_the_digitised_figure_has_24_curves_of_10_tasks() -> None:
         (60.0, 66.0, 0.1, 3, "no"),
         (74.0, 80.0, 0.1, 3, "no"),
         (60.0, 66.9, 0.2, 3, "open"),
+        (67.2, 70.0, 0.5, 3, "open"),  # the reading error widens both sides
+        (70.0, 72.8, 0.5, 3, "open"),
         (float("nan"), float("nan"), 0.1, 3, "open"),
     ],
 )

@@ -36,7 +36,11 @@ def write_study(folder: Path, seeds: int = 3) -> Path:
         | {"method": "dst", "density": 0.2, "init": init, "growth": growth, "seed": seed}
         | {"acc": 0.7 + 0.05 * seed + 0.03 * (init == "erk") + 0.001 * seed * (init == "erk")}
         | {"bwt": 0.0, "fwt": 0.0, "forgetting": 0.0, "learning_accuracy": 0.7, "seconds": 9.0}
-        | {"used_fraction": 0.5, "images_per_second": 1e4, "digest": f"{init}{growth}{seed}"}
+        | {
+            "used_fraction": 0.5,
+            "images_per_second": 1e4,
+            "digest": f"{init}{growth}{seed}{HOSTILE}",
+        }
         for init in ("uniform", "erk")
         for growth in ("random", "unfired", "gradient", "momentum")
         for seed in range(seeds)
