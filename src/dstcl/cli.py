@@ -88,6 +88,8 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--tasks", type=Path, required=True, help="task split of that data")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--gpus", type=int, help="GPUs given to this job: 0 or 1, not --device")
+    train.add_argument("--gpu-slots", default="", help="cards x runs a card of this machine: 4x2")
     train.add_argument("--threads", type=int, help="CPU threads")
 
 
@@ -167,7 +169,14 @@ def data_split(options: argparse.Namespace) -> None:
 
 
 def train_one(options: argparse.Namespace) -> None:
-    """Train one run from its description."""
+    """Train one run from its description, on the card that this job was given."""
+    from dstcl.devices import granted_device
+
+    with granted_device(options.device, options.gpus, options.gpu_slots) as device:
+        _train_on(device, options)
+
+
+def _train_on(device: str, options: argparse.Namespace) -> None:
     from dstcl.continual.record import train_run
     from dstcl.progress import EpochProgress
     from dstcl.runs import Run
@@ -184,7 +193,7 @@ def train_one(options: argparse.Namespace) -> None:
             options.data,
             options.tasks,
             options.out,
-            device=options.device,
+            device=device,
             threads=options.threads,
             progress=progress,
         )
