@@ -1,6 +1,6 @@
 """How fast runs train on this machine, and what memory they take: a row a network.
 
-    python benchmarks/speed.py [--device cuda] [--networks resnet18 ...]    # writes src/dstcl/speeds.csv
+    python benchmarks/speed.py [--device cuda] [--networks resnet18]   # src/dstcl/speeds.csv
 
 The real learner on random images: two tasks, so that the second trains around frozen weights, with
 topology updates at the interval of the presets. Each network has a process of its own, as a job

@@ -1,4 +1,4 @@
-"""Tiny studies on a real Slurm: one node, two pretended cards, through the profile that users take."""
+"""Tiny studies on a real Slurm of one node with two pretended cards, through the profile."""
 
 from __future__ import annotations
 
