@@ -58,7 +58,11 @@ def _add_config(commands: Any) -> None:
     plan = _add(parts, "plan", config_plan, "write the list of runs to a file")
     plan.add_argument("--out", type=Path, required=True)
     _add(parts, "schema", config_schema, "print the JSON Schema of params.yaml")
-    for part in (show, runs, plan):
+    cost = _add(parts, "cost", config_cost, "estimate what a preset costs before it is started")
+    cost.add_argument("--device", default="cpu", help="cpu, or a part of a GPU's name")
+    cost.add_argument("--images-per-second", type=float, help="instead of a measured speed")
+    cost.add_argument("--at-once", type=int, default=1, help="runs at once, each on its device")
+    for part in (show, runs, plan, cost):
         part.add_argument("--params", type=Path, default=Path("params.yaml"))
         part.add_argument("--preset", help="instead of the one in the file")
         part.add_argument("--values", help="the configuration as JSON, instead of a file")
@@ -144,6 +148,16 @@ def config_plan(options: argparse.Namespace) -> None:
 
     params = _params(options)
     write_plan(params.preset, runs(params), options.out)
+
+
+def config_cost(options: argparse.Namespace) -> None:
+    """Print steps, images, time and disk of the preset."""
+    from dstcl.config import runs
+    from dstcl.estimate import cost_report
+
+    params = _params(options)
+    print(f"preset {params.preset}: ", end="")
+    print(cost_report(runs(params), options.device, options.images_per_second, options.at_once))
 
 
 def config_schema(options: argparse.Namespace) -> None:

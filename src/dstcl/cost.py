@@ -106,7 +106,7 @@ def training_steps(run: Run) -> int:
     return run.epochs * run.tasks * -(-_images_a_task(run) // run.batch_size)
 
 
-def tested_images(run: Run) -> int:
+def evaluated_images(run: Run) -> int:
     """Images a run is tested on: every task untrained, each again right before its training, and
     all seen tasks after each."""
     tests = DATASETS[run.dataset].test_per_class * DATASETS[run.dataset].classes // run.tasks
@@ -140,7 +140,7 @@ def find_speed(
 
 def run_seconds(run: Run, images_per_second: float) -> float:
     """Wall time of a run that is alone on its device."""
-    images = training_images(run) + TEST_SHARE * tested_images(run)
+    images = training_images(run) + TEST_SHARE * evaluated_images(run)
     return START_SECONDS + images / images_per_second
 
 
@@ -152,10 +152,13 @@ def minutes_to_ask_for(run: Run, attempt: int = 1, speeds: Sequence[Speed] | Non
     """
     speed = find_speed(run, "cpu", speeds)
     if speed is None:
-        minutes: float = UNKNOWN_MINUTES
-    else:
-        minutes = TIME_MARGIN * run_seconds(run, speed.images_per_second) / 60
-    return min(attempt, 2) * max(SHORTEST_MINUTES, 10 * math.ceil(minutes / 10))
+        return min(attempt, 2) * UNKNOWN_MINUTES
+    return min(attempt, 2) * with_margin(run_seconds(run, speed.images_per_second))
+
+
+def with_margin(seconds: float) -> int:
+    """Minutes to ask for where so many seconds are estimated: in tens, never under ten."""
+    return max(SHORTEST_MINUTES, 10 * math.ceil(TIME_MARGIN * seconds / 600))
 
 
 def memory_mb_to_ask_for(run: Run, attempt: int = 1, speeds: Sequence[Speed] | None = None) -> int:
