@@ -39,6 +39,9 @@ rule write_report:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
+    # No parameter: where the rules lie differs from clone to clone and changes nothing.
+    resources:
+        snakefile=workflow.main_snakefile,
     shell:
-        "snakemake --snakefile {workflow.main_snakefile:q} --nolock --report {output}"
+        "snakemake --snakefile {resources.snakefile:q} --nolock --report {output}"
         " --configfile {input.params} -- figures summary 2> {log}"
