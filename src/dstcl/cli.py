@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dstcl import __version__
+from dstcl.interruption import EXIT_CODE, Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         sys.exit(f"dstcl: {error}")
+    except Interrupted as stop:
+        print(f"dstcl: {stop}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
     except KeyboardInterrupt:
         sys.exit("dstcl: interrupted; nothing half-written is left")
 
@@ -95,6 +99,13 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--gpus", type=int, help="GPUs given to this job: 0 or 1, not --device")
     train.add_argument("--gpu-slots", default="", help="cards x runs a card of this machine: 4x2")
     train.add_argument("--threads", type=int, help="CPU threads")
+    train.add_argument(
+        "--checkpoint-every",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="seconds between checkpoints, from which an interrupted run goes on (default 300)",
+    )
 
 
 def _add_results(commands: Any) -> None:
@@ -210,6 +221,7 @@ def _train_on(device: str, options: argparse.Namespace) -> None:
             device=device,
             threads=options.threads,
             progress=progress,
+            checkpoint_every=options.checkpoint_every,
         )
     print(f"done: accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s", file=sys.stderr)
 

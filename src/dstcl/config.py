@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from dstcl.data.catalog import DATASETS
 from dstcl.runs import Run
-from dstcl.study import Axes, Benchmark, Model, Params
+from dstcl.study import DENSE_METHODS, Axes, Benchmark, Model, Params
 
 
 class ConfigError(ValueError):
@@ -118,16 +118,18 @@ def _run(
         **params.protocols[protocol].model_dump(),
         **overrides,
     }
+    dense = method in DENSE_METHODS
     return Run.from_dict(
         settings
         | {
             "protocol": protocol,
             "network": network,
             "method": method,
-            "density": float(density),
-            "init": init,
+            "density": 1.0 if dense else float(density),
+            "init": "none" if dense else init,
             "growth": growth if method == "dst" else "none",
             "seed": seed,
+            "ewc_strength": params.study.baselines.ewc_strength if method == "ewc" else 0.0,
         }
     )
 

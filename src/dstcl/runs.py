@@ -82,6 +82,7 @@ class Run:
     free_weights: str
     regrown_frozen: str
     checkpoint: str
+    ewc_strength: float
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary that JSON can hold."""
@@ -149,6 +150,7 @@ RESULT_FILES = {
     "accuracy": "accuracy.csv",
     "history": "history.csv",
     "capacity": "capacity.csv",
+    "overlap": "overlap.csv",
     "masks": "masks.safetensors",
     "weights": "weights.safetensors",
     "provenance": "provenance.json",

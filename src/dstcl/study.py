@@ -32,7 +32,9 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
-Method = Literal["dst", "static", "gradual"]
+Method = Literal["dst", "static", "gradual", "packnet", "finetune", "ewc", "separate", "joint"]
+# Every weight active: density, init and growth mean nothing.
+DENSE_METHODS = ("finetune", "ewc", "separate", "joint")
 Network = Literal[
     "convnet",
     "lenet5",
@@ -150,6 +152,13 @@ class Topology(Model):
         return self
 
 
+class Baselines(Model):
+    """Settings of methods that dynamic sparse training is compared with."""
+
+    ewc_strength: Annotated[float, Field(ge=0)] = 100.0
+    """Lambda of elastic weight consolidation, for a loss that is a mean over images."""
+
+
 class Protocol(Model):
     """What is measured and what a task may use, as switches that can be flipped one at a time.
 
@@ -203,8 +212,11 @@ class Axes(Model):
     networks: Axis[Network]
     """Networks."""
     methods: Axis[Method]
-    """dst: dynamic sparse training; static: the first mask is kept; gradual: dense to sparse by
-    magnitude. Growth is "none" for the last two."""
+    """A sub-network a task: dst (dynamic sparse training), static (the first mask is kept), gradual
+    (dense to sparse by magnitude), packnet (train all that is left, keep the largest; density is
+    what a task may add). Dense: finetune (forgets), ewc (forgets less), separate (a network a
+    task), joint (all tasks at once). Only dst has a growth; dense ones have density 1, init
+    "none"."""
     densities: Axis[Density]
     """Active share of the maskable weights in each task; sparsity is 1 - density."""
     inits: Axis[Literal["uniform", "erk"]]
@@ -241,6 +253,7 @@ class Preset(Axes):
 
     training: Training
     topology: Topology
+    baselines: Baselines = Baselines()
     extra: list[Extra] = []
     """Further blocks of runs that differ in some lists; a run named twice is made once."""
 

@@ -75,6 +75,9 @@ def finish(out: Path, run: Run) -> None:
         "used_fraction": 0.19,
         "seconds": 3.0,
         "images_per_second": 1000.0,
+        "inference_flops": 2.0e4,
+        "training_flops": 3.0e9,
+        "mask_bytes": 380.2,
     }
     (out / RESULT_FILES["config"]).write_text(json.dumps(run.to_dict()))
     (out / RESULT_FILES["metrics"]).write_text(json.dumps(metrics))

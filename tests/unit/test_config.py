@@ -237,8 +237,21 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "update_every": 5,
         "redistribute": "none",
         "switch_at": 0.5,
+        "ewc_strength": 0.0,
     }
     assert asdict(run) == expected | CORRECTED
+
+
+@pytest.mark.parametrize("method", ["finetune", "ewc", "separate", "joint"])
+def test_a_dense_method_is_one_run_whatever_density_init_and_growth(method: str) -> None:
+    values = put(config(), "presets.tiny.methods", [method])
+    values = put(values, "presets.tiny.densities", [0.1, 0.2])
+    values = put(values, "presets.tiny.inits", ["erk", "uniform"])
+    values = put(values, "presets.tiny.growths", ["random", "gradient"])
+    values = put(values, "presets.tiny.baselines", {"ewc_strength": 7.0})
+    (run,) = runs(load(values))
+    assert (run.density, run.init, run.growth) == (1.0, "none", "none")
+    assert run.ewc_strength == (7.0 if method == "ewc" else 0.0)
 
 
 @pytest.mark.parametrize(

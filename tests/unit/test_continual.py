@@ -10,6 +10,7 @@ import torch
 from dstcl.continual import InvariantError, Learner, SubnetStore
 from dstcl.continual.record import train_run
 from dstcl.continual.scoring import Outputs, measure_accuracy
+from dstcl.continual.stage import learning_rate
 from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.prepare import Prepared
 from dstcl.data.tasks import split_classes
@@ -26,6 +27,23 @@ PAIR = Outputs(0, 2, among_all=False)
 
 def learner(run: Run, data: Prepared, tasks: list[list[int]] = TASKS) -> Learner:
     return Learner(run, data, tasks, CPU)
+
+
+class FirstTaskLearned(Exception):
+    pass
+
+
+def learn_first_task(trained: Learner) -> None:
+    """Stop a learner right after its first task."""
+
+    def stop(state: object, task_end: bool) -> None:
+        if task_end:
+            raise FirstTaskLearned
+
+    trained.pause = stop
+    with pytest.raises(FirstTaskLearned):
+        trained.fit()
+    trained.pause = lambda state, task_end: None
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +114,17 @@ def test_unused_weights_keep_their_initial_values(finished: Learner) -> None:
 
 def test_a_change_to_a_finished_task_is_noticed(short_run: Run, digits: Prepared) -> None:
     trained = learner(short_run, digits)
-    trained._learn(0)
+    learn_first_task(trained)
     store = trained.outcome.store
     name = next(iter(store.dense))
     store.dense[name][store.subnets[0].masks[name]] += 1
     with pytest.raises(InvariantError, match="logits of task 1"):
-        trained._check_finished_tasks(1)
+        trained.fit()
 
 
 def test_a_frozen_weight_that_moved_is_noticed(short_run: Run, digits: Prepared) -> None:
     trained = learner(short_run, digits)
-    trained._learn(0)
+    learn_first_task(trained)
     store = trained.outcome.store
     store.open_task(1)
     sparse = SparseTraining(
@@ -141,7 +159,7 @@ def test_each_task_starts_with_a_fresh_head_and_batch_norm(
     store = trained.outcome.store
     store.open_task(0)
     first = {name: t.clone() for name, t in trained.network.state_dict().items()}
-    trained._learn(0)
+    learn_first_task(trained)
     assert trained.network.state_dict()["features.1.running_mean"].any()
     store.open_task(1)
     second = trained.network.state_dict()
@@ -155,20 +173,23 @@ def test_runs_that_differ_in_growth_see_the_same_batches(
     short_run: Run, digits: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Streams of random numbers are apart, so comparisons between growths are paired."""
-    from dstcl.continual import learner as module
+    from dstcl.continual import stage
 
     seen: dict[str, list[float]] = {}
-    original = module.TrainingBatches
 
     for growth in ("random", "gradient"):
 
-        def record(*arguments, growth=growth):
-            for images, labels in original(*arguments):
-                seen.setdefault(growth, []).append(float(images.sum()))
-                yield images, labels
+        class Recorded(stage.TrainingBatches):
+            sums = seen.setdefault(growth, [])
 
-        monkeypatch.setattr(module, "TrainingBatches", record)
-        learner(replace(short_run, growth=growth, epochs=1), digits, TASKS[:2]).fit()
+            def __next__(self):
+                images, labels = super().__next__()
+                self.sums.append(float(images.sum()))
+                return images, labels
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stage, "TrainingBatches", Recorded)
+            learner(replace(short_run, growth=growth, epochs=1), digits, TASKS[:2]).fit()
     assert seen["random"] == seen["gradient"]
 
 
@@ -267,3 +288,20 @@ def test_the_store_of_a_fresh_network_uses_nothing() -> None:
     store = SubnetStore(build_network("convnet", 1, 2, seed=0), seed=0)
     assert store.used_fraction() == 0
     assert store.capacity() == []
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"), [(10, (0.5, 0.75)), (3, (0.5, 0.75)), (9, (0.9, 0.2)), (4, ())]
+)
+def test_the_learning_rate_falls_as_torch_does_it(
+    epochs: int, milestones: tuple[float, ...], short_run: Run
+) -> None:
+    run = replace(short_run, epochs=epochs, lr_milestones=milestones, lr_factor=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], run.learning_rate)
+    oracle = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [int(fraction * epochs) for fraction in milestones], 0.1
+    )
+    for done in range(epochs):
+        assert learning_rate(run, done) == oracle.get_last_lr()[0]
+        optimizer.step()
+        oracle.step()

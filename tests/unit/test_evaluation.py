@@ -299,6 +299,9 @@ def finish(study: Path, run: Run, **metrics: Any) -> Path:
         "used_fraction": 0.25,
         "seconds": 10.0 + run.seed,
         "images_per_second": 1000.0,
+        "inference_flops": 2.0e4,
+        "training_flops": 3.0e9,
+        "mask_bytes": 380.2,
         "density_per_task": [0.1, 0.1],
     }
     (folder / RESULT_FILES["config"]).write_text(json.dumps(run.to_dict()))

@@ -1,29 +1,130 @@
-"""Which epoch of a task is kept."""
+"""Checkpoints of a run in progress: atomic, verified by digest, the last two kept.
+
+A checkpoint is a nested structure of dictionaries, lists, numbers, text and tensors in one
+safetensors file: nothing is pickled. Its name carries a digest of its bytes, so a file that was
+cut short or damaged is noticed, and the one before it is used.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from dstcl.sparse import SparseTraining
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dstcl.storage import write_bytes
+
+FOLDER = "checkpoints"
+KEPT = 2
+STRUCTURE = "structure"
 
 
-class BestEpoch:
-    """The epoch with the highest running training accuracy, the first of equals (c8)."""
+def encode(state: Any) -> bytes:
+    """A nested structure as the bytes of a safetensors file.
 
-    def __init__(self) -> None:
-        self._accuracy = -1.0
-        self._network: dict[str, Tensor] = {}
-        self._masks: dict[str, Tensor] = {}
+    Raises:
+        TypeError: a value that is neither a tensor nor JSON.
+    """
+    tensors: dict[str, Tensor] = {}
 
-    def offer(self, accuracy: float, network: nn.Module, sparse: SparseTraining) -> None:
-        """Keep this epoch if it is strictly better."""
-        if accuracy > self._accuracy:
-            self._accuracy = accuracy
-            self._network = {n: t.clone() for n, t in network.state_dict().items()}
-            self._masks = {n: mask.clone() for n, mask in sparse.masks.items()}
+    def plain(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            # A copy: safetensors refuses tensors that share memory.
+            name = str(len(tensors))
+            tensors[name] = value.detach().cpu().clone().contiguous()
+            return {"tensor": name}
+        if isinstance(value, dict):
+            return {"dict": [[plain(k), plain(v)] for k, v in value.items()]}
+        if isinstance(value, list | tuple):
+            return {type(value).__name__: [plain(item) for item in value]}
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"a checkpoint cannot hold {value!r}")
 
-    def restore(self, network: nn.Module, sparse: SparseTraining) -> None:
-        """Go back to the kept epoch."""
-        network.load_state_dict(self._network)
-        for name, mask in self._masks.items():
-            sparse.masks[name].copy_(mask)
+    text = json.dumps(plain(state)).encode()
+    return save({STRUCTURE: torch.frombuffer(bytearray(text), dtype=torch.uint8), **tensors})
+
+
+def decode(content: bytes) -> Any:
+    """The inverse of `encode`; all tensors on the CPU."""
+    tensors = load(content)
+
+    def restore(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ((kind, inner),) = value.items()
+        if kind == "tensor":
+            return tensors[inner]
+        if kind == "dict":
+            return {restore(k): restore(v) for k, v in inner}
+        items = [restore(item) for item in inner]
+        return tuple(items) if kind == "tuple" else items
+
+    return restore(json.loads(tensors[STRUCTURE].numpy().tobytes()))
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: of the run.
+        every: seconds between two checkpoints.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, folder: Path, every: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder = folder / FOLDER
+        self._every, self._clock = every, clock
+        self._last = clock()
+
+    def due(self, task_end: bool = False) -> bool:
+        """Whether the last checkpoint is older than ``every``, at the end of a task than a tenth of
+        it: there a checkpoint saves most, but tasks of a second need none."""
+        return self._clock() - self._last >= self._every / (10 if task_end else 1)
+
+    def save(self, state: Any) -> Path:
+        """Write a checkpoint, then remove all but the last two."""
+        content = encode(state)
+        number = max((_number(path) for path in self._files()), default=0) + 1
+        path = self.folder / f"{number:06d}-{_digest(content)}.safetensors"
+        write_bytes(path, content)
+        for old in self._files()[:-KEPT]:
+            old.unlink(missing_ok=True)
+        self._last = self._clock()
+        return path
+
+    def newest(self) -> Any | None:
+        """The newest checkpoint that is whole; None where there is none."""
+        for path in reversed(self._files()):
+            content = path.read_bytes()
+            if path.stem.rpartition("-")[2] == _digest(content):
+                return decode(content)
+            print(f"{path}: damaged, using the one before it", file=sys.stderr)
+        return None
+
+    def clear(self) -> None:
+        """Remove every checkpoint: the run is finished."""
+        for path in self.folder.glob("*"):
+            path.unlink(missing_ok=True)
+        if self.folder.exists():
+            self.folder.rmdir()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*-*.safetensors"), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("-")[0])
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

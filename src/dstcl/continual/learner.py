@@ -1,29 +1,23 @@
-"""The learner: one task after the other, each in a sparse sub-network of one network."""
+"""The learner: one task after the other, each with what earlier ones left."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from time import perf_counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dstcl.continual.checkpoints import BestEpoch
-from dstcl.continual.scoring import Outputs, measure_accuracy
+from dstcl.continual.methods import METHODS
+from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, task_outputs
+from dstcl.continual.stage import Effort, Stage
 from dstcl.continual.subnets import InvariantError, SubnetStore
-from dstcl.data.batches import Examples, TrainingBatches, evaluation_batches, task_examples
+from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.prepare import Prepared
 from dstcl.models import batch_statistics, build_network
 from dstcl.runs import Run
 from dstcl.seeds import derive_seed, generator
-from dstcl.sparse import (
-    DynamicSparseTraining,
-    GradualMagnitudePruning,
-    PublishedSparseTraining,
-    SparseTraining,
-)
 
 PROBE_IMAGES = 64
 
@@ -31,23 +25,25 @@ Progress = Callable[[int, int, dict[str, Any]], None]
 """Called after every epoch with the task (from 1), the epoch (from 1) and its history row."""
 
 
+Pause = Callable[[Callable[[], dict[str, Any]], bool], None]
+"""See `Learner`."""
+
+
 @dataclass
 class Outcome:
     """What a run measured.
 
     Attributes:
-        accuracy: rows ``after_task, task, accuracy``; see `dstcl.evaluation.metrics`.
-        history: one row a task and epoch.
         store: the consolidated network and its sub-networks.
-        train_seconds: time in training steps alone.
-        images: images trained on, repetitions included.
+        accuracy: rows ``after_task, task, accuracy``; see `dstcl.evaluation.metrics`.
+        history: one row a task and epoch; one an epoch where all tasks are learned at once.
+        effort: time and images of training.
     """
 
     store: SubnetStore
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
-    train_seconds: float = 0.0
-    images: int = 0
+    effort: Effort = field(default_factory=Effort)
 
 
 class Learner:
@@ -56,9 +52,11 @@ class Learner:
     Args:
         run: what to train.
         data: the prepared data set.
-        tasks: classes of each task.
+        tasks: classes of each task; sizes may differ.
         device: where to train.
         progress: called after every epoch.
+        pause: called after every training step and every task (then with True) with a function
+            that returns `state_dict`; may raise to stop.
     """
 
     def __init__(
@@ -68,19 +66,27 @@ class Learner:
         tasks: list[list[int]],
         device: torch.device,
         progress: Progress | None = None,
+        pause: Pause | None = None,
     ) -> None:
         self.run, self.data, self.tasks, self.device = run, data, tasks, device
         self.progress = progress or (lambda task, epoch, row: None)
-        own_heads = run.head == "task"
+        self.pause = pause or (lambda state, task_end: None)
+        self.method = METHODS[run.method](run)
+        # Tasks learned together, in order.
+        every = list(range(len(tasks)))
+        self.stages = [every] if self.method.joint else [[task] for task in every]
+        own_heads = run.head == "task" and not self.method.joint
+        sizes = [len(classes) for classes in tasks]
+        self.outputs = task_outputs(sizes, own_heads=own_heads, among_all=run.logits == "all")
         self.network = build_network(
             run.network,
             channels=data.images.shape[1],
-            classes=len(tasks[0]) if own_heads else sum(map(len, tasks)),
+            classes=max(sizes) if own_heads else sum(sizes),
             seed=derive_seed(run.seed, "weights"),
             norm=batch_statistics if run.batch_norm == "batch" else nn.BatchNorm2d,
-            head_bias=True if own_heads else None,
+            head_bias=True if run.head == "task" else None,
         ).to(device)
-        store = SubnetStore(
+        store = self.method.store(
             self.network,
             run.seed,
             own_heads=own_heads,
@@ -90,139 +96,125 @@ class Learner:
         self.outcome = Outcome(store)
         self._tests = [task_examples(data, c, test=True, device=device) for c in tasks]
         self._probes: list[Tensor] = []
+        self._stages_done = 0
+        self._stage: Stage | None = None
 
     def fit(self) -> Outcome:
-        """Learn all tasks in order and measure accuracy before, between and after them.
+        """Learn what is left of the tasks; measure accuracy before, between and after them.
 
         Raises:
             InvariantError: a frozen weight or the logits of a finished task changed, or the
                 evaluated network is not the trained one.
         """
-        for task in range(len(self.tasks)):
-            self._learn(task)
-            self._check_finished_tasks(task)
-            for seen in range(task + 1):
-                self.outcome.store.activate(seen)
-                self._measure(after_task=task + 1, task=seen)
+        while self._stages_done < len(self.stages):
+            if self._stage is None:
+                self._stage = self._open_stage()
+                self._measure_untrained()
+            self._stage.train(lambda: self.pause(self.state_dict, False), self._after_epoch)
+            self._close_stage(self._stage)
+            self._check_finished_tasks()
+            self._measure_seen_tasks()
+            self.pause(self.state_dict, True)
         return self.outcome
 
-    def _learn(self, task: int) -> None:
-        run, store = self.run, self.outcome.store
-        examples = task_examples(self.data, self.tasks[task], test=False, device=self.device)
-        batches_an_epoch = -(-len(examples) // run.batch_size)
-        store.open_task(task)
-        optimizer = build_optimizer(run, self.network)
-        learning_rate = torch.optim.lr_scheduler.MultiStepLR(
-            optimizer,
-            [int(fraction * run.epochs) for fraction in run.lr_milestones],
-            run.lr_factor,
-        )
-        sparse = self._sparse_training(task, optimizer, batches_an_epoch * run.epochs)
-        self._measure_untrained(task)
-        batches = generator(run.seed, "batches", task)
-        best = BestEpoch() if run.checkpoint == "best_training_accuracy" else None
-        for epoch in range(1, run.epochs + 1):
-            rate = learning_rate.get_last_lr()[0]
-            loss, accuracy = self._train_epoch(examples, sparse, batches, task)
-            learning_rate.step()
-            row = {
-                "task": task + 1,
-                "epoch": epoch,
-                "loss": loss,
-                "accuracy": accuracy,
-                "learning_rate": rate,
-                "prune_rate": sparse.prune_rate(),
-                "density": sparse.density(),
-                "explored": sparse.explored_fraction(),
-            }
-            self.outcome.history.append(row)
-            self.progress(task + 1, epoch, row)
-            if best is not None:
-                best.offer(accuracy, self.network, sparse)
-        if best is not None:
-            best.restore(self.network, sparse)
-        trained = self._logits(self._probe(task))
-        store.close_task(sparse)
-        store.activate(task)
-        self._probes.append(self._logits(self._probe(task)))
-        if run.regrown_frozen == "stored" and not torch.equal(trained, self._probes[task]):
-            raise InvariantError(f"task {task + 1}: the evaluated network is not the trained one")
-
-    def _sparse_training(
-        self, task: int, optimizer: torch.optim.Optimizer, total_steps: int
-    ) -> SparseTraining:
-        run, store = self.run, self.outcome.store
-        common: dict[str, Any] = {
-            "density": run.density,
-            "init": run.init,
-            "frozen": store.used if task else None,
-            "regrown": run.regrown_frozen,
-            "exclude": store.unmasked,
-            "generator": generator(run.seed, "masks", task),
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit, from between any two steps."""
+        return {
+            "digest": self.run.digest,
+            "stages_done": self._stages_done,
+            "store": self.outcome.store.state_dict(),
+            "method": self.method.state_dict(),
+            "network": self.network.state_dict(),
+            "accuracy": self.outcome.accuracy,
+            "history": self.outcome.history,
+            "effort": asdict(self.outcome.effort),
+            "probes": self._probes,
+            "stage": self._stage.state_dict() if self._stage else None,
         }
-        if run.method == "static":
-            return SparseTraining(self.network, optimizer, **common)
-        if run.method == "gradual":
-            return GradualMagnitudePruning(
-                self.network,
-                optimizer,
-                total_steps=total_steps,
-                update_every=run.update_every,
-                stop_at=run.stop_at,
-                **common,
-            )
-        published = run.mask_counts == "bernoulli"
-        kind = PublishedSparseTraining if published else DynamicSparseTraining
-        return kind(
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, in a fresh learner of the same run.
+
+        Raises:
+            ValueError: the state belongs to another run.
+        """
+        if state["digest"] != self.run.digest:
+            raise ValueError(f"checkpoint of run {state['digest']}, not of {self.run.digest}")
+        outcome = self.outcome
+        outcome.store.load_state_dict(state["store"])
+        self.method.load_state_dict(state["method"], self.device)
+        outcome.accuracy, outcome.history = list(state["accuracy"]), list(state["history"])
+        outcome.effort = Effort(**state["effort"])
+        self._probes = [probe.to(self.device) for probe in state["probes"]]
+        self._stages_done = state["stages_done"]
+        self.network.load_state_dict(state["network"])
+        if state["stage"] is not None:
+            self._stage = self._open_stage()
+            self.network.load_state_dict(state["network"])
+            self._stage.load_state_dict(state["stage"])
+
+    def _open_stage(self) -> Stage:
+        run, index = self.run, self._stages_done
+        self.outcome.store.open_task(index)
+        members = self.stages[index]
+        classes = [label for task in members for label in self.tasks[task]]
+        return Stage(
+            run,
+            self.method,
             self.network,
-            optimizer,
-            prune=run.prune,
-            grow=run.growth,
-            switch_at=run.switch_at,
-            prune_rate=run.prune_rate,
-            floor=run.prune_rate_floor,
-            prune_schedule=run.prune_schedule,
-            update_every=run.update_every,
-            total_steps=total_steps,
-            stop_at=run.stop_at,
-            candidates=run.candidates,
-            redistribute=run.redistribute,
-            **common,
+            self.outcome.store,
+            index,
+            task_examples(self.data, classes, test=False, device=self.device),
+            self._scoring(members),
+            self.outcome.effort,
         )
 
-    def _train_epoch(
-        self, examples: Examples, sparse: SparseTraining, batches: torch.Generator, task: int
-    ) -> tuple[float, float]:
-        """Mean loss over the task's classes, and accuracy by the protocol's rule, in training."""
-        run, network, outputs = self.run, self.network, self._outputs(task)
-        network.train()
-        total_loss = torch.zeros((), device=self.device)
-        correct = torch.zeros((), device=self.device, dtype=torch.int64)
-        started = perf_counter()
-        for images, labels in TrainingBatches(examples, run.batch_size, run.augment, batches):
-            logits = network(images)
-            loss = nn.functional.cross_entropy(outputs.of_task(logits), labels)
-            sparse.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            sparse.step()
-            total_loss += loss.detach() * len(labels)
-            correct += (outputs.predictions(logits.detach()) == labels).sum()
-        mean_loss, accuracy = float(total_loss) / len(examples), int(correct) / len(examples)
-        self.outcome.train_seconds += perf_counter() - started
-        self.outcome.images += len(examples)
-        return mean_loss, accuracy
+    def _scoring(self, members: list[int]) -> Scoring:
+        if self.method.joint:
+            sizes = [len(classes) for classes in self.tasks]
+            return JointOutputs(sizes, self.run.logits == "all", self.device)
+        return self.outputs[members[0]]
 
-    def _measure_untrained(self, task: int) -> None:
+    def _after_epoch(self, row: dict[str, Any]) -> None:
+        self.outcome.history.append(row)
+        self.progress(row["task"], row["epoch"], row)
+
+    def _close_stage(self, stage: Stage) -> None:
+        """Keep what was trained; the network to evaluate must be the trained one."""
+        run, store, index = self.run, self.outcome.store, stage.index
+        trained = self._logits(self._probe(index))
+        store.close_task(stage.sparse)
+        if not self.method.joint:
+            self.method.remember(store, stage.examples, self.outputs[index], index)
+        store.activate(index)
+        self._probes.append(self._logits(self._probe(index)))
+        if run.regrown_frozen == "stored" and not torch.equal(trained, self._probes[index]):
+            raise InvariantError(f"task {index + 1}: the evaluated network is not the trained one")
+        self._stages_done += 1
+        self._stage = None
+
+    def _check_finished_tasks(self) -> None:
+        """Logits of finished tasks stay what they were, bit for bit, where a method keeps them."""
+        if self.run.batch_norm == "shared" or not self.method.keeps_tasks:
+            return  # going on with common weights changes finished tasks: that is the point
+        for seen in range(self._stages_done - 1):
+            self.outcome.store.activate(seen)
+            if not torch.equal(self._logits(self._probe(seen)), self._probes[seen]):
+                raise InvariantError(
+                    f"logits of task {seen + 1} changed in task {self._stages_done}"
+                )
+
+    def _measure_untrained(self) -> None:
         """Accuracy on the next task before training it; at the start, on every task."""
-        self._measure(after_task=task, task=task)
-        if task == 0:
-            for later in range(1, len(self.tasks)):
-                self._measure(after_task=0, task=later)
+        done = self._stages_done
+        for task in range(len(self.tasks)) if done == 0 else [done]:
+            self._measure(after_task=done, task=task)
 
-    def _outputs(self, task: int) -> Outputs:
-        classes = len(self.tasks[task])
-        start = 0 if self.run.head == "task" else task * classes
-        return Outputs(start, start + classes, among_all=self.run.logits == "all")
+    def _measure_seen_tasks(self) -> None:
+        last = self.stages[self._stages_done - 1][-1]
+        for seen in range(last + 1):
+            self.outcome.store.activate(0 if self.method.joint else seen)
+            self._measure(after_task=last + 1, task=seen)
 
     def _measure(self, after_task: int, task: int) -> None:
         run = self.run
@@ -236,18 +228,10 @@ class Learner:
                 augment=run.augment if run.test_augment else "none",
                 generator=generator(run.seed, "test", after_task, task),
             ),
-            self._outputs(task),
+            self.outputs[task],
         )
         row = {"after_task": after_task, "task": task + 1, "accuracy": accuracy}
         self.outcome.accuracy.append(row)
-
-    def _check_finished_tasks(self, task: int) -> None:
-        if self.run.batch_norm == "shared":
-            return  # going on with a common batch norm changes finished tasks: that is the point
-        for seen in range(task):
-            self.outcome.store.activate(seen)
-            if not torch.equal(self._logits(self._probe(seen)), self._probes[seen]):
-                raise InvariantError(f"logits of task {seen + 1} changed in task {task + 1}")
 
     def _probe(self, task: int) -> Tensor:
         tests = self._tests[task]
@@ -257,20 +241,3 @@ class Learner:
     def _logits(self, images: Tensor) -> Tensor:
         self.network.eval()
         return self.network(images)
-
-
-def build_optimizer(run: Run, network: nn.Module) -> torch.optim.Optimizer:
-    """A fresh optimiser, as for every task (section c3 of the paper's code)."""
-    parameters = list(network.parameters())
-    if run.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            run.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=run.weight_decay,
-            fused=True,
-        )
-    return torch.optim.Adam(
-        parameters, run.learning_rate, weight_decay=run.weight_decay, fused=True
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Any
 import torch
 
 from dstcl import __version__
+from dstcl.continual.attempts import Attempts
+from dstcl.continual.capacity import overlap_rows
+from dstcl.continual.checkpoints import Checkpoints
+from dstcl.continual.costs import run_costs
 from dstcl.continual.learner import Learner, Outcome, Progress
 from dstcl.data.prepare import load_prepared
 from dstcl.data.tasks import read_tasks
 from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
+from dstcl.interruption import StopRequest
 from dstcl.runs import RESULT_FILES, Run
 from dstcl.sparse import pack_masks
 from dstcl.storage import write_json, write_table, write_tensors
@@ -32,6 +38,8 @@ HISTORY_COLUMNS = (
     "explored",
 )
 CAPACITY_COLUMNS = ("task", "layer", "size", "active", "new", "shared", "free")
+OVERLAP_COLUMNS = ("task", "other", "shared", "jaccard")
+CHECKPOINT_EVERY = 300.0
 
 
 def train_run(
@@ -43,8 +51,12 @@ def train_run(
     device: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> dict[str, Any]:
     """Train, measure and write; returns the content of metrics.json.
+
+    A run that was interrupted goes on from its last whole checkpoint, bit for bit on a CPU. SIGTERM
+    and SIGUSR1 make it write one and stop.
 
     Args:
         run: what to train.
@@ -53,11 +65,13 @@ def train_run(
         out: folder of the run; metrics.json is written last.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         threads: CPU threads of torch; None leaves torch's choice.
+        checkpoint_every: seconds between checkpoints in a task.
 
     Raises:
         ValueError: the split belongs to other data, or to another number of tasks.
+        Interrupted: a signal asked to stop; a checkpoint is written.
     """
-    started = datetime.now(UTC)
+    started = time.time()
     if threads:
         torch.set_num_threads(threads)
     where = torch.device(_available(device))
@@ -66,8 +80,25 @@ def train_run(
         raise ValueError(f"{tasks_file}: made for other data than {data_file}; make it again")
     if len(split["tasks"]) != run.tasks:
         raise ValueError(f"{tasks_file}: {len(split['tasks'])} tasks, the run has {run.tasks}")
-    outcome = Learner(run, data, split["tasks"], where, progress).fit()
-    metrics = summarise(run, outcome, started)
+    origin = {
+        "run": run.digest,
+        "data_digest": data.digest,
+        "tasks_digest": split["digest"],
+        "dstcl": __version__,
+        "torch": torch.__version__,
+    }
+    with StopRequest() as stop:
+        saved = Attempts(Checkpoints(out, checkpoint_every), origin, started, stop)
+        learner = Learner(run, data, split["tasks"], where, progress, saved.pause)
+        saved.resume(learner)
+        outcome = learner.fit()
+    metrics = summarise(run, outcome, saved.seconds()) | run_costs(
+        run,
+        outcome.store,
+        outcome.history,
+        outcome.effort.images,
+        data.images[:1].to(where).float(),
+    )
     provenance = {
         **_git_state(),
         "versions": {
@@ -79,26 +110,32 @@ def train_run(
         "threads": torch.get_num_threads(),
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
-        "started": started.isoformat(timespec="milliseconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "started": _iso(saved.first_start),
+        "finished": _iso(time.time()),
+        "resumed": saved.resumed,
     }
-    write_results(out, run, outcome, metrics, provenance)
+    metrics = write_results(out, run, outcome, metrics, provenance)
+    saved.checkpoints.clear()
     return metrics
 
 
-def summarise(run: Run, outcome: Outcome, started: datetime) -> dict[str, Any]:
-    """The content of metrics.json; seconds are wall time, images/s count training steps alone."""
+def summarise(run: Run, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """The content of metrics.json but for costs; images/s count training steps alone.
+
+    Args:
+        seconds: wall time of the run.
+    """
     capacity = outcome.store.capacity()
     sizes = sum(int(row["size"]) for row in capacity if row["task"] == 1)
     return {
         "digest": run.digest,
         **all_metrics(accuracy_matrix(outcome.accuracy)),
         "used_fraction": outcome.store.used_fraction(),
-        "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
-        "images_per_second": round(outcome.images / outcome.train_seconds, 1),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(outcome.effort.images / outcome.effort.seconds, 1),
         "density_per_task": [
             sum(int(row["active"]) for row in capacity if row["task"] == task) / sizes
-            for task in range(1, run.tasks + 1)
+            for task in range(1, len(outcome.store.subnets) + 1)
         ],
     }
 
@@ -109,8 +146,12 @@ def write_results(
     outcome: Outcome,
     metrics: dict[str, Any],
     provenance: dict[str, Any],
-) -> None:
-    """Write every file of the contract, each whole or not at all, metrics.json last."""
+) -> dict[str, Any]:
+    """Write every file of the contract, each whole or not at all, metrics.json last.
+
+    Returns:
+        The metrics, with the bytes on disk of a task's mask; 0 for dense methods, which need none.
+    """
     store = outcome.store
     path = {key: out / name for key, name in RESULT_FILES.items()}
     shapes = {name: list(value.shape) for name, value in store.dense.items()}
@@ -128,10 +169,15 @@ def write_results(
     write_table(path["accuracy"], ACCURACY_COLUMNS, outcome.accuracy)
     write_table(path["history"], HISTORY_COLUMNS, outcome.history)
     write_table(path["capacity"], CAPACITY_COLUMNS, store.capacity())
+    overlaps = overlap_rows([subnet.masks for subnet in store.subnets])
+    write_table(path["overlap"], OVERLAP_COLUMNS, overlaps)
     write_tensors(path["masks"], masks, {"shapes": shapes})
     write_tensors(path["weights"], weights, {"digest": run.digest})
     write_json(path["provenance"], provenance)
+    mask_bytes = 0 if run.init == "none" else path["masks"].stat().st_size / len(store.subnets)
+    metrics = metrics | {"mask_bytes": mask_bytes}
     write_json(path["metrics"], metrics)
+    return metrics
 
 
 def _available(device: str) -> str:
@@ -146,6 +192,10 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()})"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _git_state() -> dict[str, Any]:

@@ -7,12 +7,15 @@ and is kept with its mask.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dstcl.continual.capacity import capacity_rows, used_fraction
 from dstcl.models import Network
 from dstcl.seeds import generator
 from dstcl.sparse import SparseTraining, maskable_weights
@@ -94,9 +97,7 @@ class SubnetStore:
         for name, used in self.used.items():
             if not torch.equal(values[name][used], self.dense[name][used]):
                 raise InvariantError(f"a frozen weight of {name!r} changed")
-        masks = {name: mask.clone() for name, mask in trained.masks.items()}
-        local = {name: tensor.detach().clone() for name, tensor in self._local().items()}
-        self.subnets.append(Subnet(masks, local))
+        masks = self._keep_subnet(trained)
         self.used = {name: used | masks[name] for name, used in self.used.items()}
         if not self.keep_free:
             values = {name: value * self.used[name] for name, value in values.items()}
@@ -108,33 +109,44 @@ class SubnetStore:
         masked = {name: value * subnet.masks[name] for name, value in self.dense.items()}
         self._load(masked, subnet.local)
 
+    def frozen(self) -> Mapping[str, Tensor] | None:
+        """True where the next task must not change a weight; None before the first task."""
+        return self.used if self.subnets else None
+
     def capacity(self) -> list[dict[str, int | str]]:
         """For each task and layer: size, active, new, shared and (afterwards) free weights."""
-        rows: list[dict[str, int | str]] = []
-        used = {name: torch.zeros_like(u) for name, u in self.used.items()}
-        for task, subnet in enumerate(self.subnets, start=1):
-            for name, mask in subnet.masks.items():
-                shared = int((mask & used[name]).sum())
-                active = int(mask.sum())
-                used[name] |= mask
-                free = mask.numel() - int(used[name].sum())
-                rows.append(
-                    {
-                        "task": task,
-                        "layer": name,
-                        "size": mask.numel(),
-                        "active": active,
-                        "new": active - shared,
-                        "shared": shared,
-                        "free": free,
-                    }
-                )
-        return rows
+        return capacity_rows([subnet.masks for subnet in self.subnets])
 
     def used_fraction(self) -> float:
-        """Share of the maskable weights that some task uses."""
-        total = sum(used.numel() for used in self.used.values())
-        return sum(int(used.sum()) for used in self.used.values()) / total
+        """Weights that some task uses over the maskable weights of one network."""
+        return used_fraction([subnet.masks for subnet in self.subnets])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything finished tasks left."""
+        return {
+            "dense": self.dense,
+            "used": self.used,
+            "subnets": [{"masks": s.masks, "local": s.local} for s in self.subnets],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.dense = self._to_device(state["dense"])
+        self.used = self._to_device(state["used"])
+        self.subnets = [
+            Subnet(self._to_device(s["masks"]), self._to_device(s["local"]))
+            for s in state["subnets"]
+        ]
+
+    def _to_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        device = self.network.head.weight.device
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+    def _keep_subnet(self, trained: SparseTraining) -> dict[str, Tensor]:
+        masks = {name: mask.clone() for name, mask in trained.masks.items()}
+        local = {name: tensor.detach().clone() for name, tensor in self._local().items()}
+        self.subnets.append(Subnet(masks, local))
+        return masks
 
     def _local(self) -> dict[str, Tensor]:
         state = self.network.state_dict()
@@ -143,6 +155,48 @@ class SubnetStore:
     def _load(self, weights: dict[str, Tensor], local: dict[str, Tensor]) -> None:
         state = {name: self.network.state_dict()[name] for name in self._common}
         self.network.load_state_dict(state | weights | local)
+
+
+class SequentialStore(SubnetStore):
+    """The same weights trained by one task after the other: nothing is frozen, so tasks forget.
+
+    Each task keeps its own head and batch norm where the protocol gives it one; a finished task is
+    evaluated with the weights of the last one.
+    """
+
+    def close_task(self, trained: SparseTraining) -> None:
+        """Keep the weights as the task left them."""
+        self._keep_subnet(trained)
+        self.dense = trained.consolidated()
+
+    def frozen(self) -> None:
+        """Nothing is frozen."""
+
+
+class SeparateStore(SubnetStore):
+    """A network for each task, all from the same initial weights: no sharing, no forgetting."""
+
+    def close_task(self, trained: SparseTraining) -> None:
+        """Keep the whole network."""
+        masks = {name: mask.clone() for name, mask in trained.masks.items()}
+        state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.subnets.append(Subnet(masks, state))
+
+    def frozen(self) -> None:
+        """Nothing is frozen."""
+
+    def activate(self, task: int) -> None:
+        """Load the network of a task (from 0)."""
+        self.network.load_state_dict(self.subnets[task].local)
+
+    def capacity(self) -> list[dict[str, int | str]]:
+        """As for one network, but each task has one of its own."""
+        rows = [capacity_rows([subnet.masks]) for subnet in self.subnets]
+        return [row | {"task": task} for task, own in enumerate(rows, start=1) for row in own]
+
+    def used_fraction(self) -> float:
+        """The number of networks."""
+        return float(len(self.subnets))
 
 
 def _norm_tensors(network: Network) -> set[str]:

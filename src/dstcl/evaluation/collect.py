@@ -25,8 +25,12 @@ MEASURES = (
     "used_fraction",
     "seconds",
     "images_per_second",
+    "inference_flops",
+    "training_flops",
+    "mask_bytes",
 )
-MISSING_FOR_ONE_TASK = ("bwt", "fwt", "forgetting")
+# Undefined for a single task, or where all tasks were learned at once.
+MAY_BE_MISSING = ("bwt", "fwt", "forgetting", "learning_accuracy")
 LONG_TABLES = {
     "accuracy": {"after_task", "task", "accuracy"},
     "capacity": {"task", "layer", "size", "active", "new", "shared", "free"},
@@ -115,7 +119,7 @@ def summary_row(run: Run, folder: Path) -> dict[str, Any]:
     metrics = _read(path)
     for name in MEASURES:
         value = metrics.get(name)
-        if value is None and name in MISSING_FOR_ONE_TASK and name in metrics:
+        if value is None and name in MAY_BE_MISSING and name in metrics:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise CollectError(f"{path}: {name} is {value!r}, not a number")

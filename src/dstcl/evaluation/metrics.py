@@ -24,6 +24,12 @@ def number_of_tasks(matrix: Matrix) -> int:
     return max(after for after, _ in matrix)
 
 
+def in_sequence(matrix: Matrix) -> bool:
+    """Whether tasks were learned one after the other. Where all were learned at once there is only
+    a last row, and every measure of what happens between tasks is None."""
+    return all((task, task) in matrix for task in range(1, number_of_tasks(matrix) + 1))
+
+
 def acc(matrix: Matrix) -> float:
     """ACC: mean accuracy over all tasks after the last one, ``mean_j R[T][j]``."""
     last = number_of_tasks(matrix)
@@ -33,6 +39,8 @@ def acc(matrix: Matrix) -> float:
 def bwt(matrix: Matrix) -> float | None:
     """Backward transfer, ``mean_{j<T} (R[T][j] - R[j][j])``; None for a single task."""
     last = number_of_tasks(matrix)
+    if not in_sequence(matrix):
+        return None
     return _mean(matrix[last, task] - matrix[task, task] for task in range(1, last))
 
 
@@ -43,20 +51,26 @@ def fwt(matrix: Matrix) -> float | None:
     terms are guesses, and FWT says how lucky they were, not how useful the shared weights are.
     """
     last = number_of_tasks(matrix)
+    if not in_sequence(matrix):
+        return None
     return _mean(matrix[task - 1, task] - matrix[0, task] for task in range(2, last + 1))
 
 
 def forgetting(matrix: Matrix) -> float | None:
     """``mean_{j<T} (max_{j<=i<T} R[i][j] - R[T][j])``; None for a single task."""
     last = number_of_tasks(matrix)
+    if not in_sequence(matrix):
+        return None
     return _mean(
         max(matrix[after, task] for after in range(task, last)) - matrix[last, task]
         for task in range(1, last)
     )
 
 
-def learning_accuracy(matrix: Matrix) -> float:
+def learning_accuracy(matrix: Matrix) -> float | None:
     """Mean accuracy on each task right after learning it, ``mean_j R[j][j]``."""
+    if not in_sequence(matrix):
+        return None
     return fmean(matrix[task, task] for task in range(1, number_of_tasks(matrix) + 1))
 
 
@@ -67,7 +81,8 @@ def running_mean(matrix: Matrix) -> list[float]:
     is forgotten.
     """
     last = number_of_tasks(matrix)
-    return [fmean(matrix[i, j] for j in range(1, i + 1)) for i in range(1, last + 1)]
+    rows = range(1, last + 1) if in_sequence(matrix) else [last]
+    return [fmean(matrix[i, j] for j in range(1, i + 1)) for i in rows]
 
 
 def all_metrics(matrix: Matrix) -> dict[str, float | None]:

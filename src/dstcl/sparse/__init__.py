@@ -13,10 +13,12 @@ from dstcl.sparse.densities import (
     uniform_densities,
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.flops import forward_flops, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
-from dstcl.sparse.masks import draw_masks, pack_masks, select_top, unpack_masks
+from dstcl.sparse.masks import draw_masks, pack_masks, unpack_masks
 from dstcl.sparse.published import PublishedSparseTraining
 from dstcl.sparse.schedule import UpdateSchedule
+from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining, maskable_weights
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "draw_masks",
     "er_densities",
     "erk_densities",
+    "forward_flops",
     "growth_plan",
     "layer_densities",
     "maskable_weights",
@@ -41,4 +44,5 @@ __all__ = [
     "select_top",
     "uniform_densities",
     "unpack_masks",
+    "uses_per_image",
 ]

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dstcl.sparse.masks import Masks, select_top
+from dstcl.sparse.masks import Masks
+from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
 
@@ -50,6 +51,10 @@ class GradualMagnitudePruning(SparseTraining):
         sizes = {name: prod(shape) for name, shape in self.shapes.items()}
         final = self.final_counts
         return {n: final[n] + int((sizes[n] - final[n]) * remaining) for n in self.shapes}
+
+    def settled(self) -> bool:
+        """Whether the last pruning is done."""
+        return self.steps >= self.last_step
 
     def _draw(self) -> Masks:
         self.final_counts = dict(self.counts)

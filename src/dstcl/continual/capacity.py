@@ -1,0 +1,72 @@
+"""What tasks take of a network, as plain functions of their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+TaskMasks = Sequence[Mapping[str, Tensor]]
+"""For each task, in order: boolean masks by layer."""
+
+
+def capacity_rows(tasks: TaskMasks) -> list[dict[str, int | str]]:
+    """For each task and layer: size, active, new, shared and (afterwards) free weights.
+
+    *shared*: active and used by an earlier task; *new*: active and used by none; *free*: used by no
+    task so far.
+    """
+    rows: list[dict[str, int | str]] = []
+    used: dict[str, Tensor] = {}
+    for task, masks in enumerate(tasks, start=1):
+        for name, mask in masks.items():
+            before = used.get(name, torch.zeros_like(mask))
+            shared, active = int((mask & before).sum()), int(mask.sum())
+            used[name] = before | mask
+            rows.append(
+                {
+                    "task": task,
+                    "layer": name,
+                    "size": mask.numel(),
+                    "active": active,
+                    "new": active - shared,
+                    "shared": shared,
+                    "free": mask.numel() - int(used[name].sum()),
+                }
+            )
+    return rows
+
+
+def used_fraction(tasks: TaskMasks) -> float:
+    """Share of the maskable weights that some task uses."""
+    if not tasks:
+        return 0.0
+    total = used = 0
+    for name in tasks[0]:
+        union = torch.stack([masks[name] for masks in tasks]).any(0)
+        total += union.numel()
+        used += int(union.sum())
+    return used / total
+
+
+def overlap_rows(tasks: TaskMasks) -> list[dict[str, int | float]]:
+    """For each pair of tasks: weights that both use, and their Jaccard index.
+
+    The Jaccard index is shared / (used by either), over all maskable weights; independent masks of
+    density d have an expected index of about d / (2 - d).
+    """
+    flat = [torch.cat([mask.flatten() for mask in masks.values()]) for masks in tasks]
+    rows: list[dict[str, int | float]] = []
+    for later, mask in enumerate(flat):
+        for earlier in range(later):
+            shared, either = int((mask & flat[earlier]).sum()), int((mask | flat[earlier]).sum())
+            rows.append(
+                {
+                    "task": later + 1,
+                    "other": earlier + 1,
+                    "shared": shared,
+                    "jaccard": shared / either if either else 0.0,
+                }
+            )
+    return rows

@@ -1,0 +1,233 @@
+"""Methods of continual learning: what a task trains, and what the next one finds.
+
+Every method runs in the same loop (`dstcl.continual.learner`) with the same images, epochs and
+optimiser. To add one, write a class and register it in `METHODS` and in `dstcl.study.Method`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dstcl.continual.ewc import EwcMemory, EwcTraining, diagonal_fisher
+from dstcl.continual.packnet import PackNetTraining
+from dstcl.continual.scoring import Outputs
+from dstcl.continual.subnets import SeparateStore, SequentialStore, SubnetStore
+from dstcl.data.batches import Examples, evaluation_batches
+from dstcl.models import Network
+from dstcl.runs import Run
+from dstcl.seeds import generator
+from dstcl.sparse import (
+    DynamicSparseTraining,
+    GradualMagnitudePruning,
+    PublishedSparseTraining,
+    SparseTraining,
+    maskable_weights,
+)
+
+
+class Method:
+    """A sub-network for each task with the mask drawn at its start: static sparse training.
+
+    Attributes:
+        store: what holds the network between tasks.
+        joint: all tasks are learned at once.
+        keeps_tasks: later tasks never change what a finished one computes.
+    """
+
+    store: type[SubnetStore] = SubnetStore
+    joint = False
+    keeps_tasks = True
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def training(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        store: SubnetStore,
+        task: int,
+        total_steps: int,
+    ) -> SparseTraining:
+        """The optimiser-side step for a task (from 0) of so many steps."""
+        return SparseTraining(network, optimizer, **self._common(store, task))
+
+    def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
+        """Look at a finished task once more; nothing to remember unless a method says so."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `remember` keeps."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Restore what `state_dict` returned."""
+
+    def _common(self, store: SubnetStore, task: int) -> dict[str, Any]:
+        run = self.run
+        return {
+            "density": run.density,
+            "init": run.init,
+            "frozen": store.frozen(),
+            "regrown": run.regrown_frozen,
+            "exclude": store.unmasked,
+            "generator": generator(run.seed, "masks", task),
+        }
+
+
+class DynamicSparse(Method):
+    """A sub-network for each task, found by dynamic sparse training: the paper's method."""
+
+    def training(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        store: SubnetStore,
+        task: int,
+        total_steps: int,
+    ) -> SparseTraining:
+        """See `Method.training`."""
+        run = self.run
+        published = run.mask_counts == "bernoulli"
+        kind = PublishedSparseTraining if published else DynamicSparseTraining
+        return kind(
+            network,
+            optimizer,
+            prune=run.prune,
+            grow=run.growth,
+            switch_at=run.switch_at,
+            prune_rate=run.prune_rate,
+            floor=run.prune_rate_floor,
+            prune_schedule=run.prune_schedule,
+            update_every=run.update_every,
+            total_steps=total_steps,
+            stop_at=run.stop_at,
+            candidates=run.candidates,
+            redistribute=run.redistribute,
+            **self._common(store, task),
+        )
+
+
+class Gradual(Method):
+    """A sub-network for each task, found by pruning a dense one step by step."""
+
+    def training(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        store: SubnetStore,
+        task: int,
+        total_steps: int,
+    ) -> SparseTraining:
+        """See `Method.training`."""
+        return GradualMagnitudePruning(
+            network,
+            optimizer,
+            total_steps=total_steps,
+            update_every=self.run.update_every,
+            stop_at=self.run.stop_at,
+            **self._common(store, task),
+        )
+
+
+class PackNet(Method):
+    """A sub-network for each task on top of all earlier ones (Mallya and Lazebnik 2018)."""
+
+    def training(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        store: SubnetStore,
+        task: int,
+        total_steps: int,
+    ) -> SparseTraining:
+        """See `Method.training`."""
+        return PackNetTraining(
+            network, optimizer, total_steps=total_steps, **self._common(store, task)
+        )
+
+
+class Dense(Method):
+    """Every weight active; the base of methods without sub-networks."""
+
+    def training(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        store: SubnetStore,
+        task: int,
+        total_steps: int,
+    ) -> SparseTraining:
+        """See `Method.training`."""
+        return SparseTraining(network, optimizer, **self._dense(store))
+
+    def _dense(self, store: SubnetStore) -> dict[str, Any]:
+        return {"density": 1.0, "init": "uniform", "exclude": store.unmasked}
+
+
+class FineTuning(Dense):
+    """One dense network goes from task to task and forgets: the lower bound."""
+
+    store = SequentialStore
+    keeps_tasks = False
+
+
+class Joint(Dense):
+    """One dense network learns all tasks at once: the bound without a sequence."""
+
+    joint = True
+
+
+class Separate(Dense):
+    """A dense network for each task: no sharing and no forgetting, at T times the memory."""
+
+    store = SeparateStore
+
+
+class Ewc(FineTuning):
+    """Fine-tuning with elastic weight consolidation (Kirkpatrick et al. 2017)."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._memory = EwcMemory(run.ewc_strength)
+
+    def training(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        store: SubnetStore,
+        task: int,
+        total_steps: int,
+    ) -> SparseTraining:
+        """See `Method.training`."""
+        return EwcTraining(network, optimizer, memory=self._memory, **self._dense(store))
+
+    def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
+        """Measure how much each weight matters to the finished task."""
+        draws = generator(self.run.seed, "fisher", task)
+        weights = maskable_weights(store.network, store.unmasked)
+        batches = evaluation_batches(examples, self.run.batch_size, shuffle=True, generator=draws)
+        fisher = diagonal_fisher(store.network, weights, batches, outputs, draws)
+        self._memory.add(weights, fisher)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The penalties of finished tasks."""
+        return self._memory.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Restore what `state_dict` returned."""
+        self._memory.load_state_dict(state, device)
+
+
+METHODS: dict[str, type[Method]] = {
+    "dst": DynamicSparse,
+    "static": Method,
+    "gradual": Gradual,
+    "packnet": PackNet,
+    "finetune": FineTuning,
+    "ewc": Ewc,
+    "separate": Separate,
+    "joint": Joint,
+}

@@ -1,0 +1,57 @@
+"""PackNet: train every weight that is left, keep the largest, give the rest back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from dstcl.sparse import SparseTraining, select_top
+from dstcl.sparse.masks import Masks
+
+PRUNE_AT = 2 / 3
+"""Share of a task's steps before pruning; the rest retrains what is kept. Mallya and Lazebnik 2018
+train for 20 epochs and retrain for 10."""
+
+
+class PackNetTraining(SparseTraining):
+    """One task of PackNet (Mallya and Lazebnik 2018), within the budget of the other methods.
+
+    All weights are active at first: frozen ones with their stored values, free ones trained. After
+    `PRUNE_AT` of the steps each layer keeps its largest free weights, as many as ``density`` and
+    ``init`` say or as are left, and all frozen ones; the rest is given back. So a task uses
+    everything earlier tasks use, and ``density`` is what it may add.
+
+    Args:
+        total_steps: optimiser steps of the task.
+        **sparse: everything `SparseTraining` takes.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, total_steps: int, **sparse: Any
+    ) -> None:
+        self.prune_step = max(1, int(PRUNE_AT * total_steps))
+        super().__init__(model, optimizer, **sparse)
+
+    def settled(self) -> bool:
+        """Whether the task has given back what it does not keep."""
+        return self.steps >= self.prune_step
+
+    def _draw(self) -> Masks:
+        self._added = dict(self.counts)
+        return {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
+
+    def _update_topology(self) -> None:
+        if self.steps != self.prune_step:
+            return
+        for name, weight in self.weights.items():
+            free = ~self.frozen[name]
+            left = int(free.sum())
+            kept = self.frozen[name] | select_top(weight.abs(), free, min(self._added[name], left))
+            self._reset_optimizer_state(weight, kept)
+            self.masks[name].copy_(kept)
+            self.counts[name] = weight.numel() - left + min(self._added[name], left)
+        self._refresh_multipliers()
+        self._restore_fixed_weights()
+        self.check_counts()

@@ -1,0 +1,51 @@
+"""Stopping a job from outside without losing its work; standard library only."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+EXIT_CODE = 75
+"""Of an interrupted job (EX_TEMPFAIL: try again); calling it again goes on."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+"""What schedulers send before they take a machine away, and what Ctrl-C sends."""
+
+
+class Interrupted(Exception):
+    """A job stopped on request; what it had done is in its checkpoint."""
+
+
+class StopRequest:
+    """Remembers that a signal asked to stop, so that the job can stop where it is safe.
+
+    A second signal of the same kind has its usual effect, for those who cannot wait.
+    Works in the main thread alone, where Python delivers signals; elsewhere nothing is caught.
+
+    Attributes:
+        signal: name of the signal received, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number).name
+        signal.signal(number, self._before[number])

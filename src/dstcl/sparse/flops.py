@@ -1,0 +1,50 @@
+"""Theoretical work of a sparse network: multiply-adds of active weights, counted as two each.
+
+Biases, normalisation and activations are left out, as in RigL (Evci et al. 2020, appendix): they
+are a fraction of a per cent. No library or device skips single zeros today, so these numbers say
+what sparsity could save, not what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dstcl.sparse.training import maskable_weights
+
+PER_MULTIPLY_ADD = 2
+
+
+@torch.no_grad()
+def uses_per_image(model: nn.Module, images: Tensor, exclude: Iterable[str] = ()) -> dict[str, int]:
+    """How often each weight of a layer is used for one image: output positions, 1 if linear.
+
+    Args:
+        model: run once on ``images`` in evaluation mode.
+        images: (N, C, H, W).
+        exclude: see `maskable_weights`.
+    """
+    names = maskable_weights(model, exclude)
+    modules = dict(model.named_modules())
+    positions: dict[str, int] = {}
+    hooks = []
+    for name in names:
+
+        def count(module: nn.Module, inputs: object, output: Tensor, name: str = name) -> None:
+            positions[name] = output[0].numel() // output.shape[1]
+
+        hooks.append(modules[name.rpartition(".")[0]].register_forward_hook(count))
+    was_training = model.training
+    model.eval()
+    model(images)
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return {name: positions[name] for name in names}
+
+
+def forward_flops(active: Mapping[str, int], uses: Mapping[str, int]) -> int:
+    """FLOPs of one image through layers with so many active weights each."""
+    return PER_MULTIPLY_ADD * sum(active[name] * uses[name] for name in active)
