@@ -78,7 +78,7 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
         "network": network,
         "image_size": size,
         "batch_size": run.batch_size,
-        "images_per_second": round((outcome.images + TEST_SHARE * tested) / seconds, 1),
+        "images_per_second": round((outcome.effort.images + TEST_SHARE * tested) / seconds, 1),
         "host_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "gpu_mb": torch.cuda.max_memory_reserved(where) // 2**20 if cuda else 0,
     }

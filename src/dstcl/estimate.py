@@ -77,7 +77,7 @@ def cost_report(
         *dict.fromkeys(kind.source for kind in kinds),
         "",
         _time(kinds, at_once),
-        _disk(kinds),
+        _disk(runs),
         f"memory: {max(memory_mb_to_ask_for(k.run, speeds=speeds) for k in kinds):,} MB a run on a "
         "processor",
     ]
@@ -92,7 +92,9 @@ def _kinds(
 ) -> list[Kind]:
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        key = (run.dataset, run.tasks, run.network, run.image_size, run.epochs, run.batch_size)
+        key = (
+            run.dataset, run.tasks, run.network, run.image_size, run.epochs, run.batch_size
+        )  # fmt: skip
         groups.setdefault(key, []).append(run)
     return [
         Kind(alike[0], len(alike), *_speed(alike[0], device, images_per_second, speeds))
@@ -158,10 +160,15 @@ def _time(kinds: Sequence[Kind], at_once: int) -> str:
     return text
 
 
-def _disk(kinds: Sequence[Kind]) -> str:
-    results = sum(kind.count * stored_bytes(kind.run) for kind in kinds)
-    runs = sum(kind.count for kind in kinds)
-    files = runs * (len(RESULT_FILES) + 2)
+def _disk(runs: Sequence[Run]) -> str:
+    sizes: dict[tuple[object, ...], int] = {}
+    results = 0
+    for run in runs:
+        alike = (run.dataset, run.tasks, run.network, run.head, run.method == "separate")
+        if alike not in sizes:
+            sizes[alike] = stored_bytes(run)
+        results += sizes[alike]
+    files = len(runs) * (len(RESULT_FILES) + 2)
     size = f"{results / 1e9:,.1f} GB" if results > 1e9 else f"{results / 1e6:,.1f} MB"
     return (
         f"disk: {size} in {files:,} files of results and logs, and as many small "
@@ -171,7 +178,8 @@ def _disk(kinds: Sequence[Kind]) -> str:
 
 def stored_bytes(run: Run) -> int:
     """Size of a run's weights and masks: the dense store, and of each task one bit a weight, its
-    head and its normalisation. The tables and texts beside them are some kilobytes."""
+    head and its normalisation; one more dense store a task for method "separate". The tables and texts
+    beside them are some kilobytes."""
     import torch
 
     from dstcl.models import build_network
@@ -186,4 +194,5 @@ def stored_bytes(run: Run) -> int:
     sizes = {name: value.numel() for name, value in network.state_dict().items()}
     local = sum(size for name, size in sizes.items() if name in own)
     masked = sum(sizes.values()) - local
-    return 4 * masked + run.tasks * (4 * local + masked // 8)
+    networks = run.tasks + 1 if run.method == "separate" else 1
+    return networks * 4 * masked + run.tasks * (4 * local + masked // 8)

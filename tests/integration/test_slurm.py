@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_short_runs_share_one_job_and_one_card(workspace: Workspace, cluster: Sl
 
 def test_interrupted_jobs_are_made_again(workspace: Workspace, cluster: SlurmCluster) -> None:
     """One job is cancelled: retried by the profile. One is requeued, as preemption does it."""
-    workspace.change({"seeds": [0, 1]}, training={"epochs": 30})
+    workspace.change({"seeds": [0, 1]}, training={"epochs": 60})
     with_data(workspace)
     before = cluster.jobs()
     profile = ["--workflow-profile", str(PROFILES / "slurm"), *HERE]
@@ -119,8 +120,8 @@ def test_interrupted_jobs_are_made_again(workspace: Workspace, cluster: SlurmClu
     (again,) = (job for job in cluster.jobs() if job not in (*before, cancelled, requeued))
     assert cluster.details(again)["JobState"] == "COMPLETED"
     assert cluster.details(again)["MinMemoryNode"] == "32000M", "a second attempt gets more"
-    # RESUME: both runs start from scratch here. Once training goes on from its checkpoint, this
-    # is the place to check it: history.csv of both runs must be that of an undisturbed run.
+    attempts = [json.loads((run / "provenance.json").read_text()) for run in workspace.runs()]
+    assert [run["resumed"] for run in attempts] == [1, 1], "both go on from their checkpoints"
 
 
 def training_logs(workspace: Workspace) -> list[Path]:
