@@ -62,7 +62,11 @@ def _add_config(commands: Any) -> None:
     plan = _add(parts, "plan", config_plan, "write the list of runs to a file")
     plan.add_argument("--out", type=Path, required=True)
     _add(parts, "schema", config_schema, "print the JSON Schema of params.yaml")
-    for part in (show, runs, plan):
+    cost = _add(parts, "cost", config_cost, "estimate what a preset costs before it is started")
+    cost.add_argument("--device", default="cpu", help="cpu, or a part of a GPU's name")
+    cost.add_argument("--images-per-second", type=float, help="instead of a measured speed")
+    cost.add_argument("--at-once", type=int, default=1, help="runs at once, each on its device")
+    for part in (show, runs, plan, cost):
         part.add_argument("--params", type=Path, default=Path("params.yaml"))
         part.add_argument("--preset", help="instead of the one in the file")
         part.add_argument("--values", help="the configuration as JSON, instead of a file")
@@ -119,6 +123,8 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--tasks", type=Path, required=True, help="task split of that data")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--gpus", type=int, help="GPUs given to this job: 0 or 1, not --device")
+    train.add_argument("--gpu-slots", default="", help="cards x runs a card of this machine: 4x2")
     train.add_argument("--threads", type=int, help="CPU threads")
     train.add_argument(
         "--checkpoint-every",
@@ -193,6 +199,16 @@ def config_plan(options: argparse.Namespace) -> None:
     write_plan(params.preset, runs(params), options.out)
 
 
+def config_cost(options: argparse.Namespace) -> None:
+    """Print steps, images, time and disk of the preset."""
+    from dstcl.config import runs
+    from dstcl.estimate import cost_report
+
+    params = _params(options)
+    print(f"preset {params.preset}: ", end="")
+    print(cost_report(runs(params), options.device, options.images_per_second, options.at_once))
+
+
 def config_schema(options: argparse.Namespace) -> None:
     """Print the JSON Schema of params.yaml."""
     from dstcl.config import json_schema
@@ -260,7 +276,14 @@ def data_split(options: argparse.Namespace) -> None:
 
 
 def train_one(options: argparse.Namespace) -> None:
-    """Train one run from its description."""
+    """Train one run from its description, on the card that this job was given."""
+    from dstcl.devices import granted_device
+
+    with granted_device(options.device, options.gpus, options.gpu_slots) as device:
+        _train_on(device, options)
+
+
+def _train_on(device: str, options: argparse.Namespace) -> None:
     from dstcl.continual.record import train_run
     from dstcl.progress import EpochProgress
     from dstcl.runs import Run
@@ -277,7 +300,7 @@ def train_one(options: argparse.Namespace) -> None:
             options.data,
             options.tasks,
             options.out,
-            device=options.device,
+            device=device,
             threads=options.threads,
             progress=progress,
             checkpoint_every=options.checkpoint_every,

@@ -5,6 +5,7 @@ import os
 import sys
 
 from dstcl.config import ConfigError, load, runs
+from dstcl.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.figures import FIGURES
 from dstcl.runs import RESULT_FILES
@@ -46,6 +47,14 @@ def study_json(wildcards):
 def run_json(wildcards):
     """The resolved description of one run: all that its training depends on."""
     return json.dumps(RUNS[wildcards.folder].to_dict(), sort_keys=True)
+
+
+def run_memory(wildcards, attempt):
+    return memory_mb_to_ask_for(RUNS[wildcards.folder], attempt)
+
+
+def run_minutes(wildcards, attempt):
+    return minutes_to_ask_for(RUNS[wildcards.folder], attempt)
 
 
 def prepared_data(wildcards):
