@@ -61,12 +61,14 @@ def _add_config(commands: Any) -> None:
     runs.add_argument("--json", action="store_true", help="full run descriptions for dstcl train")
     plan = _add(parts, "plan", config_plan, "write the list of runs to a file")
     plan.add_argument("--out", type=Path, required=True)
+    check = _add(parts, "check", config_check, "compare a study's files with params.yaml")
+    check.add_argument("study", type=Path, help="folder of the study: results/<preset>")
     _add(parts, "schema", config_schema, "print the JSON Schema of params.yaml")
     cost = _add(parts, "cost", config_cost, "estimate what a preset costs before it is started")
     cost.add_argument("--device", default="cpu", help="cpu, or a part of a GPU's name")
     cost.add_argument("--images-per-second", type=float, help="instead of a measured speed")
     cost.add_argument("--at-once", type=int, default=1, help="runs at once, each on its device")
-    for part in (show, runs, plan, cost):
+    for part in (show, runs, plan, cost, check):
         part.add_argument("--params", type=Path, default=Path("params.yaml"))
         part.add_argument("--preset", help="instead of the one in the file")
         part.add_argument("--values", help="the configuration as JSON, instead of a file")
@@ -140,6 +142,7 @@ def _add_results(commands: Any) -> None:
         ("collect", results_collect, "check finished runs and gather them into tables"),
         ("claims", results_claims, "test the paper's claims and compare with its numbers"),
         ("figure", results_figure, "draw one figure as SVG, PDF and PNG, with its CSV"),
+        ("overview", results_overview, "write the few numbers that dvc metrics compares"),
         ("summary", results_summary, "write the study's summary in Markdown"),
         ("report", results_report, "write the study as one self-contained page"),
         ("track", results_track, "send finished runs to MLflow"),
@@ -207,6 +210,14 @@ def config_cost(options: argparse.Namespace) -> None:
     params = _params(options)
     print(f"preset {params.preset}: ", end="")
     print(cost_report(runs(params), options.device, options.images_per_second, options.at_once))
+
+
+def config_check(options: argparse.Namespace) -> None:
+    """Compare plan, runs and tables of a study with params.yaml."""
+    from dstcl.config import runs
+    from dstcl.evaluation.check import check_study
+
+    check_study(runs(_params(options)), options.study)
 
 
 def config_schema(options: argparse.Namespace) -> None:
@@ -329,6 +340,13 @@ def results_figure(options: argparse.Namespace) -> None:
     from dstcl.figures import draw_figure
 
     draw_figure(options.name, options.study, options.dpi)
+
+
+def results_overview(options: argparse.Namespace) -> None:
+    """Write the few numbers that `dvc metrics diff` compares between revisions."""
+    from dstcl.evaluation.overview import write_overview
+
+    write_overview(options.study)
 
 
 def results_summary(options: argparse.Namespace) -> None:

@@ -33,6 +33,7 @@ rule prepare_dataset:
     params:
         own=own_dataset_json,
         archive=archive_state,
+        code=code_of("data_prepare"),
     shell:
         "dstcl data prepare {wildcards.dataset} --image-size {wildcards.size}"
         " --own {params.own:q} --workers {threads} --out {output} 2> {log}"

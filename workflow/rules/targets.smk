@@ -46,6 +46,7 @@ rule evaluate:
     input:
         rules.collect_runs.output,
         rules.test_claims.output,
+        rules.write_overview.output,
 
 
 rule figures:

@@ -10,5 +10,6 @@ rule sync_mlflow:
         f"{LOGS}/track.log",
     params:
         study=subpath(input.plan, parent=True),
+        code=code_of("results_track"),
     shell:
         "dstcl track {params.study} 2> {log}"

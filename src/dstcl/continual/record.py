@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dstcl import __version__
+from dstcl.codedigest import code_digest
 from dstcl.continual.attempts import Attempts
 from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.checkpoints import Checkpoints
@@ -86,6 +87,7 @@ def train_run(
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "dstcl": __version__,
+        "code": code_digest("cli:train_one"),
         "torch": torch.__version__,
     }
     with StopRequest() as stop:
