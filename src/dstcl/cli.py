@@ -107,13 +107,39 @@ def _add_results(commands: Any) -> None:
         ("collect", results_collect, "check finished runs and gather them into tables"),
         ("figure", results_figure, "draw one figure as SVG, PDF and PNG, with its CSV"),
         ("summary", results_summary, "write the study's summary in Markdown"),
-        ("track", results_track, "send finished runs to MLflow"),
+        ("track", results_track, "send finished and failed runs to MLflow"),
     ):
         part = _add(commands, name, command, text)
         if name == "figure":
             part.add_argument("name")
             part.add_argument("--dpi", type=int, default=150, help="of the PNG")
+        if name == "track":
+            _add_track_options(part)
         part.add_argument("study", type=Path, help="folder of the study: results/<preset>")
+
+    register = _add(commands, "register", register_run, "put a run's model into MLflow's registry")
+    register.add_argument("run", type=Path, help="folder of the run: results/<preset>/runs/...")
+    register.add_argument("--tasks", type=Path, help="task split; default: the pipeline's")
+    register.add_argument("--name", help="of the model; default: from preset and configuration")
+
+
+def _add_track_options(track: argparse.ArgumentParser) -> None:
+    mode = track.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=30.0,
+        metavar="SECONDS",
+        help="go on while runs train, with their curves so far (default: every 30 s)",
+    )
+    mode.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="as the pipeline does: write what was sent; without MLflow, that and no error",
+    )
+    track.add_argument("--failures", type=int, default=0, help="with --record: earlier ones")
 
 
 def config_show(options: argparse.Namespace) -> None:
@@ -229,17 +255,24 @@ def results_summary(options: argparse.Namespace) -> None:
 
 
 def results_track(options: argparse.Namespace) -> None:
-    """Send finished runs to MLflow and record what was sent."""
-    from dataclasses import asdict
+    """Send finished and failed runs to MLflow."""
+    from dstcl.tracking import study
 
-    from dstcl.plan import read_plan
-    from dstcl.storage import write_json
-    from dstcl.tracking import sync
+    if options.watch is not None:
+        if options.watch <= 0:
+            raise ValueError(f"--watch: {options.watch:g}; more than 0 seconds are needed")
+        study.watch(options.study, options.watch, lambda line: print(line, flush=True))
+    elif options.record:
+        study.track_and_record(options.study, options.record, options.failures, print)
+    else:
+        print(study.track(options.study))
 
-    preset, runs = read_plan(options.study)
-    folders = [options.study / "runs" / run.folder for run in runs]
-    done = sync(preset, folders, sorted((options.study / "figures").glob("*.png")))
-    write_json(options.study / "mlflow.json", asdict(done))
+
+def register_run(options: argparse.Namespace) -> None:
+    """Put a run's model into MLflow's registry."""
+    from dstcl.tracking.register import register
+
+    print(register(options.run, options.tasks, options.name))
 
 
 def _params(options: argparse.Namespace) -> Any:

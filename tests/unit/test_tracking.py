@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dstcl import tracking
+from dstcl.tracking.entry import PARENT
+from dstcl.tracking.finished import read_finished
+from dstcl.tracking.lock import single_writer
 from dstcl.tracking import SyncReport, sync
 
 TASKS, EPOCHS = 2, 3
@@ -88,11 +90,11 @@ class Study:
 
     @property
     def folders(self) -> list[Path]:
-        return sorted(path.parent for path in self.root.rglob("config.json"))
+        return sorted(path.parent for path in (self.root / "results").rglob("config.json"))
 
     @property
     def figures(self) -> list[Path]:
-        return sorted(self.root.rglob("*.svg"))
+        return sorted((self.root / "results").rglob("*.svg"))
 
     def sync(self) -> SyncReport:
         return sync("tiny", self.folders, self.figures, uri=self.uri)
@@ -123,7 +125,7 @@ class Study:
             name: (
                 run.data.params,
                 run.data.tags
-                | {tracking.PARENT: names.get(run.data.tags.get(tracking.PARENT, ""), "")},
+                | {PARENT: names.get(run.data.tags.get(PARENT, ""), "")},
                 {key: self.curve(run, key) for key in run.data.metrics},
                 (run.info.start_time, run.info.end_time, run.info.status),
             )
@@ -231,7 +233,7 @@ def test_tasks_may_count_from_zero(tmp_path):
     (folder / "accuracy.csv").write_text(
         "after_task,task,accuracy\n0,0,0.5\n1,0,0.9\n1,1,0.3\n2,0,0.8\n2,1,0.6\n"
     )
-    record = tracking._read(folder, "key", "content")
+    record = read_finished(folder, "key", "content")
     seen = [(s, v) for name, v, s in record.metrics if name == "accuracy_mean_seen"]
     assert seen == [(1, 0.9), (2, pytest.approx(0.7))]
 
@@ -241,7 +243,7 @@ def test_unknown_provenance_is_left_out(tmp_path):
     provenance = json.loads((folder / "provenance.json").read_text())
     provenance |= {"git_commit": None, "git_dirty": None}
     (folder / "provenance.json").write_text(json.dumps(provenance))
-    tags = tracking._read(folder, "key", "content").tags
+    tags = read_finished(folder, "key", "content").tags
     assert not [name for name in tags if "git" in name]
 
 
@@ -418,9 +420,9 @@ def test_processes_that_start_at_once_restore_a_deleted_database(synced, study):
 
 def test_only_sqlite_is_locked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with tracking._single_writer("http://127.0.0.1:5000"):
+    with single_writer("http://127.0.0.1:5000"):
         assert not list(tmp_path.iterdir())
-    with tracking._single_writer("sqlite:///below/mlflow.db"):
+    with single_writer("sqlite:///below/mlflow.db"):
         assert (tmp_path / "below" / "mlflow.db.lock").exists()
 
 
