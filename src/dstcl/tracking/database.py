@@ -180,7 +180,7 @@ class Experiment:
             target.mkdir(parents=True, exist_ok=True)
             for path in paths:
                 if path.is_dir():
-                    shutil.copytree(path, target / path.name)
+                    shutil.copytree(path, target / path.name, dirs_exist_ok=True)
                 else:
                     shutil.copy(path, target / path.name)
         # A path would be one of the server's machine, which need not be this one.
@@ -194,10 +194,6 @@ class Experiment:
         if self._database is None or not location.startswith(PROXIED):
             return None
         return self._database.parent / ARTIFACTS / location.removeprefix(PROXIED).lstrip("/")
-
-    def location(self, run: Any, below: str) -> str:
-        """What MLflow loads files of a run from."""
-        return f"{run.info.artifact_uri}/{below}"
 
 
 @contextmanager
