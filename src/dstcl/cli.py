@@ -120,6 +120,7 @@ def _add_results(commands: Any) -> None:
     register = _add(commands, "register", register_run, "put a run's model into MLflow's registry")
     register.add_argument("run", type=Path, help="folder of the run: results/<preset>/runs/...")
     register.add_argument("--tasks", type=Path, help="task split; default: the pipeline's")
+    register.add_argument("--data", type=Path, help="prepared file; default: the pipeline's")
     register.add_argument("--name", help="of the model; default: from preset and configuration")
 
 
@@ -272,7 +273,8 @@ def register_run(options: argparse.Namespace) -> None:
     """Put a run's model into MLflow's registry."""
     from dstcl.tracking.register import register
 
-    print(register(options.run, options.tasks, options.name))
+    files = {"tasks": options.tasks, "data": options.data}
+    print(register(options.run, **files, name=options.name))
 
 
 def _params(options: argparse.Namespace) -> Any:

@@ -12,16 +12,16 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from dstcl.data.catalog import DATASETS
 from dstcl.runs import RESULT_FILES, Run
-from dstcl.storage import read_json
+from dstcl.storage import METADATA
 from dstcl.tracking.files import reference
+from dstcl.tracking.origin import Origin
 
 SERVED = Path(__file__).with_name("served_model.py")
 NETWORKS = Path(__file__).parents[1] / "models"
@@ -29,60 +29,32 @@ TENSOR_FILES = ("weights", "masks")
 NEEDED = ("mlflow", "numpy", "safetensors", "torch")
 
 
-def model_digest(
-    folder: Path, settings: Mapping[str, Any], class_names: Sequence[Sequence[str]]
-) -> str:
+def model_digest(folder: Path, settings: Mapping[str, Any], origin: Origin) -> str:
     """Digest over everything that a model is made of."""
     files = [SERVED, *_network_code(), *(folder / RESULT_FILES[kind] for kind in TENSOR_FILES)]
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return hashlib.sha256(json.dumps([settings, class_names, parts]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([settings, origin.class_names, parts]).encode()).hexdigest()
 
 
-def read_class_names(run: Run, folder: Path, tasks: Path | None) -> list[list[str]]:
-    """Names of the classes of each task, in the order of the outputs.
-
-    Args:
-        run: of the folder.
-        folder: of the run.
-        tasks: task split; default: where the pipeline keeps it beside ``results/``.
-
-    Raises:
-        ValueError: naming the split, if it is missing or not the one that the run was trained on.
-    """
-    if tasks is None:
-        root = folder.resolve().as_posix().rpartition("/results/")[0]
-        split = f"{run.data_name}-{run.tasks}tasks"
-        tasks = Path(root, "data", "tasks", split, f"{run.order_name}.json")
-    content = read_json(tasks)
-    expected = read_json(folder / RESULT_FILES["provenance"]).get("tasks_digest")
-    if content.get("digest") != expected:
-        raise ValueError(f"{tasks}: not the split that {folder} was trained on ({expected})")
-    return [list(map(str, names)) for names in content["class_names"]]
-
-
-def model_settings(run: Run, folder: Path, class_names: Sequence[Sequence[str]]) -> dict[str, Any]:
+def model_settings(run: Run, folder: Path, origin: Origin) -> dict[str, Any]:
     """All that the served code must know, as JSON: see `dstcl.tracking.served_model`.
 
     Raises:
-        ValueError: the data set is unknown, or the file of masks is damaged.
+        ValueError: the file of masks is damaged.
     """
     joint = run.method == "joint"
     own_heads = run.head == "task" and not joint
-    sizes = [len(names) for names in class_names]
+    sizes = [len(names) for names in origin.class_names]
     total = max(sizes) if own_heads else sum(sizes)
     starts = [0] * len(sizes) if own_heads else [0, *accumulate(sizes)][:-1]
     # Where all classes compete, a prediction is among all outputs.
     ranges = [(0, total) if run.logits == "all" else (s, s + n) for s, n in zip(starts, sizes)]
-    info = DATASETS.get(run.dataset)
-    if info is None:
-        known = ", ".join(DATASETS)
-        raise ValueError(f"{folder}: data set {run.dataset!r} is not one of {known}")
     return {
         "network": run.network,
         "outputs": total,
         "head_bias": True if run.head == "task" else None,
-        "mean": list(info.mean),
-        "std": list(info.std),
+        "mean": origin.mean,
+        "std": origin.std,
         "shapes": _shapes(folder / RESULT_FILES["masks"]),
         "subnets": 1 if joint else len(sizes),
         "tasks": [
@@ -98,7 +70,7 @@ def _shapes(masks: Path) -> dict[str, list[int]]:
 
     try:
         with safe_open(masks, framework="numpy") as file:
-            return json.loads(file.metadata()["dstcl"])["shapes"]
+            return json.loads(file.metadata()[METADATA])["shapes"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{masks}: not the masks of a run ({error})") from None
 
@@ -112,7 +84,7 @@ def save_model(
     folder: Path,
     run: Run,
     settings: Mapping[str, Any],
-    class_names: Sequence[Sequence[str]],
+    origin: Origin,
 ) -> None:
     """Write the model and predict once with every task.
 
@@ -125,7 +97,7 @@ def save_model(
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-    shape = (len(settings["mean"]), run.image_size, run.image_size)
+    shape = origin.example.shape[1:]
     widths = {task["stop"] - task["start"] for task in settings["tasks"]}
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
@@ -133,8 +105,6 @@ def save_model(
         ParamSchema([ParamSpec("task", "long", 1)]),
     )
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    ramp = np.linspace(0, 255, num=int(np.prod(shape)), dtype=np.uint8)
-    example = ramp.reshape(1, *shape)
     text = "".join(path.read_text() for path in _network_code())
     package = f"dstcl_networks_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     code = target.with_name(package)
@@ -148,15 +118,15 @@ def save_model(
         code_paths=[str(code)],
         model_config=dict(settings) | {"code": package},
         signature=signature,
-        input_example=(example, {"task": 1}),
+        input_example=(origin.example, {"task": 1}),
         pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in NEEDED],
-        metadata={"class_names": [list(names) for names in class_names], "run": run.to_dict()},
+        metadata={"class_names": origin.class_names, "run": run.to_dict()},
     )
     _forget_places(target, folder)
     try:
         model = mlflow.pyfunc.load_model(str(target))
-        for task in range(1, len(class_names) + 1):
-            model.predict(example, params={"task": task})
+        for task in range(1, len(origin.class_names) + 1):
+            model.predict(origin.example, params={"task": task})
     except (KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{folder}: not the weights of {run.network} ({reason})") from None

@@ -22,9 +22,9 @@ from dstcl.tracking.model_files import (
     TENSOR_FILES,
     model_digest,
     model_settings,
-    read_class_names,
     save_model,
 )
+from dstcl.tracking.origin import Origin, read_origin
 from dstcl.tracking.sync import sync
 
 DESCRIPTION = "One network for each task of a sequence, by continual learning with dstcl."
@@ -49,13 +49,19 @@ class Registered:
 
 
 def register(
-    folder: Path, tasks: Path | None = None, name: str | None = None, uri: str | None = None
+    folder: Path,
+    *,
+    tasks: Path | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    uri: str | None = None,
 ) -> Registered:
     """Put the model of a finished run into the registry, with its run; twice changes nothing.
 
     Args:
         folder: of the run, below ``results/<preset>/runs``.
-        tasks: its task split; default: where the pipeline keeps it beside ``results/``.
+        tasks, data: its task split and prepared file; default: the pipeline's, in ``data/`` beside
+            ``results/``.
         name: of the registered model; default: ``dstcl-<preset>-<configuration>``, so that the
             seeds of a configuration are versions of one model.
         uri: MLflow tracking URI; see `dstcl.tracking.sync`.
@@ -74,14 +80,14 @@ def register(
             f"{folder}: batch_norm is {run.batch_norm!r}; only runs whose tasks have their own "
             "batch norm ('task') can be registered: else a prediction depends on other images"
         )
-    class_names = read_class_names(run, folder, tasks)
-    settings = model_settings(run, folder, class_names)
+    origin = read_origin(run, folder, tasks, data)
+    settings = model_settings(run, folder, origin)
     name = name or _model_name(preset, run)
     uri = tracking_uri(uri)
     sync(preset, [folder.resolve()], uri=uri)
     with tracking_errors(uri), single_writer(uri):
         experiment = Experiment(uri, f"dstcl/{preset}")
-        return _register(experiment, folder, key, run, settings, class_names, name)
+        return _register(experiment, folder, key, run, settings, origin, name)
 
 
 def _place(folder: Path) -> tuple[str, str]:
@@ -107,20 +113,20 @@ def _register(
     key: str,
     run: Run,
     settings: dict[str, Any],
-    class_names: Sequence[Sequence[str]],
+    origin: Origin,
     name: str,
 ) -> Registered:
     from mlflow.exceptions import MlflowException
 
     client = experiment.client
-    digest = model_digest(folder, settings, class_names)
+    digest = model_digest(folder, settings, origin)
     for known in client.search_model_versions(f"name = '{name}'"):
         if known.tags.get("dstcl.model") == digest:
             return Registered(name, str(known.version), False)
     (recorded, *_) = client.search_runs([experiment.id], f"tags.`{KEY}` = '{key}'")
     with tempfile.TemporaryDirectory() as place:
         model = Path(place, digest[:12])
-        save_model(model, folder, run, settings, class_names)
+        save_model(model, folder, run, settings, origin)
         experiment.keep(recorded, [model], MODEL)
     try:
         client.get_registered_model(name)
@@ -133,7 +139,7 @@ def _register(
         source=f"{recorded.info.artifact_uri}/{MODEL}/{digest[:12]}",
         run_id=recorded.info.run_id,
         tags={"dstcl.model": digest, "dstcl.digest": run.digest, KEY: key},
-        description=_description(run, class_names),
+        description=_description(run, origin.class_names),
     )
     return Registered(name, str(version.version), True)
 
