@@ -145,7 +145,7 @@ def _add_results(commands: Any) -> None:
         ("overview", results_overview, "write the few numbers that dvc metrics compares"),
         ("summary", results_summary, "write the study's summary in Markdown"),
         ("report", results_report, "write the study as one self-contained page"),
-        ("track", results_track, "send finished runs to MLflow"),
+        ("track", results_track, "send finished and failed runs to MLflow"),
     ):
         part = _add(commands, name, command, text)
         if name == "figure":
@@ -157,10 +157,36 @@ def _add_results(commands: Any) -> None:
         if name == "claims":
             reference = "folder with claims.yaml and paper.csv"
             part.add_argument("--reference", type=Path, default=Path("reference"), help=reference)
+        if name == "track":
+            _add_track_options(part)
         part.add_argument("study", type=Path, help="folder of the study: results/<preset>")
     merge = _add(commands, "merge", results_merge, "put runs of several machines into one study")
     merge.add_argument("studies", type=Path, nargs="+", metavar="DIR", help="results/<preset>")
     merge.add_argument("--out", type=Path, required=True, help="folder of the new study")
+    register = _add(commands, "register", register_run, "put a run's model into MLflow's registry")
+    register.add_argument("run", type=Path, help="folder of the run: results/<preset>/runs/...")
+    register.add_argument("--tasks", type=Path, help="task split; default: the pipeline's")
+    register.add_argument("--data", type=Path, help="prepared file; default: the pipeline's")
+    register.add_argument("--name", help="of the model; default: from preset and configuration")
+
+
+def _add_track_options(track: argparse.ArgumentParser) -> None:
+    mode = track.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=30.0,
+        metavar="SECONDS",
+        help="go on while runs train, with their curves so far (default: every 30 s)",
+    )
+    mode.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="as the pipeline does: write what was sent; without MLflow, that and no error",
+    )
+    track.add_argument("--failures", type=int, default=0, help="with --record: earlier ones")
 
 
 def config_show(options: argparse.Namespace) -> None:
@@ -380,17 +406,25 @@ def results_report(options: argparse.Namespace) -> None:
 
 
 def results_track(options: argparse.Namespace) -> None:
-    """Send finished runs to MLflow and record what was sent."""
-    from dataclasses import asdict
+    """Send finished and failed runs to MLflow."""
+    from dstcl.tracking import study
 
-    from dstcl.plan import read_plan
-    from dstcl.storage import write_json
-    from dstcl.tracking import sync
+    if options.watch is not None:
+        if options.watch <= 0:
+            raise ValueError(f"--watch: {options.watch:g}; more than 0 seconds are needed")
+        study.watch(options.study, options.watch, lambda line: print(line, flush=True))
+    elif options.record:
+        study.track_and_record(options.study, options.record, options.failures, print)
+    else:
+        print(study.track(options.study))
 
-    preset, runs = read_plan(options.study)
-    folders = [options.study / "runs" / run.folder for run in runs]
-    done = sync(preset, folders, sorted((options.study / "figures").glob("*.png")))
-    write_json(options.study / "mlflow.json", asdict(done))
+
+def register_run(options: argparse.Namespace) -> None:
+    """Put a run's model into MLflow's registry."""
+    from dstcl.tracking.register import register
+
+    files = {"tasks": options.tasks, "data": options.data}
+    print(register(options.run, **files, name=options.name))
 
 
 def _own_datasets(entries: Path | dict[str, str]) -> dict[str, Any]:
