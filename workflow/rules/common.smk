@@ -3,10 +3,11 @@
 import json
 import os
 import sys
-from pathlib import Path
 
-from dstcl.codedigest import code_digest, file_digest
+from dstcl.codedigest import code_digest
 from dstcl.config import ConfigError, load, runs
+from dstcl.cost import memory_mb_to_ask_for, minutes_to_ask_for
+from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.figures import FIGURES
 from dstcl.runs import RESULT_FILES
 
@@ -20,16 +21,18 @@ RESULTS = f"results/{PRESET}"
 LOGS = f"logs/{PRESET}"
 RUNS = {run.folder: run for run in runs(PARAMS)}
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
-# Relative: no path of this machine ends up in what DVC versions.
-SNAKEFILE = os.path.relpath(workflow.main_snakefile)
-PAGES = sorted(Path(workflow.basedir, "workflow", "report").glob("*.rst"))
+TABLES += ["overlap", "history", "provenance"]
+# What a study is compared with; relative, so that it is the same path in every clone.
+REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
+PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
+PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
 
 
 wildcard_constraints:
     dataset="[a-z0-9]+",
     size="[0-9]+",
     tasks="[0-9]+",
-    order="natural|seed[0-9]+",
+    order=ORDER_NAME,
     folder=".+/seed[0-9]+-[0-9a-f]{10}",
     figure="[a-z_]+",
 
@@ -47,10 +50,6 @@ def figure_code(wildcards):
     return code_digest("cli:results_figure", f"figures.{wildcards.figure}")
 
 
-def report_pages(wildcards):
-    return file_digest(*PAGES)
-
-
 def study_json(wildcards):
     """The part of params.yaml that decides which runs there are, as one comparable text."""
     science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
@@ -63,6 +62,14 @@ def study_json(wildcards):
 def run_json(wildcards):
     """The resolved description of one run: all that its training depends on."""
     return json.dumps(RUNS[wildcards.folder].to_dict(), sort_keys=True)
+
+
+def run_memory(wildcards, attempt):
+    return memory_mb_to_ask_for(RUNS[wildcards.folder], attempt)
+
+
+def run_minutes(wildcards, attempt):
+    return minutes_to_ask_for(RUNS[wildcards.folder], attempt)
 
 
 def prepared_data(wildcards):

@@ -14,6 +14,25 @@ rule collect_runs:
         "dstcl collect {params.study} 2> {log}"
 
 
+rule test_claims:
+    """Test what the paper says on this study, and put the paper's own numbers beside ours."""
+    input:
+        tables=rules.collect_runs.output,
+        plan=f"{RESULTS}/plan.json",
+        claims=f"{REFERENCE}/claims.yaml",
+        paper=f"{REFERENCE}/paper.csv",
+    output:
+        multiext(f"{RESULTS}/", "claims.csv", "paper.csv"),
+    log:
+        f"{LOGS}/claims.log",
+    params:
+        study=subpath(input.plan, parent=True),
+        reference=subpath(input.claims, parent=True),
+        code=code_of("results_claims"),
+    shell:
+        "dstcl claims {params.study} --reference {params.reference} 2> {log}"
+
+
 rule write_overview:
     """Write the few numbers that `dvc metrics diff` compares between revisions."""
     input:

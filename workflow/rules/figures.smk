@@ -3,6 +3,8 @@ rule draw_figure:
     input:
         summary=f"{RESULTS}/summary.csv",
         tables=rules.collect_runs.output,
+        claims=rules.test_claims.output,
+        params=f"{RESULTS}/params.json",
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.svg",

@@ -33,6 +33,7 @@ HISTORY_COLUMNS = (
     "epoch",
     "loss",
     "accuracy",
+    "validation_accuracy",
     "learning_rate",
     "prune_rate",
     "density",
@@ -91,7 +92,8 @@ def train_run(
     }
     with StopRequest() as stop:
         saved = Attempts(Checkpoints(out, checkpoint_every), origin, started, stop)
-        learner = Learner(run, data, split["tasks"], where, progress, saved.pause)
+        held_out = split.get("validation", [])
+        learner = Learner(run, data, split["tasks"], where, progress, saved.pause, held_out)
         saved.resume(learner)
         outcome = learner.fit()
     metrics = summarise(run, outcome, saved.seconds()) | run_costs(
