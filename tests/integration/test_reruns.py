@@ -29,6 +29,7 @@ from dstcl.figures import FIGURES
 Records = dict[str, tuple[str, float]]
 FIGURES_ONLY = {"draw_figure", "sync_mlflow", "write_params", "write_report"}
 TABLES = FIGURES_ONLY | {"plan_study", "collect_runs", "write_overview", "write_summary"}
+TABLES |= {"test_claims"}
 RESULTS = "results/quick"
 
 
