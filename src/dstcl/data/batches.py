@@ -183,13 +183,13 @@ def _batches(
 def _images(examples: Examples, parts: Sequence[Tensor]) -> Iterator[Tensor]:
     """The images of each batch on the device; from a file, the next is read meanwhile."""
     if examples.rows is None:
-        yield from (examples.stored[chosen] for chosen in parts)
+        yield from (examples.stored.index_select(0, chosen) for chosen in parts)
         return
     device = examples.labels.device
     where = [examples.rows[chosen.cpu()] for chosen in parts]
 
     def read(rows: Tensor) -> Tensor:
-        images = examples.stored[rows]
+        images = examples.stored.index_select(0, rows)
         return images.pin_memory() if device.type == "cuda" else images
 
     with ThreadPoolExecutor(1) as reader:
