@@ -14,7 +14,6 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from dstcl.data.catalog import DATASETS
 from dstcl.runs import Run
 from dstcl.study import DENSE_METHODS, Axes, Benchmark, Model, Params
 
@@ -42,9 +41,8 @@ def load(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
         ConfigError: one line that names the key, the value and what is allowed.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(
-            f"{source}: a mapping with keys {', '.join(Params.model_fields)} is needed"
-        )
+        needed = [name for name, field in Params.model_fields.items() if field.is_required()]
+        raise ConfigError(f"{source}: a mapping with keys {', '.join(needed)} is needed")
     try:
         return Params.model_validate(dict(values))
     except ValidationError as error:
@@ -113,7 +111,8 @@ def _run(
 ) -> Run:
     overrides = benchmark.model_dump(exclude_none=True)
     settings = {
-        "image_size": DATASETS[benchmark.dataset].image_size,
+        "image_size": params.dataset_info(benchmark.dataset).image_size,
+        "task_sizes": [],
         **params.study.training.model_dump(),
         **params.study.topology.model_dump(),
         **params.protocols[protocol].model_dump(),

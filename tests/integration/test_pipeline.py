@@ -37,6 +37,7 @@ def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> Non
     expected = {
         "plan.json",
         "params.json",
+        "overview.json",
         "report.html",
         "summary.md",
         "mlflow.json",

@@ -19,5 +19,6 @@ rule draw_figure:
         study=subpath(input.summary, parent=True),
         dpi=figure_dpi,
         caption=figure_caption,
+        code=figure_code,
     shell:
         "dstcl figure {wildcards.figure} {params.study} --dpi {params.dpi} 2> {log}"

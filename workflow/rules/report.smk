@@ -14,6 +14,7 @@ rule write_summary:
         f"{LOGS}/summary.log",
     params:
         study=subpath(input.plan, parent=True),
+        code=code_of("results_summary"),
     shell:
         "dstcl summary {params.study} 2> {log}"
 
@@ -48,5 +49,6 @@ rule write_report:
     params:
         study=subpath(input.plan, parent=True),
         template=f"{PAGE}/{PAGE_FILES[0]}",
+        code=code_of("results_report"),
     shell:
         "dstcl report {params.study} --template {params.template} 2> {log}"

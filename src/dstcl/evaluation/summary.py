@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.data.catalog import DATASETS
+from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.compare import BLOCK, EVERY
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.evaluation.paper import TOLERANCE
@@ -109,7 +109,7 @@ def _what_ran(summary: pd.DataFrame) -> str:
 
 def _block_title(block: pd.DataFrame) -> str:
     first = block.iloc[0]
-    title = DATASETS[first["dataset"]].title
+    title = dataset_title(first["dataset"])
     return (
         f"## {title}, {first['tasks']} tasks: {first['network']}, {first['method']}, "
         f"protocol {first['protocol']}"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dstcl.data.catalog import DATASETS
+from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
 from dstcl.figures.tables import BLOCK
@@ -46,7 +46,7 @@ def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _block_title(row: pd.Series[Any]) -> str:
-    title = DATASETS[row.dataset].title if row.dataset in DATASETS else row.dataset
+    title = dataset_title(row.dataset)
     return (
         f"{title}, {row.tasks} tasks · protocol {row.protocol} · network {row.network} · "
         f"method {row.method}"
