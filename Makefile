@@ -34,6 +34,7 @@ lint: setup ## formatting, style and types
 	@$(RUN) ruff format --check src tests
 	@$(RUN) ruff check src tests
 	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
+	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules

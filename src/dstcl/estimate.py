@@ -178,8 +178,8 @@ def _disk(runs: Sequence[Run]) -> str:
 
 def stored_bytes(run: Run) -> int:
     """Size of a run's weights and masks: the dense store, and of each task one bit a weight, its
-    head and its normalisation; one more dense store a task for method "separate". The tables and
-    texts beside them are some kilobytes."""
+    head and its normalisation; for method "separate" one more dense store a task. Tables and texts
+    are some kilobytes."""
     import torch
 
     from dstcl.models import build_network
