@@ -12,7 +12,7 @@ RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
 .PHONY: help setup reproduce test lint format schema lock mlflow demo-remote
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the environment: .venv with everything, pinned by hash
 

@@ -11,7 +11,7 @@ export DVC_GLOBAL_CONFIG_DIR="$demo/config" DVC_SITE_CACHE_DIR="$demo/site" DVC_
 say() { printf '\n== %s\n' "$*"; }
 shown() { printf '$ %s\n' "$*"; "$@"; }
 
-say "A copy of the repository with two runs of one epoch"
+say "A copy of the repository with two short runs"
 mkdir "$demo/ours"
 git ls-files -z | tar --create --null --files-from - | tar --extract --directory "$demo/ours"
 cd "$demo/ours"
@@ -22,7 +22,7 @@ import yaml
 params = yaml.safe_load(open("params.yaml"))
 quick = params["presets"]["quick"]
 quick |= {"densities": [0.2], "inits": ["erk"], "growths": ["random", "gradient"], "seeds": [0]}
-quick |= {"extra": [], "training": quick["training"] | {"epochs": 1}}
+quick |= {"extra": [], "training": quick["training"] | {"epochs": 3}}
 with open("params.yaml", "w") as file:
     yaml.safe_dump(params, file, sort_keys=False)
 PYTHON

@@ -84,6 +84,8 @@ class Piece:
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
+                if METADATA.issuperset(alias.name for alias in node.names):
+                    continue
                 source = self.module.absolute(node)
                 found.add(source)
                 found.update(f"{source}.{alias.name}" for alias in node.names)

@@ -29,6 +29,7 @@ from dstcl.figures import FIGURES
 Records = dict[str, tuple[str, float]]
 FIGURES_ONLY = {"draw_figure", "sync_mlflow", "write_params", "write_report"}
 TABLES = FIGURES_ONLY | {"plan_study", "collect_runs", "write_overview", "write_summary"}
+TABLES |= {"test_claims"}
 RESULTS = "results/quick"
 
 
@@ -269,28 +270,28 @@ def test_an_experiment_in_a_folder_of_its_own_can_be_taken_over(project: Project
 
 
 def test_killed_in_the_middle_and_started_twice(project: Project) -> None:
-    times = project.trained()
-    project.change(seeds=[0, 1, 2])
+    times, logs = project.trained(), project.folder / "logs" / "quick" / "train"
+    project.change(growths=["random", "gradient", "unfired", "momentum", "momentum_neuron"])
     study = project.start("dvc", "repro", stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: len(project.trained()) > len(times), study)
+        wait_for(lambda: len(list(logs.rglob("*.log"))) > len(times), study)
         second = project.run("dvc", "repro", fails=True)
         assert f"(PID {study.pid})" in second
         assert "is busy, it is being blocked by" in second
-        assert study.poll() is None, "the first one was to be killed at work"
+        wait_for(lambda: len(project.trained()) > len(times), study)
     finally:
         os.killpg(study.pid, signal.SIGKILL)
         study.wait()
     # Snakemake's record is written when it has seen the end of a run.
     recorded = {str(Path(name).parent) for name in project.records()}
     finished = {f: t for f, t in project.trained().items() if f"{RESULTS}/runs/{f}" in recorded}
-    assert len(times) <= len(finished) < 6
+    assert len(times) <= len(finished) < 5
 
     locked = project.run("dvc", "repro", fails=True)
     assert "--unlock" in locked, "says what to do"
     project.snakemake("--unlock")
     project.dvc("repro")
-    assert len(project.trained()) == 6
+    assert len(project.trained()) == 5
     assert {folder: project.trained()[folder] for folder in finished} == finished
     project.check()
 

