@@ -38,16 +38,17 @@ wildcard_constraints:
 
 
 def code_of(*commands):
-    """A params function: the digest of all code behind these commands of dstcl. Snakemake itself
-    sees only the command line. Only params functions of wildcards alone trigger a re-run.
+    """A params function: the digest of all code behind these commands of dstcl, each a module of
+    dstcl.cli and a function. Snakemake itself sees only the command line, and only params functions
+    of wildcards alone trigger a re-run.
     """
-    entries = [f"cli:{command}" for command in commands]
+    entries = [f"cli.{command}" for command in commands]
     return lambda wildcards: code_digest(*entries)
 
 
 def figure_code(wildcards):
     """The digest of all code behind one figure; the others' modules do not count."""
-    return code_digest("cli:results_figure", f"figures.{wildcards.figure}")
+    return code_digest("cli.results:results_figure", f"figures.{wildcards.figure}")
 
 
 def study_json(wildcards):

@@ -33,7 +33,7 @@ rule prepare_dataset:
     params:
         own=own_dataset_json,
         archive=archive_state,
-        code=code_of("data_prepare"),
+        code=code_of("data:data_prepare"),
     shell:
         "dstcl data prepare {wildcards.dataset} --image-size {wildcards.size}"
         " --own {params.own:q} --workers {threads} --out {output} 2> {log}"
@@ -48,6 +48,6 @@ rule contact_sheet:
     log:
         "logs/data/{dataset}-{size}px-sheet.log",
     params:
-        code=code_of("data_sheet"),
+        code=code_of("data:data_sheet"),
     shell:
         "dstcl data sheet {wildcards.dataset} --data {input} --out {output} 2> {log}"

@@ -87,7 +87,7 @@ def train_run(
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "dstcl": __version__,
-        "code": code_digest("cli:train_one"),
+        "code": code_digest("cli.train:train_one"),
         "torch": torch.__version__,
     }
     with StopRequest() as stop:
