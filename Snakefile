@@ -27,6 +27,7 @@ rule all:
     """Everything: tables, figures, report, MLflow."""
     input:
         f"{RESULTS}/report.html",
+        f"{RESULTS}/overview.json",
         f"{RESULTS}/mlflow.json",
 
 

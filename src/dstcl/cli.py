@@ -61,30 +61,59 @@ def _add_config(commands: Any) -> None:
     runs.add_argument("--json", action="store_true", help="full run descriptions for dstcl train")
     plan = _add(parts, "plan", config_plan, "write the list of runs to a file")
     plan.add_argument("--out", type=Path, required=True)
+    check = _add(parts, "check", config_check, "compare a study's files with params.yaml")
+    check.add_argument("study", type=Path, help="folder of the study: results/<preset>")
     _add(parts, "schema", config_schema, "print the JSON Schema of params.yaml")
     cost = _add(parts, "cost", config_cost, "estimate what a preset costs before it is started")
     cost.add_argument("--device", default="cpu", help="cpu, or a part of a GPU's name")
     cost.add_argument("--images-per-second", type=float, help="instead of a measured speed")
     cost.add_argument("--at-once", type=int, default=1, help="runs at once, each on its device")
-    for part in (show, runs, plan, cost):
+    for part in (show, runs, plan, cost, check):
         part.add_argument("--params", type=Path, default=Path("params.yaml"))
         part.add_argument("--preset", help="instead of the one in the file")
         part.add_argument("--values", help="the configuration as JSON, instead of a file")
 
 
 def _add_data(commands: Any) -> None:
-    data = commands.add_parser("data", help="prepare data sets and split them into tasks")
+    data = commands.add_parser("data", help="get data sets, prepare, check and split them")
     parts = data.add_subparsers(required=True, metavar="WHAT")
+    every = _add(parts, "list", data_list, "list data sets and what of them is there")
+    bring = _add(parts, "add", data_add, "bring a data set to where archives are looked for")
+    bring.add_argument("dataset")
+    bring.add_argument("path", type=Path, nargs="?", help="folder or archive; none to download")
+    bring.add_argument("--link", action="store_true", help="link to it instead of copying")
     prepare = _add(parts, "prepare", data_prepare, "write the prepared file of a data set")
     prepare.add_argument("dataset")
     prepare.add_argument("--image-size", type=int, required=True)
     prepare.add_argument("--out", type=Path, required=True)
+    prepare.add_argument("--own", help="entry of a set of one's own as JSON, instead of --params")
+    prepare.add_argument(
+        "--workers", type=int, default=_cores(), help="processes that decode; default: all cores"
+    )
+    for part in (every, prepare):
+        part.add_argument("--params", type=Path, default=Path("params.yaml"))
+    look = _add(parts, "check", data_check, "say what a prepared file holds and if it is whole")
+    sheet = _add(parts, "sheet", data_sheet, "draw some images of every class")
+    for part in (look, sheet):
+        part.add_argument("dataset")
+        part.add_argument("--data", type=Path, help="prepared file; default: in data/prepared")
+    sheet.add_argument("--out", type=Path, required=True, help="PNG file")
+    sheet.add_argument("--samples", type=int, default=10, help="images a class")
     split = _add(parts, "split", data_split, "write which classes form which task")
     split.add_argument("dataset")
     split.add_argument("--data", type=Path, required=True, help="prepared file")
     split.add_argument("--tasks", type=int, required=True)
-    split.add_argument("--order", required=True, help="natural or seed<k>")
+    split.add_argument(
+        "--order",
+        required=True,
+        help="natural, superclass or seed<k>; then -sizes50+5x10 for unequal tasks, then -val0.1",
+    )
     split.add_argument("--out", type=Path, required=True)
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a scheduler may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _add_train(commands: Any) -> None:
@@ -111,15 +140,53 @@ def _add_train(commands: Any) -> None:
 def _add_results(commands: Any) -> None:
     for name, command, text in (
         ("collect", results_collect, "check finished runs and gather them into tables"),
+        ("claims", results_claims, "test the paper's claims and compare with its numbers"),
         ("figure", results_figure, "draw one figure as SVG, PDF and PNG, with its CSV"),
+        ("overview", results_overview, "write the few numbers that dvc metrics compares"),
         ("summary", results_summary, "write the study's summary in Markdown"),
-        ("track", results_track, "send finished runs to MLflow"),
+        ("report", results_report, "write the study as one self-contained page"),
+        ("track", results_track, "send finished and failed runs to MLflow"),
     ):
         part = _add(commands, name, command, text)
         if name == "figure":
             part.add_argument("name")
             part.add_argument("--dpi", type=int, default=150, help="of the PNG")
+        if name == "report":
+            template = Path("workflow/report/report.html.j2")
+            part.add_argument("--template", type=Path, default=template, help="of the page")
+        if name == "claims":
+            reference = "folder with claims.yaml and paper.csv"
+            part.add_argument("--reference", type=Path, default=Path("reference"), help=reference)
+        if name == "track":
+            _add_track_options(part)
         part.add_argument("study", type=Path, help="folder of the study: results/<preset>")
+    merge = _add(commands, "merge", results_merge, "put runs of several machines into one study")
+    merge.add_argument("studies", type=Path, nargs="+", metavar="DIR", help="results/<preset>")
+    merge.add_argument("--out", type=Path, required=True, help="folder of the new study")
+    register = _add(commands, "register", register_run, "put a run's model into MLflow's registry")
+    register.add_argument("run", type=Path, help="folder of the run: results/<preset>/runs/...")
+    register.add_argument("--tasks", type=Path, help="task split; default: the pipeline's")
+    register.add_argument("--data", type=Path, help="prepared file; default: the pipeline's")
+    register.add_argument("--name", help="of the model; default: from preset and configuration")
+
+
+def _add_track_options(track: argparse.ArgumentParser) -> None:
+    mode = track.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=30.0,
+        metavar="SECONDS",
+        help="go on while runs train, with their curves so far (default: every 30 s)",
+    )
+    mode.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="as the pipeline does: write what was sent; without MLflow, that and no error",
+    )
+    track.add_argument("--failures", type=int, default=0, help="with --record: earlier ones")
 
 
 def config_show(options: argparse.Namespace) -> None:
@@ -171,6 +238,14 @@ def config_cost(options: argparse.Namespace) -> None:
     print(cost_report(runs(params), options.device, options.images_per_second, options.at_once))
 
 
+def config_check(options: argparse.Namespace) -> None:
+    """Compare plan, runs and tables of a study with params.yaml."""
+    from dstcl.config import runs
+    from dstcl.evaluation.check import check_study
+
+    check_study(runs(_params(options)), options.study)
+
+
 def config_schema(options: argparse.Namespace) -> None:
     """Print the JSON Schema of params.yaml."""
     from dstcl.config import json_schema
@@ -178,12 +253,56 @@ def config_schema(options: argparse.Namespace) -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+def data_list(options: argparse.Namespace) -> None:
+    """List data sets and what of them is there."""
+    from dstcl.data.check import overview
+
+    print(*overview(_own_datasets(options.params)), sep="\n")
+
+
+def data_add(options: argparse.Namespace) -> None:
+    """Bring a data set to where archives are looked for."""
+    from dstcl.data.add import add
+
+    print(f"{add(options.dataset, options.path, link=options.link)}: there", file=sys.stderr)
+
+
 def data_prepare(options: argparse.Namespace) -> None:
     """Write the prepared file of a data set."""
+    from dstcl.data.catalog import DATASETS
     from dstcl.data.prepare import prepare
 
-    digest = prepare(options.dataset, options.image_size, options.out)
+    if options.workers < 1:
+        raise ValueError(f"--workers: {options.workers}; at least 1")
+    own = None
+    if options.dataset not in DATASETS:
+        entries = {options.dataset: options.own} if options.own else options.params
+        own = _own_datasets(entries).get(options.dataset)
+    digest = prepare(options.dataset, options.image_size, options.out, own, options.workers)
     print(f"{options.out}: digest {digest}", file=sys.stderr)
+
+
+def data_check(options: argparse.Namespace) -> None:
+    """Say what a prepared file holds; ends with an error if it is not whole."""
+    from dstcl.data.check import check, find_prepared
+
+    path = options.data or find_prepared(options.dataset)
+    report = check(path)
+    print(*report.lines, sep="\n")
+    if report.problems:
+        raise ValueError(f"{path}: {'; '.join(report.problems)}")
+
+
+def data_sheet(options: argparse.Namespace) -> None:
+    """Draw some images of every class."""
+    from dstcl.data.check import find_prepared
+    from dstcl.data.prepare import load_prepared
+    from dstcl.data.sheet import write_sheet
+
+    if options.samples < 1:
+        raise ValueError(f"--samples: {options.samples}; at least 1")
+    data = load_prepared(options.data or find_prepared(options.dataset))
+    write_sheet(data, options.out, options.samples)
 
 
 def data_split(options: argparse.Namespace) -> None:
@@ -235,11 +354,25 @@ def results_collect(options: argparse.Namespace) -> None:
     collect(runs, options.study)
 
 
+def results_claims(options: argparse.Namespace) -> None:
+    """Write claims.csv and paper.csv of a study."""
+    from dstcl.evaluation.reference import write_claims
+
+    write_claims(options.study, options.reference)
+
+
 def results_figure(options: argparse.Namespace) -> None:
     """Draw one figure in every format, with the CSV behind it."""
     from dstcl.figures import draw_figure
 
     draw_figure(options.name, options.study, options.dpi)
+
+
+def results_overview(options: argparse.Namespace) -> None:
+    """Write the few numbers that `dvc metrics diff` compares between revisions."""
+    from dstcl.evaluation.overview import write_overview
+
+    write_overview(options.study)
 
 
 def results_summary(options: argparse.Namespace) -> None:
@@ -251,18 +384,64 @@ def results_summary(options: argparse.Namespace) -> None:
     write_summary(preset, options.study)
 
 
-def results_track(options: argparse.Namespace) -> None:
-    """Send finished runs to MLflow and record what was sent."""
-    from dataclasses import asdict
+def results_merge(options: argparse.Namespace) -> None:
+    """Put runs of several machines into one study."""
+    from dstcl.evaluation.merge import merge
 
+    merged = merge(options.studies, options.out)
+    again = f", {merged.twice} of them found twice" if merged.twice else ""
+    print(f"{options.out}: {len(merged.runs)} runs{again}", file=sys.stderr)
+    if merged.missing:
+        first = merged.missing[0]
+        print(f"{len(merged.missing)} planned runs are in no folder: {first} ...", file=sys.stderr)
+
+
+def results_report(options: argparse.Namespace) -> None:
+    """Write the study as one self-contained page."""
+    from dstcl.evaluation.report import write_report
     from dstcl.plan import read_plan
-    from dstcl.storage import write_json
-    from dstcl.tracking import sync
 
-    preset, runs = read_plan(options.study)
-    folders = [options.study / "runs" / run.folder for run in runs]
-    done = sync(preset, folders, sorted((options.study / "figures").glob("*.png")))
-    write_json(options.study / "mlflow.json", asdict(done))
+    preset, _ = read_plan(options.study)
+    write_report(preset, options.study, options.template)
+
+
+def results_track(options: argparse.Namespace) -> None:
+    """Send finished and failed runs to MLflow."""
+    from dstcl.tracking import study
+
+    if options.watch is not None:
+        if options.watch <= 0:
+            raise ValueError(f"--watch: {options.watch:g}; more than 0 seconds are needed")
+        study.watch(options.study, options.watch, lambda line: print(line, flush=True))
+    elif options.record:
+        study.track_and_record(options.study, options.record, options.failures, print)
+    else:
+        print(study.track(options.study))
+
+
+def register_run(options: argparse.Namespace) -> None:
+    """Put a run's model into MLflow's registry."""
+    from dstcl.tracking.register import register
+
+    files = {"tasks": options.tasks, "data": options.data}
+    print(register(options.run, **files, name=options.name))
+
+
+def _own_datasets(entries: Path | dict[str, str]) -> dict[str, Any]:
+    """Facts of the user's own data sets, from params.yaml (if there is one) or from JSON."""
+    from dstcl.data.catalog import own_dataset
+
+    if isinstance(entries, Path):
+        if not entries.exists():
+            return {}
+        from dstcl.config import load_file
+
+        sets = load_file(entries).datasets
+        return {name: own_dataset(name, own.model_dump()) for name, own in sets.items()}
+    try:
+        return {name: own_dataset(name, json.loads(text)) for name, text in entries.items()}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"--own: not the JSON of an entry under datasets ({error})") from None
 
 
 def _params(options: argparse.Namespace) -> Any:

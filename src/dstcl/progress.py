@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,9 @@ class EpochProgress:
         if sys.stderr.isatty():
             self._bar = tqdm(total=run.tasks * run.epochs, unit="epoch", desc=run.digest)
         else:
-            print(f"run {run.folder}", file=sys.stderr, flush=True)
+            # Tracking reads when a run started that leaves nothing but its log.
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            print(f"run {run.folder} started {now}", file=sys.stderr, flush=True)
 
     def __call__(self, task: int, epoch: int, row: dict[str, Any]) -> None:
         """Show one finished epoch."""

@@ -291,7 +291,7 @@ def test_killed_at_twenty_moments_a_run_ends_as_if_it_had_not_been(
     assert same_results(tmp_path / "whole", out)
 
 
-@pytest.mark.parametrize("key", ["data_digest", "tasks_digest", "torch", "dstcl"])
+@pytest.mark.parametrize("key", ["data_digest", "tasks_digest", "torch", "dstcl", "code"])
 def test_a_checkpoint_of_other_data_or_versions_is_not_used(
     key: str,
     short_run: Run,

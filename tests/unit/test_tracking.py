@@ -1,5 +1,6 @@
 """Results -> MLflow, against real SQLite databases."""
 
+import fcntl
 import hashlib
 import json
 import random
@@ -9,127 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tracked_study import Study, write_run
 
-from dstcl import tracking
+from dstcl.data.tasks import write_tasks
+from dstcl.storage import write_tensors
 from dstcl.tracking import SyncReport, sync
-
-TASKS, EPOCHS = 2, 3
-
-
-def write_run(results: Path, seed: int, method: str = "dst", epochs: int = EPOCHS) -> Path:
-    """A finished run folder below ``results/tiny`` with numbers that follow from the seed."""
-    digest = hashlib.sha256(f"{method} {seed}".encode()).hexdigest()[:10]
-    axes = f"mnist5k-{TASKS}tasks/corrected/cnn/{method}/density0.1/erk/gradient"
-    folder = results / "tiny" / "runs" / axes / f"seed{seed}-{digest}"
-    folder.mkdir(parents=True)
-    config = {
-        "dataset": "mnist5k",
-        "tasks": TASKS,
-        "protocol": "corrected",
-        "network": "cnn",
-        "method": method,
-        "density": 0.1,
-        "init": "erk",
-        "growth": "gradient",
-        "seed": seed,
-        "epochs": epochs,
-        "learning_rate": 0.05,
-        "lr_milestones": [0.5, 0.75],
-        "prune": None,
-    }
-    metrics = {
-        "digest": digest,
-        "acc": 0.8 + seed / 100,
-        "bwt": -0.125,
-        "fwt": None,
-        "forgetting": 0.05 * seed,
-        "used_fraction": 0.25,
-        "seconds": 10.0 + seed,
-        "images_per_second": 1000,
-        "density_per_task": [0.1] * TASKS,
-    }
-    provenance = {
-        "git_commit": "c0ffee",
-        "git_dirty": True,
-        "versions": {"torch": "2.11"},
-        "device": "cpu",
-        "data_digest": "d" * 64,
-        "tasks_digest": "7a5c",
-        "started": "2026-01-02T03:04:05+00:00",
-        "finished": f"2026-01-02T03:04:{15 + seed}+00:00",
-    }
-    for name, content in (("config", config), ("metrics", metrics), ("provenance", provenance)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    (folder / "accuracy.csv").write_text(
-        "after_task,task,accuracy\n0,1,0.5\n0,2,0.4\n1,1,0.9\n1,2,0.3\n2,1,0.8\n2,2,0.7\n"
-    )
-    rows = ["task,epoch,loss,accuracy,learning_rate,prune_rate,density,explored"]
-    for task in range(1, TASKS + 1):
-        for epoch in range(1, epochs + 1):
-            rate = "" if epoch == 1 else "0.3"
-            rows.append(f"{task},{epoch},{task + 1 / epoch},0.6,0.05,{rate},0.1,0.2")
-    (folder / "history.csv").write_text("\n".join(rows) + "\n")
-    (folder / "capacity.csv").write_text(
-        "task,layer,size,active,new,shared,free\n"
-        "1,conv,100,10,10,0,90\n1,head,300,30,30,0,270\n2,conv,100,10,8,2,80\n2,head,300,30,20,10,220\n"
-    )
-    (folder / "masks.safetensors").write_bytes(b"masks")
-    (folder / "weights.safetensors").write_bytes(b"weights")
-    return folder
-
-
-class Study:
-    """Some run folders and figures, and the database that they were synced to."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.database = root / "mlflow.db"
-        self.uri = f"sqlite:///{self.database}"
-
-    @property
-    def folders(self) -> list[Path]:
-        return sorted(path.parent for path in self.root.rglob("config.json"))
-
-    @property
-    def figures(self) -> list[Path]:
-        return sorted(self.root.rglob("*.svg"))
-
-    def sync(self) -> SyncReport:
-        return sync("tiny", self.folders, self.figures, uri=self.uri)
-
-    def client(self):
-        from mlflow import MlflowClient
-
-        return MlflowClient(self.uri)
-
-    def runs(self) -> dict:
-        """Runs by name; fails if two have the same name."""
-        client = self.client()
-        experiment = client.get_experiment_by_name("dstcl/tiny")
-        runs = client.search_runs([experiment.experiment_id])
-        names = sorted(run.info.run_name for run in runs)
-        assert len(set(names)) == len(names), names
-        return {run.info.run_name: run for run in runs}
-
-    def curve(self, run, key: str) -> list[tuple[int, float]]:
-        history = self.client().get_metric_history(run.info.run_id, key)
-        return sorted((metric.step, metric.value) for metric in history)
-
-    def content(self) -> dict:
-        """All that the experiment says, without what MLflow chooses (ids)."""
-        runs = self.runs()
-        names = {run.info.run_id: name for name, run in runs.items()}
-        return {
-            name: (
-                run.data.params,
-                run.data.tags
-                | {tracking.PARENT: names.get(run.data.tags.get(tracking.PARENT, ""), "")},
-                {key: self.curve(run, key) for key in run.data.metrics},
-                (run.info.start_time, run.info.end_time, run.info.status),
-            )
-            for name, run in runs.items()
-        }
-
+from dstcl.tracking.finished import read_finished
+from dstcl.tracking.lock import single_writer
 
 DST = "dst gradient d0.1 erk mnist5k-2tasks cnn corrected"
 EWC = "ewc gradient d0.1 erk mnist5k-2tasks cnn corrected"
@@ -231,7 +118,7 @@ def test_tasks_may_count_from_zero(tmp_path):
     (folder / "accuracy.csv").write_text(
         "after_task,task,accuracy\n0,0,0.5\n1,0,0.9\n1,1,0.3\n2,0,0.8\n2,1,0.6\n"
     )
-    record = tracking._read(folder, "key", "content")
+    record = read_finished(folder, "key", "content")
     seen = [(s, v) for name, v, s in record.metrics if name == "accuracy_mean_seen"]
     assert seen == [(1, 0.9), (2, pytest.approx(0.7))]
 
@@ -241,7 +128,7 @@ def test_unknown_provenance_is_left_out(tmp_path):
     provenance = json.loads((folder / "provenance.json").read_text())
     provenance |= {"git_commit": None, "git_dirty": None}
     (folder / "provenance.json").write_text(json.dumps(provenance))
-    tags = tracking._read(folder, "key", "content").tags
+    tags = read_finished(folder, "key", "content").tags
     assert not [name for name in tags if "git" in name]
 
 
@@ -272,6 +159,65 @@ def test_files_are_references_that_survive_a_move(synced):
     for run in runs.values():
         assert str(synced.root) not in str(run.to_dictionary())
         assert run.info.artifact_uri.startswith("mlflow-artifacts:/dstcl/tiny/")
+
+
+def artifacts(study: Study, name: str) -> dict[str, bytes]:
+    """What a server beside the database shows as files of a run."""
+    location = study.runs()[name].info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    folder = study.root / "mlartifacts" / location
+    return {path.name: path.read_bytes() for path in folder.glob("*")}
+
+
+def test_small_files_and_figures_are_artifacts(synced):
+    folder = next(path for path in synced.folders if path.name.startswith("seed1"))
+    shown = artifacts(synced, f"{DST} seed1")
+    small = ("config", "metrics", "provenance"), ("accuracy", "history", "capacity")
+    names = {f"{n}.json" for n in small[0]} | {f"{n}.csv" for n in small[1]}
+    assert shown == {name: (folder / name).read_bytes() for name in names}
+    assert artifacts(synced, "figures") == {"accuracy.svg": b"<svg/>"}
+    assert artifacts(synced, DST) == {}
+
+
+def test_files_of_a_replaced_run_go_with_it(study):
+    (folder,) = (path for path in study.folders if "ewc" in path.parts)
+    (folder / "overlap.csv").write_text("task,other,shared,jaccard\n2,1,3,0.1\n")
+    before = {path.name for path in (study.root / "mlartifacts/dstcl/tiny").iterdir()}
+    assert study.sync() == SyncReport(updated=1, unchanged=2, unfinished=1)
+    assert "overlap.csv" in artifacts(study, f"{EWC} seed0")
+    after = {path.name for path in (study.root / "mlartifacts/dstcl/tiny").iterdir()}
+    assert len(after) == len(before)
+    assert after != before
+
+
+def test_every_number_of_metrics_is_a_metric(tmp_path):
+    folder = write_run(tmp_path / "results", seed=0)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    new = {"training_flops": 12, "mask_bytes": 0.5, "none": None, "flag": True, "word": "x"}
+    curve = {"density_per_task": [0.1, None, 0.3]}
+    (folder / "metrics.json").write_text(json.dumps(metrics | new | curve))
+    found = read_finished(folder, "key", "content").metrics
+    assert {("training_flops", 12.0, 0), ("mask_bytes", 0.5, 0)} <= set(found)
+    assert not {"none", "flag", "word", "fwt"} & {name for name, _, _ in found}
+    assert [(v, s) for n, v, s in found if n == "density_per_task"] == [(0.1, 1), (0.3, 2)]
+
+
+def test_the_last_used_fraction_is_that_of_metrics(tmp_path):
+    """With a network for each task, capacity.csv speaks of each, metrics.json of all."""
+    folder = write_run(tmp_path / "results", seed=0)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"used_fraction": 2.0}))
+    found = read_finished(folder, "key", "content").metrics
+    assert [(v, s) for n, v, s in found if n == "used_fraction"] == [(2.0, 0)]
+
+
+def test_a_loss_that_is_no_number_does_not_stop_a_sync(study):
+    folder = write_run(study.root / "results", seed=5)
+    text = (folder / "history.csv").read_text()
+    (folder / "history.csv").write_text(text.replace(",3.0,", ",nan,").replace(",2.0,", ",inf,"))
+    assert study.sync().created == 1
+    values = [value for _, value in study.curve(study.runs()[f"{DST} seed5"], "train_loss")]
+    assert len(values) == 6
+    assert sum(value != value for value in values) == 1
 
 
 def test_a_second_sync_writes_nothing(study):
@@ -407,23 +353,71 @@ def test_processes_that_start_at_once_restore_a_deleted_database(synced, study):
             stderr=subprocess.PIPE,
             text=True,
         )
-        for part in (finished[:2], finished[1:], finished, finished[::2])
+        for part in (finished[:2], finished[1:], finished, finished[::2], finished[:1], finished)
     ]
     errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert [process.returncode for process in processes] == [0] * 6, errors
     content = study.content()  # which fails on a doubled run
     assert content == synced.content()
     assert "INFO" not in "".join(errors)  # not a line per migration of the new database
 
 
-def test_only_sqlite_is_locked(tmp_path, monkeypatch):
+def test_the_lock_lies_beside_an_sqlite_file_else_among_temporary_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with tracking._single_writer("http://127.0.0.1:5000"):
-        assert not list(tmp_path.iterdir())
-    with tracking._single_writer("sqlite:///below/mlflow.db"):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with single_writer("sqlite:///below/mlflow.db"):
+        assert [path.name for path in tmp_path.rglob("*.lock")] == ["mlflow.db.lock"]
         assert (tmp_path / "below" / "mlflow.db.lock").exists()
+    with single_writer("http://127.0.0.1:5000"):
+        (lock,) = tmp_path.glob("*.lock")
+    with single_writer("http://127.0.0.1:5001"):
+        assert len(list(tmp_path.glob("*.lock"))) == 2  # another server, another lock
+    assert lock.exists()
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "http://127.0.0.1:5000"])
+def test_a_second_writer_waits(tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with single_writer(uri):
+        (lock,) = tmp_path.glob("*.lock")
+        with lock.open("w") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_importing_the_module_does_not_import_mlflow():
-    check = "import sys, dstcl.tracking; sys.exit('mlflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+    check = (
+        "import sys, dstcl.tracking, dstcl.tracking.study, dstcl.tracking.register\n"
+        "sys.exit(' '.join({'mlflow', 'torch', 'safetensors'} & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+def test_training_imports_no_mlflow(tmp_path, digits, short_run):
+    """What tracking costs training: nothing, in a process that cannot even import MLflow."""
+    write_tensors(
+        tmp_path / "data",
+        {"images": digits.images, "labels": digits.labels, "is_test": digits.is_test},
+        {n: getattr(digits, n) for n in ("class_names", "mean", "std", "digest", "dataset")},
+    )
+    write_tasks(tmp_path / "data", "mnist5k", short_run.tasks, "natural", tmp_path / "tasks")
+    (tmp_path / "run").write_text(json.dumps(short_run.to_dict()))
+    program = (
+        "import sys\n"
+        "sys.modules['mlflow'] = None  # as if it were not installed\n"
+        "from dstcl.cli import main\n"
+        "main(sys.argv[1:])\n"
+        "sys.exit(any(name.startswith('dstcl.tracking') for name in sys.modules))"
+    )
+    options = ["--run-file", "run", "--data", "data", "--tasks", "tasks", "--out", "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, "train", *options, "--device", "cpu"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "metrics.json").is_file()

@@ -45,6 +45,8 @@ rule evaluate:
     """Tables over all runs."""
     input:
         rules.collect_runs.output,
+        rules.test_claims.output,
+        rules.write_overview.output,
 
 
 rule figures:

@@ -46,6 +46,7 @@ class Stage:
         examples: its training images.
         scoring: from logits to loss and hits.
         effort: adds up over stages.
+        validate: accuracy on the stage's held-out images after so many epochs; None without any.
     """
 
     def __init__(
@@ -58,15 +59,17 @@ class Stage:
         examples: Examples,
         scoring: Scoring,
         effort: Effort,
+        validate: Callable[[int], float] | None = None,
     ) -> None:
         self.run, self.network, self.index = run, network, index
+        self._validate = validate
         self.examples, self.scoring, self.effort = examples, scoring, effort
         self.device = examples.images.device
         optimizer = build_optimizer(run, network)
         steps = -(-len(examples) // run.batch_size) * run.epochs
         self.sparse: SparseTraining = method.training(network, optimizer, store, index, steps)
         self.draws = generator(run.seed, "batches", index)
-        self.best = BestEpoch() if run.checkpoint == "best_training_accuracy" else None
+        self.best = None if run.checkpoint == "last" else BestEpoch()
         self.epochs_done = 0
         self._batches: TrainingBatches | None = None
         self._start_epoch()
@@ -90,15 +93,19 @@ class Stage:
             self._batches = None
             self.epochs_done += 1
             self._start_epoch()
+            validated = self._validate(self.epochs_done) if self._validate else None
+            score = accuracy if self.run.checkpoint == "best_training_accuracy" else validated
             # A method that is still pruning has no sub-network to keep yet.
             if self.best is not None and self.sparse.settled():
-                self.best.offer(accuracy, self.network, self.sparse)
+                assert score is not None
+                self.best.offer(score, self.network, self.sparse)
             after_epoch(
                 {
                     "task": self.index + 1,
                     "epoch": self.epochs_done,
                     "loss": loss,
                     "accuracy": accuracy,
+                    "validation_accuracy": validated,
                     "learning_rate": rate,
                     "prune_rate": self.sparse.prune_rate(),
                     "density": self.sparse.density(),

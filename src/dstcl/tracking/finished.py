@@ -1,0 +1,124 @@
+"""The entry of a finished run, from the files in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from math import isclose
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from dstcl.runs import AXES, RESULT_FILES
+from dstcl.tracking.entry import CONFIGURATION, KEY, KIND, Entry, Metric, digest, text, titles
+from dstcl.tracking.files import naming, reference, table
+
+# Masks and weights are large; metrics.json is rewritten whenever they are, so it stands for them.
+LARGE = ("masks", "weights")
+NEEDED = ("config", "metrics", "accuracy", "history", "capacity", "provenance")
+ONCE = ("learning_rate", "prune_rate", "density", "explored")
+RENAMED = {"loss": "train_loss", "accuracy": "train_accuracy"}
+
+
+def small_files(folder: Path) -> list[Path]:
+    """Every result file that is not large, those included that must be there and are not."""
+    files = {kind: folder / name for kind, name in RESULT_FILES.items() if kind not in LARGE}
+    return [path for kind, path in files.items() if kind in NEEDED or path.is_file()]
+
+
+def content(folder: Path) -> str:
+    """Digest over the small result files of a run; raises ValueError naming a missing one."""
+    digests = []
+    for path in small_files(folder):
+        with naming(path):
+            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    return digest(*digests)
+
+
+def read_finished(folder: Path, key: str, content: str) -> Entry:
+    """The entry of one finished run folder; raises ValueError naming the bad file."""
+    files = {kind: folder / name for kind, name in RESULT_FILES.items()}
+    with naming(files["config"]):
+        config = json.loads(files["config"].read_text())
+        axes = {axis: config[axis] for axis in AXES}
+        name, configuration = titles(config)
+    with naming(files["metrics"]):
+        summary = json.loads(files["metrics"].read_text())
+        tags = {"dstcl.digest": text(summary["digest"]), "dstcl.protocol": axes["protocol"]}
+    with naming(files["provenance"]):
+        origin = json.loads(files["provenance"].read_text())
+        times = [datetime.fromisoformat(origin[name]) for name in ("started", "finished")]
+        names = {f"dstcl.{n}": n for n in ("git_dirty", "data_digest", "tasks_digest", "device")}
+        names["mlflow.source.git.commit"] = "git_commit"  # None outside a repository
+        tags |= {tag: text(origin[n]) for tag, n in names.items() if origin.get(n) is not None}
+        versions = origin.get("versions", {})
+        tags |= {f"dstcl.version.{package}": text(v) for package, v in versions.items()}
+    tags |= {f"dstcl.file.{f.name}": reference(f) for f in files.values() if f.is_file()}
+    metrics = _over_epochs(files["history"]) + _over_tasks(files["accuracy"])
+    return Entry(
+        name,
+        content,
+        {KIND: "seed", KEY: key, CONFIGURATION: configuration, **tags},
+        start=int(times[0].timestamp() * 1000),
+        end=int(times[1].timestamp() * 1000),
+        params={name: text(value) for name, value in config.items()},
+        metrics=metrics + _final(summary, _used(files["capacity"])),
+        artifacts=small_files(folder),
+    )
+
+
+def _over_epochs(path: Path) -> list[Metric]:
+    """Curves of history.csv; epochs count on through the tasks."""
+    rows = table(path, RENAMED, ONCE)
+    return [
+        (RENAMED.get(column, column), value, step)
+        for step, row in enumerate(rows, start=1)
+        for column, value in row.items()
+    ]
+
+
+def _over_tasks(path: Path) -> list[Metric]:
+    """Curves of accuracy.csv: of each task, and the mean over the tasks seen so far."""
+    matrix = table(path, ("after_task", "task", "accuracy"))
+    first = min((row["task"] for row in matrix), default=0)  # tasks may count from 0 or from 1
+    metrics: list[Metric] = []
+    seen: dict[int, list[float]] = defaultdict(list)
+    for row in matrix:
+        after, task, accuracy = int(row["after_task"]), row["task"], row["accuracy"]
+        metrics.append((f"accuracy_task_{task:g}", accuracy, after))
+        if task - first < after:
+            seen[after].append(accuracy)
+    return metrics + [("accuracy_mean_seen", mean(seen[after]), after) for after in seen]
+
+
+def _used(path: Path) -> list[Metric]:
+    """The used share of the network after each task, from capacity.csv."""
+    room: dict[float, list[tuple[float, float]]] = defaultdict(list)  # task -> layers
+    for row in table(path, ("task", "size", "free")):
+        room[row["task"]].append((row["size"], row["free"]))
+    totals = [map(sum, zip(*layers, strict=True)) for _, layers in sorted(room.items())]
+    return [("used_fraction", 1 - free / size, step) for step, (size, free) in enumerate(totals, 1)]
+
+
+def _final(summary: Mapping[str, Any], used: list[Metric]) -> list[Metric]:
+    """Every number of metrics.json, and every list of numbers as a curve over tasks."""
+    metrics: list[Metric] = []
+    for name, value in summary.items():
+        if isinstance(value, list):
+            points = [v for v in value if _is_number(v)]
+            metrics += [(name, float(v), step) for step, v in enumerate(points, start=1)]
+        elif _is_number(value):
+            metrics.append((name, float(value), 0))
+    # The curve says more than the number where it ends there; with a network of its own for each
+    # task it does not.
+    final = [value for name, value, _ in metrics if name == "used_fraction"]
+    if used and final and isclose(used[-1][1], final[-1], abs_tol=1e-6):
+        metrics = [metric for metric in metrics if metric[0] != "used_fraction"] + used
+    return metrics
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,144 @@
+"""The files of a registered model.
+
+They are the run's own `weights.safetensors` and `masks.safetensors`, byte for byte; the source of
+the networks (`dstcl.models`) under a name of its own; and one file of code
+(`dstcl.tracking.served_model`). Nothing is pickled, and loading unpickles nothing: that is why the
+model is not a program of `torch.export`, whose `load` may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from dstcl.runs import RESULT_FILES, Run
+from dstcl.storage import METADATA
+from dstcl.tracking.files import reference
+from dstcl.tracking.origin import Origin
+
+SERVED = Path(__file__).with_name("served_model.py")
+NETWORKS = Path(__file__).parents[1] / "models"
+TENSOR_FILES = ("weights", "masks")
+NEEDED = ("mlflow", "numpy", "safetensors", "torch")
+
+
+def model_digest(folder: Path, settings: Mapping[str, Any], origin: Origin) -> str:
+    """Digest over everything that a model is made of."""
+    files = [SERVED, *_network_code(), *(folder / RESULT_FILES[kind] for kind in TENSOR_FILES)]
+    parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return hashlib.sha256(json.dumps([settings, origin.class_names, parts]).encode()).hexdigest()
+
+
+def model_settings(run: Run, folder: Path, origin: Origin) -> dict[str, Any]:
+    """All that the served code must know, as JSON: see `dstcl.tracking.served_model`.
+
+    Raises:
+        ValueError: the file of masks is damaged.
+    """
+    joint = run.method == "joint"
+    own_heads = run.head == "task" and not joint
+    sizes = [len(names) for names in origin.class_names]
+    total = max(sizes) if own_heads else sum(sizes)
+    starts = [0] * len(sizes) if own_heads else [0, *accumulate(sizes)][:-1]
+    # Where all classes compete, a prediction is among all outputs.
+    ranges = [(0, total) if run.logits == "all" else (s, s + n) for s, n in zip(starts, sizes)]
+    return {
+        "network": run.network,
+        "outputs": total,
+        "head_bias": True if run.head == "task" else None,
+        "mean": origin.mean,
+        "std": origin.std,
+        "shapes": _shapes(folder / RESULT_FILES["masks"]),
+        "subnets": 1 if joint else len(sizes),
+        "tasks": [
+            {"subnet": 0 if joint else task, "start": start, "stop": stop}
+            for task, (start, stop) in enumerate(ranges)
+        ],
+    }
+
+
+def _shapes(masks: Path) -> dict[str, list[int]]:
+    """Shapes of the masked weights, from the header of their file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(masks, framework="numpy") as file:
+            return json.loads(file.metadata()[METADATA])["shapes"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{masks}: not the masks of a run ({error})") from None
+
+
+def _network_code() -> list[Path]:
+    return sorted(NETWORKS.glob("*.py"))
+
+
+def save_model(
+    target: Path,
+    folder: Path,
+    run: Run,
+    settings: Mapping[str, Any],
+    origin: Origin,
+) -> None:
+    """Write the model and predict once with every task.
+
+    Raises:
+        ValueError: the run's files do not make up the networks that its settings describe.
+    """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+    shape = origin.example.shape[1:]
+    widths = {task["stop"] - task["start"] for task in settings["tasks"]}
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *(widths if len(widths) == 1 else [-1])))]),
+        ParamSchema([ParamSpec("task", "long", 1)]),
+    )
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    text = "".join(path.read_text() for path in _network_code())
+    package = f"dstcl_networks_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    code = target.with_name(package)
+    code.mkdir()
+    for path in _network_code():
+        (code / path.name).write_text(path.read_text().replace("dstcl.models", package))
+    mlflow.pyfunc.save_model(
+        target,
+        python_model=str(SERVED),
+        artifacts={kind: str(folder / RESULT_FILES[kind]) for kind in TENSOR_FILES},
+        code_paths=[str(code)],
+        model_config=dict(settings) | {"code": package},
+        signature=signature,
+        input_example=(origin.example, {"task": 1}),
+        pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in NEEDED],
+        metadata={"class_names": origin.class_names, "run": run.to_dict()},
+    )
+    _forget_places(target, folder)
+    try:
+        model = mlflow.pyfunc.load_model(str(target))
+        for task in range(1, len(origin.class_names) + 1):
+            model.predict(origin.example, params={"task": task})
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{folder}: not the weights of {run.network} ({reason})") from None
+
+
+def _forget_places(model: Path, folder: Path) -> None:
+    """Replace paths of this machine in a model's description, which nothing needs."""
+    from mlflow.models import Model
+
+    description = Model.load(str(model))
+    flavor = description.flavors["python_function"]
+    flavor["model_code_path"] = SERVED.name
+    for kind, artifact in flavor["artifacts"].items():
+        artifact["uri"] = reference(folder / RESULT_FILES[kind]).partition("  ")[2]
+    description.save(str(model / "MLmodel"))

@@ -1,0 +1,154 @@
+"""A run's model in MLflow's registry: the sub-network of every task, without this repository.
+
+See `dstcl.tracking.model_files` for what a model is made of.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dstcl.runs import RESULT_FILES, Run
+from dstcl.storage import read_json
+from dstcl.tracking.database import MODEL, Experiment, tracking_errors, tracking_uri
+from dstcl.tracking.entry import KEY, titles
+from dstcl.tracking.files import naming
+from dstcl.tracking.lock import single_writer
+from dstcl.tracking.model_files import (
+    TENSOR_FILES,
+    model_digest,
+    model_settings,
+    save_model,
+)
+from dstcl.tracking.origin import Origin, read_origin
+from dstcl.tracking.sync import sync
+
+DESCRIPTION = "One network for each task of a sequence, by continual learning with dstcl."
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model.
+
+    Attributes:
+        name, version: in the registry.
+        new: whether it was registered by this call.
+    """
+
+    name: str
+    version: str
+    new: bool
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        return f"models:/{self.name}/{self.version}" + ("" if self.new else " (was there already)")
+
+
+def register(
+    folder: Path,
+    *,
+    tasks: Path | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    uri: str | None = None,
+) -> Registered:
+    """Put the model of a finished run into the registry, with its run; twice changes nothing.
+
+    Args:
+        folder: of the run, below ``results/<preset>/runs``.
+        tasks, data: its task split and prepared file; default: the pipeline's, in ``data/`` beside
+            ``results/``.
+        name: of the registered model; default: ``dstcl-<preset>-<configuration>``, so that the
+            seeds of a configuration are versions of one model.
+        uri: MLflow tracking URI; see `dstcl.tracking.sync`.
+
+    Raises:
+        ValueError: the run has not finished, its protocol cannot be served, or a file is missing or
+            of another run.
+        TrackingError: MLflow cannot be reached or refuses.
+    """
+    preset, key = _place(folder)
+    config = folder / RESULT_FILES["config"]
+    with naming(config):
+        run = Run.from_dict(read_json(config))
+    if run.batch_norm != "task":
+        raise ValueError(
+            f"{folder}: batch_norm is {run.batch_norm!r}; only runs whose tasks have their own "
+            "batch norm ('task') can be registered: else a prediction depends on other images"
+        )
+    origin = read_origin(run, folder, tasks, data)
+    settings = model_settings(run, folder, origin)
+    name = name or _model_name(preset, run)
+    uri = tracking_uri(uri)
+    sync(preset, [folder.resolve()], uri=uri)
+    with tracking_errors(uri), single_writer(uri):
+        experiment = Experiment(uri, f"dstcl/{preset}")
+        return _register(experiment, folder, key, run, settings, origin, name)
+
+
+def _place(folder: Path) -> tuple[str, str]:
+    """Preset and key of a run folder."""
+    for kind in ("config", "metrics", *TENSOR_FILES):
+        if not (folder / RESULT_FILES[kind]).is_file():
+            raise ValueError(f"{folder / RESULT_FILES[kind]}: no such file; a finished run has one")
+    study, below, key = folder.resolve().as_posix().rpartition("/runs/")
+    if not below:
+        raise ValueError(f"{folder}: not below results/<preset>/runs")
+    return Path(study).name, key
+
+
+def _model_name(preset: str, run: Run) -> str:
+    """The configuration's name, as far as a registry takes it."""
+    title = titles(run.to_dict())[0].rpartition(" ")[0]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", f"dstcl {preset} {title}")
+
+
+def _register(
+    experiment: Experiment,
+    folder: Path,
+    key: str,
+    run: Run,
+    settings: dict[str, Any],
+    origin: Origin,
+    name: str,
+) -> Registered:
+    from mlflow.exceptions import MlflowException
+
+    client = experiment.client
+    digest = model_digest(folder, settings, origin)
+    for known in client.search_model_versions(f"name = '{name}'"):
+        if known.tags.get("dstcl.model") == digest:
+            return Registered(name, str(known.version), False)
+    (recorded, *_) = client.search_runs([experiment.id], f"tags.`{KEY}` = '{key}'")
+    with tempfile.TemporaryDirectory() as place:
+        model = Path(place, digest[:12])
+        save_model(model, folder, run, settings, origin)
+        experiment.keep(recorded, [model], MODEL)
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(name, description=DESCRIPTION)
+    version = client.create_model_version(
+        name,
+        source=f"{recorded.info.artifact_uri}/{MODEL}/{digest[:12]}",
+        run_id=recorded.info.run_id,
+        tags={"dstcl.model": digest, "dstcl.digest": run.digest, KEY: key},
+        description=_description(run, origin.class_names),
+    )
+    return Registered(name, str(version.version), True)
+
+
+def _description(run: Run, class_names: Sequence[Sequence[str]]) -> str:
+    tasks = "\n".join(f"| {k} | {', '.join(n)} |" for k, n in enumerate(class_names, start=1))
+    size = run.image_size
+    return (
+        f"Run `{run.digest}`, seed {run.seed}. `model.predict(images, params={{'task': k}})`: "
+        f"uint8 images (N, C, {size}, {size}) to logits (N, classes).\n\n"
+        f"| task | classes |\n|---|---|\n{tasks}\n"
+    )
