@@ -94,7 +94,7 @@ def test_a_run_takes_a_slot_of_the_gpu_profile(workspace: Workspace, tmp_path: P
 
 def test_a_run_without_the_card_it_asked_for_fails(workspace: Workspace, tmp_path: Path) -> None:
     """It must not train on the processor unnoticed."""
-    environ = {"CUDA_VISIBLE_DEVICES": "7", "DSTCL_GPU_LOCKS": str(tmp_path / "locks")}
+    environ = {"CUDA_VISIBLE_DEVICES": "99", "DSTCL_GPU_LOCKS": str(tmp_path / "locks")}
     done = snakemake(workspace, "gpu", "--", "train", **environ, PATH=search_path())
     assert done.returncode != 0
     assert "no GPU that torch can use" in " ".join(done.stdout.split())
