@@ -49,4 +49,4 @@ lock: setup ## resolve envs/requirements.lock anew from pyproject.toml
 	@$(VENV)/bin/uv pip compile pyproject.toml --extra study --extra cluster --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file envs/requirements.lock
 
 mlflow: setup ## the MLflow UI on http://127.0.0.1:5000
-	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1
