@@ -58,4 +58,4 @@ mlflow.db: $(wildcard results/*/mlflow.json) | setup
 	@touch $@
 
 mlflow: setup mlflow.db ## the MLflow UI on http://127.0.0.1:5000
-	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1

@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 
 from dstcl.data.batches import TrainingBatches, task_examples
-from dstcl.data.prepare import Prepared, load_prepared
+from dstcl.data.stored import Prepared, load_prepared
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))

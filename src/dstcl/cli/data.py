@@ -100,8 +100,8 @@ def data_check(options: argparse.Namespace) -> None:
 def data_sheet(options: argparse.Namespace) -> None:
     """Draw some images of every class."""
     from dstcl.data.check import find_prepared
-    from dstcl.data.prepare import load_prepared
     from dstcl.data.sheet import write_sheet
+    from dstcl.data.stored import load_prepared
 
     if options.samples < 1:
         raise ValueError(f"--samples: {options.samples}; at least 1")

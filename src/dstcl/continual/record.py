@@ -19,8 +19,7 @@ from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.checkpoints import Checkpoints
 from dstcl.continual.costs import run_costs
 from dstcl.continual.learner import Learner, Outcome, Progress
-from dstcl.data.prepare import load_prepared
-from dstcl.data.tasks import read_tasks
+from dstcl.data.stored import load_prepared, read_tasks
 from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
 from dstcl.interruption import StopRequest
 from dstcl.runs import RESULT_FILES, Run

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 
 PADDING = 4
 Part = Literal["train", "validation", "test"]
@@ -44,6 +44,10 @@ class Examples:
         """uint8, (N, C, S, S): the task's images; gathered anew each time if they are not stored
         on the device."""
         return self.stored if self.rows is None else self.stored[self.rows]
+
+    def first(self, count: int) -> Tensor:
+        """The first images, uint8 (count, C, S, S), without reading the others."""
+        return self.stored[:count] if self.rows is None else self.stored[self.rows[:count]]
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 images to float32 of about zero mean and unit variance, on the device."""

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -42,13 +43,14 @@ def tracking_uri(uri: str | None = None) -> str:
 @contextmanager
 def tracking_errors(uri: str) -> Iterator[None]:
     """Turn whatever MLflow raises into a TrackingError of one line."""
+    from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError) as error:
+    except (CommandError, MlflowException, RequestException, SQLAlchemyError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         # A server's own address is in many messages, with its password if it has one.
         raise TrackingError(f"MLflow at {_shown(uri)}: {first.replace(uri, _shown(uri))}") from None
@@ -90,8 +92,10 @@ class Experiment:
 
         for logger in ("mlflow.store.db.utils", "alembic"):  # a line a migration of a new database
             logging.getLogger(logger).setLevel(logging.WARNING)
-        self.client: Any = MlflowClient(tracking_uri=uri)
         self._database = database_file(uri)
+        if self._database and not self._database.exists():
+            _make_database(self._database)
+        self.client: Any = MlflowClient(tracking_uri=uri)
         found = self.client.get_experiment_by_name(name)
         if found is None:
             # The default is an absolute folder, wrong after a move; this is valid in any server.
@@ -215,6 +219,16 @@ def without_disk_waits(uri: str) -> Iterator[None]:
         yield
     finally:
         event.remove(Engine, "connect", hasten)
+
+
+def _make_database(path: Path) -> None:
+    """Make an SQLite database that appears at once: who opens it while MLflow makes its tables, as
+    `mlflow ui` does, breaks it."""
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        MlflowClient(tracking_uri=f"sqlite:///{folder}/{path.name}")
+        os.replace(f"{folder}/{path.name}", path)
 
 
 def _entry(run: Any) -> Entry:
