@@ -93,6 +93,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A `project.Project` with a tiny study, run once to the end; tests must not change it."""
+    from project import make_project  # which needs names of this file
+
+    return make_project(tmp_path_factory.mktemp("made") / "project")
+
+
 Browser = Callable[..., subprocess.CompletedProcess[str]]
 
 

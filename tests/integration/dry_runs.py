@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from conftest import BIN, REPOSITORY
+from conftest import BIN
 
 # All that a plan imports but this package, which a test may have changed.
 HEAVY = ["snakemake.cli", "pandas", "pydantic", "yaml", "snakemake.report.html_reporter"]
@@ -19,19 +19,17 @@ STAGES = {"all", "data", "tasks", "train", "evaluate", "figures", "summary", "tr
 """Targets without a command, which are part of every plan."""
 
 
-def planned(folder: Path, repository: Path = REPOSITORY, *arguments: str) -> Counter[str]:
+def planned(folder: Path) -> Counter[str]:
     """Rules that a dry run plans, with their numbers of jobs.
 
     Args:
-        folder: workspace with params.yaml, results and memory.
-        repository: where Snakefile, workflow and src are.
-        arguments: more arguments of Snakemake, such as a target.
+        folder: a copy of the repository with results and memory.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
     with tempfile.TemporaryDirectory() as scratch:
         said = Path(scratch, "said.txt")
-        process = context.Process(target=_dry_run, args=(folder, repository, said, arguments))
+        process = context.Process(target=_dry_run, args=(folder, said))
         process.start()
         process.join(timeout=120)
         output = said.read_text()
@@ -50,18 +48,18 @@ def jobs(output: str) -> Counter[str]:
     return Counter({name: count for name, count in counts.items() if name not in STAGES})
 
 
-def _dry_run(folder: Path, repository: Path, said: Path, arguments: tuple[str, ...]) -> None:
+def _dry_run(folder: Path, said: Path) -> None:
     """In a process of its own: plan, and leave what was printed in a file."""
     output = os.open(said, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(folder)
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    sys.path.insert(0, str(repository / "src"))
+    sys.path.insert(0, str(folder / "src"))
     from snakemake.cli import main
 
     try:
-        main(["--snakefile", str(repository / "Snakefile"), "--dry-run", "--nolock", *arguments])
+        main(["--dry-run", "--nolock"])
         code = 0
     except SystemExit as end:
         code = 0 if end.code in (None, 0) else 1

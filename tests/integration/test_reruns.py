@@ -6,127 +6,19 @@ Every story ends with `Project.check`: all files belong to params.yaml, and noth
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
-import yaml
-from conftest import BIN, REPOSITORY, TINY
-from PIL import Image
+from project import RESULTS, Project, Records
 
-from dstcl.config import load_file, runs
-from dstcl.figures import FIGURES
-
-Records = dict[str, tuple[str, float]]
 FIGURES_ONLY = {"draw_figure", "sync_mlflow", "write_params", "write_report"}
 TABLES = FIGURES_ONLY | {"plan_study", "collect_runs", "write_overview", "write_summary"}
 TABLES |= {"test_claims"}
-RESULTS = "results/quick"
-
-
-class Project:
-    """A git and DVC repository of its own with a tiny study."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        scratch = folder.parent / "dvc"
-        self.environment = os.environ | {
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(folder / "src"),
-            "DVC_GLOBAL_CONFIG_DIR": str(scratch / "config"),
-            "DVC_SITE_CACHE_DIR": str(scratch / "site"),
-            "DVC_NO_ANALYTICS": "1",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-
-    def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
-        """A command in this project, in a process group of its own."""
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(
-            [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            start_new_session=True,
-            **(streams | options),
-        )
-
-    def run(self, *command: str, fails: bool = False) -> str:
-        """Run to the end; what it printed."""
-        process = self.start(*command)
-        said, _ = process.communicate(timeout=600)
-        assert (process.returncode != 0) is fails, said
-        return said
-
-    def snakemake(self, *arguments: str) -> str:
-        return self.run("snakemake", "--cores", "2", *arguments)
-
-    def dvc(self, *arguments: str) -> str:
-        return self.run("dvc", *arguments)
-
-    def commit(self, tag: str) -> None:
-        self.run("git", "commit", "--quiet", "--all", "--message", tag)
-        self.run("git", "tag", tag)
-
-    def change(self, figures: dict[str, Any] | None = None, **axes: Any) -> None:
-        """Change axes of the study or the section of figures, as a person edits params.yaml."""
-        path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text())
-        params["presets"]["quick"].update(axes)
-        params["figures"].update(figures or {})
-        path.write_text(yaml.safe_dump(params, sort_keys=False))
-
-    def copy(self, folder: Path) -> Project:
-        """The same project at another place, git and DVC included."""
-        shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder)
-
-    def records(self) -> Records:
-        """Snakemake's memory: file -> (rule, when the rule began)."""
-        memory = self.folder / ".snakemake" / "metadata"
-        found = {}
-        for path in filter(Path.is_file, memory.rglob("*")):
-            name = "".join(part.lstrip("@") for part in path.relative_to(memory).parts)
-            record = json.loads(path.read_text())
-            found[base64.urlsafe_b64decode(name).decode()] = record["rule"], record["starttime"]
-        return found
-
-    def trained(self) -> dict[str, str]:
-        """Run folder -> when its training began, as the run itself wrote."""
-        folder = self.folder / RESULTS / "runs"
-        return {
-            str(path.parent.relative_to(folder)): json.loads(path.read_text())["started"]
-            for path in folder.rglob("provenance.json")
-        }
-
-    def check(self, *, versioned: bool = True) -> None:
-        """Every file says what params.yaml asks for; neither DVC nor Snakemake has more to do."""
-        params = load_file(self.folder / "params.yaml")
-        wanted = {run.digest: run for run in runs(params)}
-        results = self.folder / RESULTS
-        for run in wanted.values():
-            recorded = json.loads((results / "runs" / run.folder / "config.json").read_text())
-            assert recorded == run.to_dict()
-        plan = json.loads((results / "plan.json").read_text())
-        assert [entry["run"] for entry in plan["runs"]] == [r.to_dict() for r in wanted.values()]
-        assert set(pd.read_csv(results / "summary.csv")["digest"]) == set(wanted)
-        assert json.loads((results / "params.json").read_text()) == params.model_dump()
-        assert json.loads((results / "overview.json").read_text())["runs"] == len(wanted)
-        for figure in FIGURES:
-            with Image.open(results / "figures" / f"{figure}.png") as image:
-                assert round(image.info["dpi"][0]) == params.figures.dpi
-        assert "Nothing to be done" in self.snakemake("--dry-run")
-        if versioned:
-            assert "up to date" in self.dvc("status")
 
 
 def ran(before: Records, after: Records) -> set[str]:
@@ -141,39 +33,16 @@ def new_runs(project: Project, before: dict[str, str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Two runs made by plain Snakemake; DVC and git know nothing of them yet."""
-    folder = tmp_path_factory.mktemp("base") / "project"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if not name.startswith(("tests/", "reference/", "docs/")) and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, folder / name, follow_symlinks=False)
-    project = Project(folder)
-    project.change(**TINY | {"growths": ["random", "gradient"]})
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["presets"]["quick"]["training"]["epochs"] = 1
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    project.run("git", "init", "--quiet", "--initial-branch", "main")
-    project.run("git", "config", "user.name", "Tester")
-    project.run("git", "config", "user.email", "tester@example.com")
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message", "study")
-    project.snakemake()
+def first(made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A study made by plain Snakemake, put under DVC and git as v1; stories work on copies."""
+    project = made.copy(tmp_path_factory.mktemp("first") / "project")
+    before = project.records()
+    project.dvc("repro")
+    assert project.records() == before, "after a plain snakemake, dvc repro runs no job"
+    project.run("git", "add", "dvc.lock")
+    project.commit("v1")
+    project.check()
     return project
-
-
-@pytest.fixture(scope="module")
-def first(base: Project) -> Project:
-    """The same under DVC and git, tagged v1; stories work on copies."""
-    before = base.records()
-    base.dvc("repro")
-    assert base.records() == before, "after a plain snakemake, dvc repro runs no job"
-    base.run("git", "add", "dvc.lock")
-    base.commit("v1")
-    base.check()
-    return base
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
@@ -13,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, Workspace
+import yaml
 from dry_runs import planned
+from project import Project
 
-from dstcl.config import ConfigError, load, runs
+from dstcl.config import ConfigError, load, load_file, runs
+from dstcl.data.catalog import DATASETS
 from dstcl.figures import FIGURES
 from dstcl.runs import RESULT_FILES
 from dstcl.study import GROWTH_CRITERIA, Params
@@ -28,7 +28,7 @@ PAGES = Counter(sync_mlflow=1, write_report=1)
 DRAWN = PAGES + Counter(draw_figure=len(FIGURES))
 CLAIMED = DRAWN + Counter(test_claims=1, write_summary=1)
 COLLECTED = CLAIMED + Counter(collect_runs=1, write_overview=1)
-TRAINED = COLLECTED + Counter(train_run=4)
+TRAINED = COLLECTED + Counter(train_run=2)
 
 # What each section of params.yaml changes beside the runs themselves.
 SECTIONS = {
@@ -41,50 +41,29 @@ REMOVED = object()
 # Leaves that count only, or may change only, where another one has a certain value.
 COMPANY: dict[Place, tuple[Place, Any]] = {
     ("protocols", "corrected", "logits"): (("protocols", "corrected", "head"), "shared"),
+    ("presets", "quick", "benchmarks", 0, "task_sizes"): (
+        ("presets", "quick", "benchmarks", 0, "tasks"),
+        2,
+    ),
     ("presets", "quick", "baselines", "ewc_strength"): (("presets", "quick", "methods"), ["ewc"]),
 }
 # Leaves that allow no other value: MNIST-5k has one size of images; there is no other data set.
 FIXED: set[Place] = {("presets", "quick", "benchmarks", 0, "image_size"), ("datasets",)}
 
 
-@pytest.fixture(scope="module")
-def copied(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished study; dry runs leave all of it as it is."""
-    folder = tmp_path_factory.mktemp("plans") / "study"
-    shutil.copytree(finished.folder, folder)
-    return folder
-
-
 @pytest.fixture
-def study(finished: Workspace, copied: Path) -> Workspace:
-    """The copy, with a params.yaml that a test may change."""
-    workspace = Workspace(copied)
-    workspace.params = deepcopy(finished.params)
-    workspace.write()
-    return workspace
+def study(made: Project, tmp_path: Path) -> Path:
+    """A copy of a repository with a finished study; tests change params.yaml or code in it."""
+    return made.copy(tmp_path / "project").folder
 
 
-@pytest.fixture
-def code(tmp_path: Path) -> Path:
-    """A copy of rules and package that a test may change."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(
-        [*command, "Snakefile", "workflow", "src"], cwd=REPOSITORY, capture_output=True, check=True
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        copy = tmp_path / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / name, copy)
-    return tmp_path
+def test_a_finished_study_has_nothing_to_do(study: Path) -> None:
+    assert planned(study) == Counter()
 
 
-def test_a_finished_study_has_nothing_to_do(study: Workspace) -> None:
-    assert planned(study.folder) == Counter()
-
-
-def test_every_leaf_of_params_re_runs_exactly_the_rules_that_use_it(study: Workspace) -> None:
+def test_every_leaf_of_params_re_runs_exactly_the_rules_that_use_it(study: Path) -> None:
     """The leaves come from the parsed file, keys left to their defaults included."""
-    before = load(study.params)
+    before = load_file(study / "params.yaml")
     values = before.model_dump()
     wrong, tried = {}, 0
     for place in leaves_in_force(before):
@@ -92,33 +71,33 @@ def test_every_leaf_of_params_re_runs_exactly_the_rules_that_use_it(study: Works
         if after is None:
             assert place in FIXED, f"no other value found for {place}"
             continue
-        study.params, tried = after, tried + 1
-        study.write()
-        found, wanted = planned(study.folder), expected(study.folder, load(after), str(place[0]))
+        tried += 1
+        (study / "params.yaml").write_text(yaml.safe_dump(after))
+        found, wanted = planned(study), expected(study, load(after), str(place[0]))
         if found != wanted:
             wrong[place] = {"planned": dict(found), "expected": dict(wanted)}
     assert not wrong
     assert tried > 40, "so many leaves has the smallest study"
 
 
-def test_comments_docstrings_and_formatting_re_run_nothing(study: Workspace, code: Path) -> None:
-    for file in code.rglob("*.py"):
+def test_comments_docstrings_and_formatting_re_run_nothing(study: Path) -> None:
+    for file in (study / "src").rglob("*.py"):
         tree = ast.parse(file.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 node.value.value = "A docstring that says something else."
         file.write_text(f"# A comment.\n{ast.unparse(tree)}\n")
-    for file in [code / "Snakefile", *code.rglob("*.smk")]:
+    for file in [study / "Snakefile", *study.rglob("*.smk")]:
         changed = re.sub(r'^    """(?=\S)', '    """Also: ', file.read_text(), flags=re.MULTILINE)
         file.write_text(f"# A comment.\n{changed}\n# Another.\n")
-    assert planned(study.folder, code) == Counter()
+    assert planned(study) == Counter()
 
 
 @pytest.mark.parametrize(
     ("file", "again"),
     [
-        ("data/sources.py", TRAINED + Counter(prepare_dataset=1, split_tasks=2)),
-        ("data/tasks.py", TRAINED + Counter(split_tasks=2)),
+        ("data/sources/mnist5k.py", TRAINED + Counter(prepare_dataset=1, split_tasks=1)),
+        ("data/tasks.py", TRAINED + Counter(split_tasks=1)),
         ("data/batches.py", TRAINED),
         ("sparse/criteria.py", TRAINED),
         ("models/convnet.py", TRAINED),
@@ -129,29 +108,29 @@ def test_comments_docstrings_and_formatting_re_run_nothing(study: Workspace, cod
         ("evaluation/summary.py", Counter(write_summary=1, write_report=1)),
         ("figures/capacity.py", PAGES + Counter(draw_figure=1)),
         ("figures/tables.py", DRAWN + Counter(write_summary=1)),
-        ("tracking.py", Counter(sync_mlflow=1)),
+        ("tracking/study.py", Counter(sync_mlflow=1)),
         ("evaluation/claims.py", CLAIMED),
         ("../../workflow/report/report.css", Counter(write_report=1)),
         ("config.py", COLLECTED + Counter(plan_study=1)),
     ],
 )
 def test_a_change_of_code_re_runs_the_rules_that_use_it(
-    study: Workspace, code: Path, file: str, again: Counter[str]
+    study: Path, file: str, again: Counter[str]
 ) -> None:
-    with (code / "src" / "dstcl" / file).open("a") as text:
+    with (study / "src" / "dstcl" / file).open("a") as text:
         text.write("\nADDED = 1\n")
-    assert planned(study.folder, code) == again
+    assert planned(study) == again
 
 
-def test_a_new_command_trains_nothing(study: Workspace, code: Path) -> None:
+def test_a_new_command_trains_nothing(study: Path) -> None:
     """Of the command line only the function behind a rule counts."""
-    cli = code / "src" / "dstcl" / "cli" / "train.py"
+    cli = study / "src" / "dstcl" / "cli" / "train.py"
     cli.write_text(cli.read_text() + "\n\ndef another() -> None:\n    print('new')\n")
-    assert planned(study.folder, code) == Counter()
+    assert planned(study) == Counter()
     changed = cli.read_text().replace('f"done: accuracy', 'f"finished: accuracy')
     assert changed != cli.read_text()
     cli.write_text(changed)
-    assert planned(study.folder, code) == TRAINED
+    assert planned(study) == TRAINED
 
 
 def expected(folder: Path, params: Params, section: str) -> Counter[str]:
@@ -235,9 +214,9 @@ def others(values: Any, place: Place) -> Iterator[Any]:
     elif isinstance(value, float):
         yield from (0.75 * value, value + 0.125)
     elif value is None:
-        yield from (3, 0.5)
+        yield from (3, 0.5, [4, 6])
     elif isinstance(value, str):
-        known = {*values["presets"], *values["protocols"], *GROWTH_CRITERIA}
+        known = {*DATASETS, *values["presets"], *values["protocols"], *GROWTH_CRITERIA}
         yield from sorted((known | words(Params.model_json_schema())) - {value})
     elif place[-1] == "extra":
         yield [{"seeds": [7]}]

@@ -39,12 +39,10 @@ wildcard_constraints:
     figure="[a-z_]+",
 
 
-def code_of(*commands):
-    """A params function: the digest of all code behind these commands of dstcl, each a module of
-    dstcl.cli and a function. Snakemake itself sees only the command line, and only params functions
-    of wildcards alone trigger a re-run.
+def code_of(*entries):
+    """A params function: the digest of all code behind functions or modules of dstcl. Snakemake
+    itself sees only the command line. Only params functions of wildcards alone trigger a re-run.
     """
-    entries = [f"cli.{command}" for command in commands]
     return lambda wildcards: code_digest(*entries)
 
 

@@ -10,7 +10,7 @@ rule prepare_dataset:
     params:
         own=own_dataset_json,
         archive=archive_state,
-        code=code_of("data:data_prepare"),
+        code=code_of("data.prepare"),
     shell:
         "dstcl data prepare {wildcards.dataset} --image-size {wildcards.size}"
         " --own {params.own:q} --workers {threads} --out {output} 2> {log}"
@@ -25,6 +25,6 @@ rule contact_sheet:
     log:
         "logs/data/{dataset}-{size}px-sheet.log",
     params:
-        code=code_of("data:data_sheet"),
+        code=code_of("data.sheet"),
     shell:
         "dstcl data sheet {wildcards.dataset} --data {input} --out {output} 2> {log}"

@@ -14,7 +14,7 @@ rule write_summary:
         f"{LOGS}/summary.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("results:results_summary"),
+        code=code_of("cli.results:results_summary"),
     shell:
         "dstcl summary {params.study} 2> {log}"
 
@@ -49,6 +49,6 @@ rule write_report:
         f"{LOGS}/report.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("results:results_report"),
+        code=code_of("cli.results:results_report"),
     shell:
         "dstcl report {params.study} --template {input.template} 2> {log}"
