@@ -9,10 +9,10 @@ READY  := $(VENV)/.ready
 RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint format schema lock mlflow
+.PHONY: help setup reproduce test lint format schema lock mlflow demo-remote
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the environment: .venv with everything, pinned by hash
 
@@ -34,6 +34,7 @@ lint: setup ## formatting, style and types
 	@$(RUN) ruff format --check src tests
 	@$(RUN) ruff check src tests
 	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
+	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules
@@ -48,5 +49,13 @@ lock: setup ## resolve envs/requirements.lock anew from pyproject.toml
 	@$(VENV)/bin/pip install -qq uv
 	@$(VENV)/bin/uv pip compile pyproject.toml --extra study --extra cluster --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file envs/requirements.lock
 
-mlflow: setup ## the MLflow UI on http://127.0.0.1:5000
+demo-remote: setup ## push and pull of a tiny study through a DVC remote, in a temporary folder
+	@$(RUN) bash workflow/demo-remote.sh
+
+# The database is not versioned: it is rebuilt where pulled results are newer.
+mlflow.db: $(wildcard results/*/mlflow.json) | setup
+	@for file in $^; do $(RUN) MLFLOW_TRACKING_URI=sqlite:///mlflow.db dstcl track "$${file%/mlflow.json}"; done
+	@touch $@
+
+mlflow: setup mlflow.db ## the MLflow UI on http://127.0.0.1:5000
 	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1

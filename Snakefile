@@ -15,6 +15,10 @@ configfile: "params.yaml"
 report: "workflow/report/workflow.rst"
 
 
+# Of `--sdm apptainer` alone; made by `apptainer build` from envs/dstcl.def.
+container: "envs/dstcl.sif"
+
+
 # Checks params.yaml and lists its runs; everything after it is one stage a file, in order.
 include: "workflow/rules/common.smk"
 
@@ -23,6 +27,7 @@ rule all:
     """Everything: tables, figures, report, MLflow."""
     input:
         f"{RESULTS}/report.html",
+        f"{RESULTS}/overview.json",
         f"{RESULTS}/mlflow.json",
 
 

@@ -1,9 +1,11 @@
-"""What sparsity costs: steps of the plain optimiser and steps with masks, measured in turns.
+"""What sparsity costs: steps of the plain optimiser, steps with masks and topology updates.
 
     python benchmarks/dst_step.py [--rounds 15] [--device cpu]    # writes benchmarks/dst_step.json
 
-ResNet-18 as published, batch 64, 32-pixel images. Variants take turns within each round, so that
-what else the machine does falls on all of them; medians and the spread between quartiles.
+ResNet-18 as published, batch 64, 32-pixel images. Everything takes turns within each round, so that
+what else the machine does falls on all of it; medians and the spread between quartiles. An update
+costs one training step with it less one without, by the same trainer in the same round, counted in
+dense steps of that round. Each replaces half of the active weights, as the first of a task does.
 """
 
 from __future__ import annotations
@@ -13,57 +15,180 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dstcl.models import build_network
-from dstcl.sparse import DynamicSparseTraining, SparseTraining
+from dstcl.sparse import (
+    DynamicSparseTraining,
+    PublishedSparseTraining,
+    SparseTraining,
+    UpdateSchedule,
+)
 
 Step = Callable[[], None]
+Times = dict[str, list[float]]
+
+DENSITIES = (0.2, 0.1, 0.05)
+GROWTHS = ("random", "unfired", "gradient", "momentum")
+PROTOCOLS: dict[str, type[DynamicSparseTraining]] = {
+    "corrected": DynamicSparseTraining,
+    "published": PublishedSparseTraining,
+}
+NEVER, ALWAYS = (UpdateSchedule(10**9, every, stop_at=1.0) for every in (10**9, 1))
+WARM_UP = 2
 
 
-def variants(device: torch.device) -> dict[str, Step]:
-    """One function a variant; each makes one whole training step."""
-    images = torch.randn(64, 3, 32, 32, device=device)
-    labels = torch.randint(100, (64,), device=device)
+class Bench:
+    """One batch, and trainers of a network each that all see it."""
 
-    def made(kind: str) -> Step:
-        network = build_network("resnet18", 3, 100, seed=0).to(device)
-        optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)
-        sparse: SparseTraining | None = None
-        settings = {"density": 0.1, "init": "erk"}
-        if kind != "dense":
-            settings["generator"] = torch.Generator(device).manual_seed(0)
-        if kind == "static":
-            sparse = SparseTraining(network, optimizer, **settings)
-        elif kind != "dense":
-            frozen = None
-            if kind == "isolated":
-                first = SparseTraining(network, optimizer, **settings)
-                frozen = {name: mask.clone() for name, mask in first.masks.items()}
-            every = 1 if kind.startswith("update") else 10**9
-            growth = kind.partition(" ")[2] or "gradient"
-            sparse = DynamicSparseTraining(
-                network, optimizer, grow=growth, total_steps=10**9, update_every=every,
-                frozen=frozen, stop_at=1.0, **settings,
-            )  # fmt: skip
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.images = torch.randn(64, 3, 32, 32, device=device)
+        self.labels = torch.randint(100, (64,), device=device)
+
+    def network(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """A fresh network and its optimiser."""
+        network = build_network("resnet18", 3, 100, seed=0).to(self.device)
+        return network, torch.optim.Adam(network.parameters(), 1e-3, fused=True)
+
+    def settings(self, density: float) -> dict[str, Any]:
+        """What every trainer with masks is given."""
+        draws = torch.Generator(self.device).manual_seed(0)
+        return {"density": density, "init": "erk", "generator": draws}
+
+    def dynamic(
+        self,
+        kind: type[DynamicSparseTraining],
+        density: float,
+        growth: str,
+        frozen: Mapping[str, Tensor] | None = None,
+    ) -> tuple[nn.Module, DynamicSparseTraining]:
+        """A network and the trainer that changes its masks."""
+        network, optimizer = self.network()
+        trainer = kind(
+            network, optimizer, grow=growth, total_steps=NEVER.total_steps, frozen=frozen,
+            **self.settings(density),
+        )  # fmt: skip
+        return network, trainer
+
+    def training(self, network: nn.Module, trainer: SparseTraining | torch.optim.Optimizer) -> Step:
+        """A function that makes one whole training step."""
 
         def step() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(network(images), labels).backward()
-            (sparse or optimizer).step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            for weight in network.parameters():
+                weight.grad = None
+            nn.functional.cross_entropy(network(self.images), self.labels).backward()
+            trainer.step()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
 
         return step
 
-    kinds = ["dense", "static", "dynamic", "isolated", "update random", "update gradient"]
-    return {kind: made(kind) for kind in [*kinds, "update momentum"]}
+    def dense(self) -> Step:
+        """The plain optimiser."""
+        network, optimizer = self.network()
+        return self.training(network, optimizer)
+
+    def without_updates(self) -> dict[str, Step]:
+        """Each kind of training, no update due."""
+        network, optimizer = self.network()
+        static = SparseTraining(network, optimizer, **self.settings(0.1))
+        steps = {"dense": self.dense(), "static": self.training(network, static)}
+        frozen = {name: mask.clone() for name, mask in static.masks.items()}
+        for kind, earlier in (("dynamic", None), ("isolated", frozen)):
+            network, trainer = self.dynamic(DynamicSparseTraining, 0.1, "gradient", earlier)
+            trainer.schedule = NEVER
+            steps[kind] = self.training(network, trainer)
+        return steps
+
+    def with_updates(self, kind: type[DynamicSparseTraining], density: float) -> dict[str, Step]:
+        """For every growth a step without an update, then one with it; a dense step first."""
+        steps = {"dense": self.dense()}
+        for growth in GROWTHS:
+            network, trainer = self.dynamic(kind, density, growth)
+            step = self.training(network, trainer)
+            for suffix, schedule in (("", NEVER), (" update", ALWAYS)):
+                steps[growth + suffix] = _scheduled(step, trainer, schedule)
+        return steps
+
+
+def _scheduled(step: Step, trainer: DynamicSparseTraining, schedule: UpdateSchedule) -> Step:
+    def run() -> None:
+        trainer.schedule = schedule
+        step()
+
+    return run
+
+
+def measure(steps: Mapping[str, Step], rounds: int) -> Times:
+    """Milliseconds of every step in every round; the first rounds warm up and do not count."""
+    times: Times = {kind: [] for kind in steps}
+    for round_number in range(rounds + WARM_UP):
+        for kind, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if round_number >= WARM_UP:
+                times[kind].append(1000 * (time.perf_counter() - started))
+    return times
+
+
+def middle(values: list[float], digits: int) -> dict[str, object]:
+    """Median and quartiles."""
+    low, median, high = statistics.quantiles(values, n=4)
+    return {"median": round(median, digits), "quartiles": [round(low, digits), round(high, digits)]}
+
+
+def summarise_steps(times: Times) -> dict[str, dict[str, object]]:
+    """Milliseconds a step and the ratio to the dense step of the same round."""
+    rows = {}
+    for kind, values in times.items():
+        ratios = [value / base for value, base in zip(values, times["dense"], strict=True)]
+        ms = middle(values, 1)
+        rows[kind] = {
+            "median_ms": ms["median"],
+            "quartiles_ms": ms["quartiles"],
+            "median_ratio_to_dense": round(statistics.median(ratios), 3),
+        }
+    return rows
+
+
+def summarise_updates(times: Times) -> dict[str, dict[str, object]]:
+    """What an update adds: milliseconds, and dense steps of the same round."""
+    rows = {}
+    for growth in GROWTHS:
+        added = [
+            updated - plain
+            for updated, plain in zip(times[f"{growth} update"], times[growth], strict=True)
+        ]
+        dense_steps = [extra / base for extra, base in zip(added, times["dense"], strict=True)]
+        rows[growth] = {"ms": middle(added, 1), "dense_steps": middle(dense_steps, 3)}
+    return rows
+
+
+def describe(device: torch.device, rounds: int) -> dict[str, object]:
+    """Where, when and with what the numbers were taken."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent, capture_output=True, text=True,
+    )  # fmt: skip
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "rounds": rounds,
+    }
 
 
 def main() -> None:
@@ -71,44 +196,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    device = torch.device(options.device)
-    steps = variants(device)
-    times: dict[str, list[float]] = {kind: [] for kind in steps}
-    for round_number in range(options.rounds + 2):
-        for kind, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if round_number >= 2:  # the first two rounds warm up
-                times[kind].append(1000 * (time.perf_counter() - started))
-    dense = statistics.median(times["dense"])
-    rows = {}
-    for kind, values in times.items():
-        quartiles = statistics.quantiles(values, n=4)
-        ratios = [value / base for value, base in zip(values, times["dense"], strict=True)]
-        rows[kind] = {
-            "median_ms": round(statistics.median(values), 1),
-            "quartiles_ms": [round(quartiles[0], 1), round(quartiles[2], 1)],
-            "median_ratio_to_dense": round(statistics.median(ratios), 3),
-        }
-    record = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "rounds": options.rounds,
-        "variants": rows,
-    }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    if options.rounds < 2:
+        parser.error("--rounds: quartiles need at least 2")
+    bench = Bench(torch.device(options.device))
+    record = describe(bench.device, options.rounds)
+    steps = summarise_steps(measure(bench.without_updates(), options.rounds))
     print("| step | median, ms | quartiles, ms | ratio to dense |\n|---|---|---|---|")
-    for kind, row in rows.items():
+    for kind, row in steps.items():
         low, high = row["quartiles_ms"]
         ratio = row["median_ratio_to_dense"]
         print(f"| {kind} | {row['median_ms']} | {low} to {high} | {ratio} |")
-    print(
-        f"\nAn update costs its row's ratio minus that of 'dynamic' in steps; dense {dense:.1f} ms"
-    )
+    updates: dict[str, dict[str, object]] = {}
+    print("\n| update | density | growth | median, ms | dense steps | quartiles |")
+    print("|---|---|---|---|---|---|")
+    for protocol, kind in PROTOCOLS.items():
+        updates[protocol] = {}
+        for density in DENSITIES:
+            times = measure(bench.with_updates(kind, density), options.rounds)
+            updates[protocol][str(density)] = rows = summarise_updates(times)
+            for growth, row in rows.items():
+                cost = row["dense_steps"]
+                low, high = cost["quartiles"]
+                print(
+                    f"| {protocol} | {density} | {growth} | {row['ms']['median']} "
+                    f"| {cost['median']} | {low} to {high} |", flush=True,
+                )  # fmt: skip
+    record |= {"variants": steps, "updates": updates}
+    options.out.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from dstcl.data.catalog import DATASETS
 from dstcl.runs import Run
 from dstcl.study import DENSE_METHODS, Axes, Benchmark, Model, Params
 
@@ -23,10 +22,11 @@ class ConfigError(ValueError):
     """A params.yaml that cannot be run; the message is one line that names the key."""
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """YAML's safe subset without a key twice in one mapping, of which YAML would take the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """The mapping; raises ConfigError with line and key."""
         keys = [key.value for key, _ in node.value]
         repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
         if repeated:
@@ -41,9 +41,8 @@ def load(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
         ConfigError: one line that names the key, the value and what is allowed.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(
-            f"{source}: a mapping with keys {', '.join(Params.model_fields)} is needed"
-        )
+        needed = [name for name, field in Params.model_fields.items() if field.is_required()]
+        raise ConfigError(f"{source}: a mapping with keys {', '.join(needed)} is needed")
     try:
         return Params.model_validate(dict(values))
     except ValidationError as error:
@@ -57,7 +56,7 @@ def load_file(path: str | Path = "params.yaml", preset: str | None = None) -> Pa
         ConfigError: the file is missing, is not YAML, or does not pass `load`.
     """
     try:
-        values = yaml.load(Path(path).read_text(), _UniqueKeys)
+        values = yaml.load(Path(path).read_text(), UniqueKeys)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except ConfigError as error:
@@ -112,7 +111,8 @@ def _run(
 ) -> Run:
     overrides = benchmark.model_dump(exclude_none=True)
     settings = {
-        "image_size": DATASETS[benchmark.dataset].image_size,
+        "image_size": params.dataset_info(benchmark.dataset).image_size,
+        "task_sizes": [],
         **params.study.training.model_dump(),
         **params.study.topology.model_dump(),
         **params.protocols[protocol].model_dump(),

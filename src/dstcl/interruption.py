@@ -10,8 +10,8 @@ from typing import Any
 EXIT_CODE = 75
 """Of an interrupted job (EX_TEMPFAIL: try again); calling it again goes on."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send before they take a machine away."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+"""What schedulers send before they take a machine away, and what Ctrl-C sends."""
 
 
 class Interrupted(Exception):
@@ -21,6 +21,7 @@ class Interrupted(Exception):
 class StopRequest:
     """Remembers that a signal asked to stop, so that the job can stop where it is safe.
 
+    A second signal of the same kind has its usual effect, for those who cannot wait.
     Works in the main thread alone, where Python delivers signals; elsewhere nothing is caught.
 
     Attributes:
@@ -47,3 +48,4 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
+        signal.signal(number, self._before[number])

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
+from dstcl.data.orders import Order, order_name
+
 AXES = (
     "dataset",
     "tasks",
@@ -33,8 +35,10 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "bool": bool,
     "float": (int, float),
     "tuple[float, ...]": (list, tuple),
+    "tuple[int, ...]": (list, tuple),
 }
 """What `Run.from_dict` takes for a field of each annotated type."""
+LISTS = ("lr_milestones", "task_sizes")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Run:
     seed: int
     image_size: int
     class_order: str
+    task_sizes: tuple[int, ...]
+    validation: float
     augment: str
     epochs: int
     batch_size: int
@@ -87,7 +93,8 @@ class Run:
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary that JSON can hold."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {"lr_milestones": list(self.lr_milestones)}
+        lists = {name: list(values[name]) for name in LISTS}
+        return values | lists
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Run:
@@ -109,7 +116,7 @@ class Run:
                 raise ValueError(
                     f"run description: {field.name} is {values[field.name]!r}, not {field.type}"
                 )
-        return cls(**{**values, "lr_milestones": tuple(values["lr_milestones"])})
+        return cls(**{**values, **{name: tuple(values[name]) for name in LISTS}})
 
     @cached_property
     def digest(self) -> str:
@@ -140,8 +147,9 @@ class Run:
 
     @property
     def order_name(self) -> str:
-        """Name of the task split: classes in natural order, or shuffled by the run's seed."""
-        return "natural" if self.class_order == "natural" else f"seed{self.seed}"
+        """Name of the task split, which says all that decides it: see `dstcl.data.orders`."""
+        classes = f"seed{self.seed}" if self.class_order == "seed" else self.class_order
+        return order_name(Order(classes, self.task_sizes, self.validation))
 
 
 RESULT_FILES = {

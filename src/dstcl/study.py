@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from dstcl.data.catalog import DATASETS
+from dstcl.data.catalog import DATASETS, DatasetInfo, own_dataset
+from dstcl.data.orders import size_problem
+from dstcl.data.superclasses import SUPERCLASSES
 
 GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
 GROWTHS = GROWTH_CRITERIA + tuple(
@@ -25,6 +27,12 @@ def _known_growth(name: str) -> str:
     return name
 
 
+def _validation_share(value: float) -> float:
+    if (value and not 0.01 <= value <= 0.5) or round(value, 3) != value:
+        raise ValueError("0, or from 0.01 to 0.5 with at most 3 digits after the point")
+    return value
+
+
 def _distinct(values: list[Any]) -> list[Any]:
     repeated = [value for index, value in enumerate(values) if value in values[:index]]
     if repeated:
@@ -35,6 +43,9 @@ def _distinct(values: list[Any]) -> list[Any]:
 Method = Literal["dst", "static", "gradual", "packnet", "finetune", "ewc", "separate", "joint"]
 # Every weight active: density, init and growth mean nothing.
 DENSE_METHODS = ("finetune", "ewc", "separate", "joint")
+# Of a data set, as part of file names; other names than these are those of the user's own sets.
+PATTERN = r"^[a-z][a-z0-9]*$"
+NAMES: dict[str, Any] = {"pattern": PATTERN, "examples": list(DATASETS)}
 Network = Literal[
     "convnet",
     "lenet5",
@@ -73,10 +84,12 @@ class Model(BaseModel):
 class Benchmark(Model):
     """A data set cut into tasks, with what differs from the preset's training on it."""
 
-    dataset: Literal["mnist5k", "cifar100", "miniimagenet"]
-    """Name of a data set in the catalogue."""
+    dataset: Annotated[str, Field(json_schema_extra=NAMES)]
+    """Name of a data set in the catalogue, or of one under datasets."""
     tasks: Annotated[int, Field(ge=1)]
-    """Number of tasks; must divide the number of classes."""
+    """Number of tasks; must divide the number of classes, unless task_sizes are given."""
+    task_sizes: list[Annotated[int, Field(ge=2)]] | None = None
+    """Classes of each task where they are not equal, as [50, 10, 10, 10, 10, 10]."""
     image_size: Annotated[int, Field(ge=8, le=256)] | None = None
     """Edge of the prepared images in pixels; null for the data set's own."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -87,18 +100,54 @@ class Benchmark(Model):
     """Steps between topology updates here; null for the preset's."""
 
     @model_validator(mode="after")
-    def _tasks_divide_classes(self) -> Benchmark:
-        classes = DATASETS[self.dataset].classes
-        if classes % self.tasks or classes // self.tasks < 2:
+    def _fits_the_data_set(self) -> Benchmark:
+        if self.dataset in DATASETS and (problem := self.problem(DATASETS[self.dataset])):
+            raise ValueError(problem)
+        return self
+
+    def problem(self, info: DatasetInfo) -> str:
+        """What does not fit the data set, or ""; `Params` asks it for sets of the user's own."""
+        classes = info.classes
+        if self.task_sizes is not None:
+            if wrong := size_problem(self.task_sizes, classes, self.tasks):
+                return f"task_sizes: {self.task_sizes}; {wrong}"
+        elif classes % self.tasks or classes // self.tasks < 2:
             allowed = [t for t in range(1, classes // 2 + 1) if classes % t == 0]
-            raise ValueError(
+            return (
                 f"tasks: {self.tasks} tasks do not divide the {classes} classes of "
                 f"{self.dataset} into equal tasks of at least 2; "
                 f"allowed: {', '.join(map(str, allowed))}"
             )
-        size = DATASETS[self.dataset].image_size
-        if DATASETS[self.dataset].fixed_size and self.image_size not in (None, size):
-            raise ValueError(f"image_size: {self.image_size}; {self.dataset} has only {size}")
+        if info.fixed_size and self.image_size not in (None, info.image_size):
+            return f"image_size: {self.image_size}; {self.dataset} has only {info.image_size}"
+        return ""
+
+
+class OwnDataset(Model):
+    """Images of the user's own, in any layout that docs/data.md lists."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Folder or archive."""
+    classes: Annotated[int, Field(ge=2)]
+    """Number of classes; checked when the set is prepared."""
+    image_size: Annotated[int, Field(ge=8, le=256)] = 32
+    """Edge of the prepared images in pixels, unless a benchmark asks for another."""
+    channels: Literal[1, 3] = 3
+    """1 for grey, 3 for colour."""
+    mean: list[Fraction] | None = None
+    """A value a channel on the scale 0 to 1; null to measure it on the training images."""
+    std: list[Annotated[float, Field(gt=0, le=1)]] | None = None
+    """As mean."""
+    title: str | None = None
+    """How figures and reports call it; null for its name."""
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> OwnDataset:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                raise ValueError(f"{name}: {values}; {self.channels} values are needed")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean: both mean and std, or neither")
         return self
 
 
@@ -123,6 +172,8 @@ class Training(Model):
     """Fractions of the epochs after which the learning rate is multiplied by lr_factor."""
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """See lr_milestones."""
+    validation: Annotated[float, AfterValidator(_validation_share)] = 0.0
+    """Share of each class's training images that is held out for validation; 0 for none."""
 
 
 class Topology(Model):
@@ -185,12 +236,13 @@ class Protocol(Model):
     candidates: Literal["all", "free", "published"]
     """Which inactive weights may be grown: all; or those no earlier task uses; or all for random
     and unfired growth while gradient and momentum growth avoid frozen ones."""
-    checkpoint: Literal["last", "best_training_accuracy"]
-    """Which epoch of a task is kept."""
+    checkpoint: Literal["last", "best_training_accuracy", "best_validation_accuracy"]
+    """Which epoch of a task is kept; the last of the three needs training.validation above 0."""
     stop_at: Fraction
     """Fraction of a task's steps after which its mask no longer changes."""
-    class_order: Literal["seed", "natural"]
-    """Classes shuffled by the run's seed, or 0, 1, 2, ... for every seed."""
+    class_order: Literal["seed", "natural", "superclass"]
+    """Classes shuffled by the run's seed; or 0, 1, 2, ... for every seed; or the classes of a
+    superclass side by side (CIFAR-100)."""
 
     @model_validator(mode="after")
     def _head_fits_logits(self) -> Protocol:
@@ -274,7 +326,7 @@ class Preset(Axes):
             for bench in block.benchmarks:
                 training = {"epochs": self.training.epochs, "batch_size": self.training.batch_size}
                 settings = {
-                    "image_size": DATASETS[bench.dataset].image_size,
+                    "image_size": getattr(DATASETS.get(bench.dataset), "image_size", None),
                     **training,
                     "update_every": self.topology.update_every,
                     **bench.model_dump(exclude_none=True),
@@ -307,6 +359,8 @@ class Params(Model):
     """Scales of the study."""
     protocols: Annotated[dict[Name, Protocol], Field(min_length=1)]
     """Protocols by name."""
+    datasets: dict[Annotated[str, Field(pattern=PATTERN)], OwnDataset] = {}
+    """Data sets of the user's own, by name."""
     figures: Figures
 
     @model_validator(mode="after")
@@ -325,6 +379,60 @@ class Params(Model):
                             f"allowed: {', '.join(self.protocols)}"
                         )
         return self
+
+    @model_validator(mode="after")
+    def _data_sets_exist(self) -> Params:
+        for name in self.datasets:
+            if name in DATASETS:
+                raise ValueError(
+                    f"datasets.{name}: is the name of a known data set; choose another"
+                )
+        for name, preset in self.presets.items():
+            places = {"": preset.benchmarks} | {
+                f".extra[{k}]": extra.benchmarks or [] for k, extra in enumerate(preset.extra)
+            }
+            for place, benchmarks in places.items():
+                for k, benchmark in enumerate(benchmarks):
+                    self._check_benchmark(f"presets.{name}{place}.benchmarks[{k}]", benchmark)
+        return self
+
+    def _check_benchmark(self, key: str, benchmark: Benchmark) -> None:
+        known = [*DATASETS, *self.datasets]
+        if benchmark.dataset not in known:
+            raise ValueError(f"{key}.dataset: {benchmark.dataset!r}; allowed: {', '.join(known)}")
+        if problem := benchmark.problem(self.dataset_info(benchmark.dataset)):
+            raise ValueError(f"{key}.{problem}")
+
+    @model_validator(mode="after")
+    def _superclasses_exist(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                sets = {benchmark.dataset for benchmark in block.benchmarks}
+                for protocol in block.protocols:
+                    order = self.protocols[protocol].class_order
+                    if order == "superclass" and (others := sorted(sets - SUPERCLASSES.keys())):
+                        raise ValueError(
+                            f"protocols.{protocol}.class_order: 'superclass'; preset {name} uses "
+                            f"it on {', '.join(others)}; allowed on: {', '.join(SUPERCLASSES)}"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _validation_where_needed(self) -> Params:
+        for name, preset in self.presets.items():
+            for protocol in preset.protocol_names():
+                by_validation = self.protocols[protocol].checkpoint == "best_validation_accuracy"
+                if by_validation and not preset.training.validation:
+                    raise ValueError(
+                        f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
+                        "epoch that is best in validation and needs a share above 0, as 0.1"
+                    )
+        return self
+
+    def dataset_info(self, name: str) -> DatasetInfo:
+        """The facts of a data set of the catalogue or of the user's own."""
+        own = self.datasets.get(name)
+        return own_dataset(name, own.model_dump()) if own else DATASETS[name]
 
     @property
     def study(self) -> Preset:

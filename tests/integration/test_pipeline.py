@@ -37,13 +37,15 @@ def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> Non
     expected = {
         "plan.json",
         "params.json",
+        "overview.json",
         "report.html",
         "summary.md",
         "mlflow.json",
         "runs",
         "figures",
     }
-    expected |= {f"{t}.csv" for t in ("summary", "cells", "comparisons", "accuracy", "capacity")}
+    tables = ("summary", "cells", "comparisons", "accuracy", "capacity", "overlap", "history")
+    expected |= {f"{t}.csv" for t in (*tables, "provenance", "claims", "paper")}
     assert {path.name for path in finished.study.iterdir()} == expected
     assert (finished.folder / "mlflow.db").exists()
 
@@ -104,9 +106,9 @@ def test_runs_are_in_mlflow(finished: Workspace) -> None:
 def test_the_report_is_one_page_that_works_without_a_server(finished: Workspace, chromium) -> None:
     page = finished.study / "report.html"
     done = chromium(page.as_uri(), "--dump-dom")
-    for word in ("accuracy_over_tasks", "capacity", "summary.md"):
+    for word in ("figure-accuracy_over_tasks", "figure-capacity", "low-sparsity-erk", "erk"):
         assert word in done.stdout, f"{word} is not on the page"
-    assert "Uncaught" not in done.stderr
+    assert "CONSOLE" not in done.stderr
 
 
 def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:

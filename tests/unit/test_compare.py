@@ -6,10 +6,14 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
+from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.compare import EVERY, compare
+from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from dstcl.evaluation.summary import write_summary
+from dstcl.evaluation.verdicts import Tables, judge_claims
 from dstcl.runs import AXES
 
+REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 CELL = {
     "dataset": "mnist5k",
     "tasks": 5,
@@ -97,9 +101,19 @@ def test_nothing_to_compare_is_an_empty_table_with_its_columns() -> None:
     assert {*AXES[:-1], "axis", "difference", "low", "high"} <= set(effects.columns)
 
 
-def write_study(folder: Path, summary: pd.DataFrame) -> str:
+def claim_tables(summary: pd.DataFrame) -> Tables:
+    """Without what only some claims need."""
+    accuracy = pd.DataFrame(columns=["digest", "after_task", "task", "accuracy"])
+    capacity = pd.DataFrame(columns=["digest", "task", "size", "free"])
+    return Tables(summary, accuracy, capacity)
+
+
+def write_study(folder: Path, summary: pd.DataFrame, paper: str = "") -> str:
     summary.to_csv(folder / "summary.csv", index=False)
     compare(summary).to_csv(folder / "comparisons.csv", index=False)
+    claims = judge_claims(load_claims(REFERENCE / "claims.yaml"), claim_tables(summary))
+    claims.to_csv(folder / "claims.csv", index=False)
+    (folder / "paper.csv").write_text(paper or ",".join(PAPER_COLUMNS) + "\n")
     write_summary("quick", folder)
     return (folder / "summary.md").read_text()
 
@@ -122,3 +136,25 @@ def test_summary_of_one_seed_claims_no_interval(tmp_path: Path) -> None:
 def test_summary_without_tables_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="summary.csv: no such file; run `dstcl collect"):
         write_summary("quick", tmp_path)
+
+
+def test_summary_says_what_became_of_the_claims_and_that_the_paper_has_no_such_numbers(
+    tmp_path: Path,
+) -> None:
+    rows = []
+    for growth in ("random", "unfired", "gradient", "momentum"):
+        rows += accuracies(growth, RANDOM)
+        rows += accuracies(growth, [0.60, 0.70, 0.79], init="uniform")
+    text = write_study(tmp_path, table(*rows))
+    line = "| At low sparsity (80 %), ERK is more accurate than uniform. | **supported** +10.33 "
+    assert line in text
+    assert "**not tested**" in text
+    assert "has other data" in text
+
+
+def test_summary_crosses_out_what_did_not_come_out(tmp_path: Path) -> None:
+    cell = "cifar100,10,n,published,dst,0.2,uniform,random"
+    paper = ",".join(PAPER_COLUMNS) + "\n"
+    paper += f"{cell},10,58.0,0.15,visible,70.0,1.0,69.0,71.0,3,no\n"
+    text = write_study(tmp_path, table(*accuracies("random", RANDOM)), paper)
+    assert "| uniform, sparsity 80 %, random | 58.0 ± 0.15 | 70.0 ± 1.0 | ✗ |" in text

@@ -134,6 +134,8 @@ def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: s
         for point in product(*(lists[axis] for axis in axes), lists["growths"], lists["seeds"]):
             benchmark, protocol, network, method, density, init, growth, seed = point
             growth = growth if method == "dst" else "none"
+            if method in ("finetune", "ewc", "separate", "joint"):
+                density, init = 1.0, "none"
             cell = (protocol, network, method, density, init, growth, seed)
             asked.add((json.dumps(benchmark), *cell))
     planned = runs(load_file(PARAMS, preset))
@@ -221,6 +223,8 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "growth": "random",
         "seed": 0,
         "image_size": 28,
+        "task_sizes": (),
+        "validation": 0.0,
         "augment": "none",
         "epochs": 2,
         "batch_size": 32,
@@ -434,7 +438,7 @@ def test_digests_are_the_same_in_every_process() -> None:
         (f"{TINY}.inits[0]", "erdos", "'uniform'"),
         (f"{TINY}.networks[0]", "resnet19", "'convnet'"),
         (f"{TINY}.methods[0]", "sgd", "'dst'"),
-        (f"{TINY}.benchmarks[0].dataset", "mnist", "'mnist5k'"),
+        (f"{TINY}.benchmarks[0].dataset", "imagenet", "mnist5k, cifar100, miniimagenet"),
         (f"{TINY}.training.augment", "flip", "'none'"),
         (f"{TINY}.training.optimizer", "Adam", "'adam'"),
         (f"{TINY}.topology.prune", "weight", "'magnitude'"),
@@ -758,7 +762,6 @@ def test_every_growth_of_the_configuration_has_a_plan() -> None:
 @pytest.mark.parametrize(
     ("model", "place", "name"),
     [
-        (Benchmark, f"{TINY}.benchmarks[0].dataset", "dataset"),
         (Preset, f"{TINY}.networks[0]", "networks"),
         (Preset, f"{TINY}.methods[0]", "methods"),
         (Preset, f"{TINY}.inits[0]", "inits"),
@@ -787,10 +790,12 @@ def test_schedules_of_the_configuration_are_those_of_the_core() -> None:
     assert choices(Topology, "prune_schedule") == set(SHAPES)
 
 
-def test_data_sets_of_the_configuration_are_those_of_the_catalogue_and_the_readers() -> None:
-    from dstcl.data.sources import READERS
-
-    assert choices(Benchmark, "dataset") == set(DATASETS) == set(READERS)
+def test_data_sets_of_the_configuration_are_those_of_the_catalogue() -> None:
+    message = refusal(put(config(), f"{TINY}.benchmarks[0].dataset", "nonsense"))
+    assert message.endswith(f"'nonsense'; allowed: {', '.join(DATASETS)}")
+    for dataset, info in DATASETS.items():
+        benchmark = {"dataset": dataset, "tasks": info.classes // 2}
+        assert runs(load(put(config(), f"{TINY}.benchmarks[0]", benchmark)))[0].dataset == dataset
 
 
 @pytest.mark.parametrize("model", [Training, Topology, Protocol])
@@ -831,7 +836,7 @@ def test_the_schema_is_one_and_accepts_the_repository_s_study() -> None:
         (f"{TINY}.seeds[0]", -1),
         (f"{TINY}.seeds", []),
         (f"{TINY}.training.epochs", None),
-        (f"{TINY}.benchmarks[0].dataset", "mnist"),
+        (f"{TINY}.benchmarks[0].dataset", "CIFAR-100"),
     ],
 )
 def test_the_schema_refuses_what_an_editor_can_see(key: str, value: object) -> None:
@@ -1006,3 +1011,81 @@ def test_a_plan_of_lists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"preset": "a", "runs": [{"run": []}]}')
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / "plan.json"))):
         read_plan(tmp_path)
+
+
+# Data sets of one's own, unequal tasks, validation
+
+
+FLOWERS = {"path": "~/flowers", "classes": 12}
+
+
+def with_flowers(**entry: object) -> dict[str, Any]:
+    values = put(config(), "datasets", {"flowers": FLOWERS | entry})
+    return put(values, f"{TINY}.benchmarks[0]", {"dataset": "flowers", "tasks": 4})
+
+
+def test_a_data_set_of_one_s_own_is_one_entry() -> None:
+    (run,) = runs(load(with_flowers(image_size=64)))
+    assert (run.dataset, run.tasks, run.image_size) == ("flowers", 4, 64)
+    assert run.data_name == "flowers-64px"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("datasets.flowers.classes", 1, "datasets.flowers.classes: 1"),
+        ("datasets.flowers.path", "", "datasets.flowers.path: ''"),
+        ("datasets.flowers.clases", 3, "unknown key; allowed: path, classes"),
+        ("datasets.flowers.mean", [0.5] * 3, "both mean and std"),
+        ("datasets.flowers.mean", [0.5], "datasets.flowers.mean: [0.5]; 3 values are needed"),
+        ("datasets.flowers.channels", 2, "datasets.flowers.channels: 2"),
+        ("datasets.flowers.classes", 10, "4 tasks do not divide the 10 classes of flowers"),
+        ("datasets.cifar100", FLOWERS, "datasets.cifar100: is the name of a known data set"),
+        ("datasets.My-Set", FLOWERS, "datasets.My-Set"),
+    ],
+)
+def test_wrong_entries_of_data_sets_are_named(key: str, value: object, words: str) -> None:
+    assert words in refusal(put(with_flowers(), key, value))
+
+
+def test_unequal_tasks_are_part_of_a_run_and_of_its_split() -> None:
+    benchmark = {"dataset": "cifar100", "tasks": 6, "task_sizes": [50, 10, 10, 10, 10, 10]}
+    (run,) = runs(load(put(config(), f"{TINY}.benchmarks[0]", benchmark)))
+    assert run.task_sizes == (50, 10, 10, 10, 10, 10)
+    assert run.order_name == "seed0-sizes50+5x10"
+    assert Run.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sizes", "words"),
+    [
+        (2, [50, 40], "they add up to 90, there are 100 classes"),
+        (3, [50, 50], "2 sizes for 3 tasks"),
+        (2, [99, 1], "greater than or equal to 2"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(tasks: int, sizes: list[int], words: str) -> None:
+    benchmark = {"dataset": "cifar100", "tasks": tasks, "task_sizes": sizes}
+    message = refusal(put(config(), f"{TINY}.benchmarks[0]", benchmark))
+    assert f"{TINY}.benchmarks[0].task_sizes" in message
+    assert words in message
+
+
+def test_a_validation_share_is_part_of_a_run_and_of_its_split() -> None:
+    (run,) = runs(load(put(config(), f"{TINY}.training.validation", 0.1)))
+    assert run.validation == 0.1
+    assert run.order_name == "seed0-val0.1"
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.001, 0.6, 0.12345])
+def test_a_validation_share_that_makes_no_sense_is_named(share: float) -> None:
+    message = refusal(put(config(), f"{TINY}.training.validation", share))
+    assert f"{TINY}.training.validation: {share}; 0, or from 0.01 to 0.5" in message
+
+
+def test_superclasses_are_asked_for_where_there_are_some() -> None:
+    values = put(config(), "protocols.corrected.class_order", "superclass")
+    assert "'superclass'; preset tiny uses it on mnist5k" in refusal(values)
+    benchmark = {"dataset": "cifar100", "tasks": 20}
+    (run,) = runs(load(put(values, f"{TINY}.benchmarks[0]", benchmark)))
+    assert run.order_name == "superclass"

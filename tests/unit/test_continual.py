@@ -10,9 +10,10 @@ import torch
 from dstcl.continual import InvariantError, Learner, SubnetStore
 from dstcl.continual.record import train_run
 from dstcl.continual.scoring import Outputs, measure_accuracy
+from dstcl.continual.stage import learning_rate
 from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.prepare import Prepared
-from dstcl.data.tasks import split_classes
+from dstcl.data.tasks import held_out, split_classes
 from dstcl.models import build_network
 from dstcl.runs import RESULT_FILES, Run
 from dstcl.seeds import derive_seed
@@ -287,3 +288,66 @@ def test_the_store_of_a_fresh_network_uses_nothing() -> None:
     store = SubnetStore(build_network("convnet", 1, 2, seed=0), seed=0)
     assert store.used_fraction() == 0
     assert store.capacity() == []
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"), [(10, (0.5, 0.75)), (3, (0.5, 0.75)), (9, (0.9, 0.2)), (4, ())]
+)
+def test_the_learning_rate_falls_as_torch_does_it(
+    epochs: int, milestones: tuple[float, ...], short_run: Run
+) -> None:
+    run = replace(short_run, epochs=epochs, lr_milestones=milestones, lr_factor=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], run.learning_rate)
+    oracle = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [int(fraction * epochs) for fraction in milestones], 0.1
+    )
+    for done in range(epochs):
+        assert learning_rate(run, done) == oracle.get_last_lr()[0]
+        optimizer.step()
+        oracle.step()
+
+
+def hold_out(digits: Prepared) -> list[int]:
+    return held_out(digits, 0.25)
+
+
+def test_images_held_out_are_validated_on_and_not_trained_on(
+    short_run: Run, digits: Prepared
+) -> None:
+    run = replace(short_run, tasks=2)
+    whole = learner(run, digits, TASKS[:2]).fit()
+    chosen = hold_out(digits)
+    outcome = Learner(run, digits, TASKS[:2], CPU, validation=chosen).fit()
+    in_tasks = sum(int(digits.labels[row]) < 4 for row in chosen)
+    assert whole.effort.images - outcome.effort.images == run.epochs * in_tasks
+    assert all(0.3 < row["validation_accuracy"] <= 1 for row in outcome.history)
+    assert all(row["validation_accuracy"] is None for row in whole.history)
+
+
+def test_the_epoch_best_in_validation_is_kept(short_run: Run, digits: Prepared) -> None:
+    """A learning rate that explodes half-way: the last epoch is not the best."""
+    run = replace(
+        short_run,
+        tasks=1,
+        method="static",
+        growth="none",
+        epochs=6,
+        lr_milestones=(0.5,),
+        lr_factor=1000.0,
+        checkpoint="best_validation_accuracy",
+    )
+    chosen = hold_out(digits)
+    kept = Learner(run, digits, TASKS[:1], CPU, validation=chosen).fit()
+    scores = [row["validation_accuracy"] for row in kept.history]
+    assert scores.index(max(scores)) < 5
+    stopped = replace(run, epochs=scores.index(max(scores)) + 1, lr_milestones=())
+    alone = Learner(stopped, digits, TASKS[:1], CPU, validation=chosen).fit()
+    assert kept.accuracy[-1] == alone.accuracy[-1]
+
+
+def test_joint_training_validates_on_all_tasks(short_run: Run, digits: Prepared) -> None:
+    run = replace(
+        short_run, tasks=2, method="joint", density=1.0, init="none", growth="none", epochs=6
+    )
+    outcome = Learner(run, digits, TASKS[:2], CPU, validation=hold_out(digits)).fit()
+    assert outcome.history[-1]["validation_accuracy"] > 0.8

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dstcl.config import load_file, runs
-from dstcl.evaluation.collect import CollectError, collect
+from dstcl.evaluation.collect import CollectError, collect, history_table
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.evaluation.metrics import (
@@ -416,7 +416,54 @@ def test_runs_that_the_study_does_not_ask_for_are_not_read(study: Path) -> None:
     assert list(pd.read_csv(study / "summary.csv")["digest"]) == [run.digest for run in RUNS[1:]]
 
 
+def test_study_tables_hold_overlap_history_and_provenance(study: Path) -> None:
+    for run in RUNS:
+        folder = study / "runs" / run.folder
+        (folder / "overlap.csv").write_text("task,other,shared,jaccard\n2,1,3,0.25\n")
+        (folder / "history.csv").write_text(
+            "task,epoch,loss,explored\n" + "".join(f"1,{e},0.5,0.{e}\n" for e in (1, 2, 3))
+        )
+        made = {"device": "cpu", "versions": {"torch": "2.15"}, "data_digest": "abc"}
+        (folder / "provenance.json").write_text(json.dumps(made))
+    collect(RUNS, study)
+    overlap = pd.read_csv(study / "overlap.csv")
+    assert list(overlap) == ["digest", "task", "other", "shared", "jaccard"]
+    assert list(overlap["digest"]) == [run.digest for run in RUNS]
+    history = pd.read_csv(study / "history.csv")
+    assert list(history) == ["digest", "task", "epoch", "explored"]
+    assert list(history["explored"][:3]) == [0.1, 0.2, 0.3]
+    made = pd.read_csv(study / "provenance.csv")
+    assert list(made["torch"]) == [2.15] * 4
+    assert made["git_commit"].isna().all()
+
+
+def test_a_long_history_is_thinned_with_first_and_last_epoch(tmp_path: Path) -> None:
+    run = replace(RUN, epochs=100)
+    rows = "".join(f"{task},{epoch},0.1\n" for task in (1, 2) for epoch in range(1, 101))
+    path = tmp_path / run.folder / "history.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("task,epoch,explored\n" + rows)
+    lines = [line.split(",") for line in history_table([run], tmp_path).splitlines()[1:]]
+    epochs = [int(epoch) for _, task, epoch, _ in lines if task == "2"]
+    assert epochs == [1, *range(5, 101, 5)]
+
+
+def test_runs_without_overlap_history_or_provenance_leave_empty_tables(study: Path) -> None:
+    collect(RUNS, study)
+    for name in ("overlap", "history", "provenance"):
+        assert pd.read_csv(study / f"{name}.csv").empty
+
+
 # Refusals
+
+
+def test_runs_on_different_images_are_refused(study: Path) -> None:
+    for k, run in enumerate(RUNS):
+        path = study / "runs" / run.folder / "provenance.json"
+        path.write_text(json.dumps({"data_digest": "other" if k == 2 else "abc"}))
+    message = refusal(study)
+    assert "data digest other" in message
+    assert RUNS[2].folder in message
 
 
 def refusal(study: Path) -> str:
@@ -564,7 +611,10 @@ def test_a_missing_table_leaves_no_table_of_the_study(study: Path, name: str) ->
     assert refusal(study).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"other,columns\n1,2\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe\0", b"other,columns\n1,2\n", b"after_task,task,accuracy\n1,1\n"],
+)
 def test_a_table_of_another_kind_is_named(study: Path, content: bytes) -> None:
     path = study / "runs" / RUNS[2].folder / "accuracy.csv"
     path.write_bytes(content)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 
@@ -67,7 +68,19 @@ def write_study(folder: Path, *runs: FakeRun) -> Path:
     }
     for name, rows in tables.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+    for name, header in EMPTY.items():
+        (folder / f"{name}.csv").write_text(header + "\n")
     return folder
+
+
+EMPTY = {
+    "claims": "claim,statement,effect,low,high,p_holm,seeds,verdict,protocol,dataset,tasks,network,"
+    "more_than,kind,detail",
+    "paper": "dataset,tasks,protocol,network,method,density,init,growth,task,paper_percent,"
+    "reading_error,ours_percent,low_percent,high_percent,reproduced",
+    "overlap": "digest,task,other,shared,jaccard",
+    "history": "digest,task,epoch,explored",
+}
 
 
 def two_seeds(folder: Path) -> Path:
@@ -115,8 +128,11 @@ def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path):
 @pytest.mark.parametrize("axis", ["dataset", "protocol", "network", "method", "tasks"])
 def test_blocks_are_not_mixed(tmp_path, axis):
     other = {axis: 3 if axis == "tasks" else "other"}
+    one = {"method": "static"} if axis == "method" else {}
     study = write_study(
-        tmp_path, FakeRun("a" * 10), FakeRun("b" * 10, (0.5, 0.5, 0.5), {**other, "seed": 1})
+        tmp_path,
+        FakeRun("a" * 10, axes=one),
+        FakeRun("b" * 10, (0.5, 0.5, 0.5), {**other, "seed": 1}),
     )
     figure, table = accuracy_over_tasks.draw(Tables(study))
     assert len(figure.subfigs) == len(set(f.get_suptitle() for f in figure.subfigs)) == 2
@@ -147,6 +163,7 @@ def test_layer_densities_are_shares_of_each_layer(tmp_path):
     assert table.layer.tolist() == ["conv.weight", "fc.weight"]
     assert table["size"].tolist() == [10, 40]
     assert table.percent.tolist() == pytest.approx([100, 10])
+    assert table.first_percent.tolist() == table.last_percent.tolist() == [100, 10]
     figure, _ = layers.draw(Tables(tmp_path))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["conv · 10", "fc · 40"]
@@ -241,7 +258,7 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
 
 
 def test_unknown_figure():
-    with pytest.raises(ValueError, match="'pie' is no figure; known: accuracy_over_tasks, "):
+    with pytest.raises(ValueError, match="'pie' is no figure; known: claims, paper_panels, "):
         draw_figure("pie", Path("."), 60)
 
 
@@ -310,3 +327,188 @@ def test_text_is_legible_and_legends_fit_the_page(tmp_path):
             box = legend.get_window_extent()
             assert box.x0 >= 0
             assert box.x1 <= figure.bbox.x1
+
+
+# Figures that need more than accuracy
+
+
+APPLY_TO_ANY = {"accuracy_over_tasks", "accuracy_matrix", "capacity", "layer_densities"}
+APPLY_TO_ANY |= {"accuracy_over_capacity"}
+
+
+def test_what_does_not_apply_is_said_in_words_and_draws_nothing(tmp_path):
+    """A study of one configuration without claims, history or a second protocol."""
+    study = two_seeds(tmp_path)
+    said = {name: numbers(study, name) for name in FIGURES if name not in APPLY_TO_ANY}
+    for name, table in said.items():
+        assert list(table) == ["not_drawn"], name
+        assert len(table) == 1
+        svg = (study / "figures" / f"{name}.svg").read_text()
+        assert "<svg" in svg
+    assert "no curve for MNIST-5k with 2 tasks" in said["paper_panels"].not_drawn[0]
+    assert "both published and corrected" in said["protocols"].not_drawn[0]
+
+
+def test_protocols_pairs_cells_of_both_protocols_only(tmp_path):
+    study = write_study(
+        tmp_path,
+        FakeRun("a" * 10),
+        FakeRun("b" * 10, (0.5, 0.4, 0.4), {"protocol": "published"}),
+        FakeRun("c" * 10, axes={"growth": "gradient"}),
+    )
+    table = numbers(study, "protocols")
+    assert table.growth.unique().tolist() == ["random"]
+    assert dict(zip(table.protocol, table.accuracy_percent)) == pytest.approx(
+        {"corrected": 70, "published": 40}
+    )
+
+
+def ablated(folder: Path) -> Path:
+    """``corrected`` and a protocol with one switch flipped, three seeds, 10 to 12 points worse."""
+    runs = [
+        FakeRun(
+            f"{kind}{seed}" * 5, (0.8, 0.8 - lost, 0.8 - lost), {"protocol": name, "seed": seed}
+        )
+        for seed in range(3)
+        for kind, name, lost in (
+            ("a", "corrected", 0.0),
+            ("b", "odd-test", 0.10 + 0.01 * seed),
+            ("c", "two-flips", 0.3),
+        )
+    ]
+    study = write_study(folder, *runs)
+    base = {"logits": "task", "test_augment": False, "stop_at": 0.75}
+    protocols = {
+        "corrected": base,
+        "odd-test": base | {"test_augment": True},
+        "two-flips": base | {"test_augment": True, "stop_at": 1.0},
+        "never-run": base | {"stop_at": 1.0},
+    }
+    (study / "params.json").write_text(json.dumps({"protocols": protocols}))
+    return study
+
+
+def test_ablation_finds_protocols_of_one_switch_and_pairs_by_seed(tmp_path):
+    study = ablated(tmp_path)
+    assert Tables(study).single_switches == {
+        "odd-test": "test_augment = true",
+        "never-run": "stop_at = 1.0",
+    }
+    (row,) = numbers(study, "ablation").to_dict("records")
+    assert (row["protocol"], row["seeds"], row["cells"]) == ("odd-test", 3, 1)
+    assert row["mean"] == pytest.approx(-11)
+    # Differences -10, -11, -12: standard error 1 / sqrt(3), t(0.975, 2) = 4.30265.
+    assert row["high"] == pytest.approx(-11 + 4.30265 / 3**0.5, abs=1e-4)
+
+
+def test_protocols_of_one_switch_are_in_no_other_figure(tmp_path):
+    table = numbers(ablated(tmp_path), "accuracy_over_tasks")
+    assert table.protocol.unique().tolist() == ["corrected", "two-flips"]
+
+
+def test_other_methods_are_in_the_figure_of_baselines_only(tmp_path):
+    study = write_study(
+        tmp_path,
+        FakeRun("a" * 10),
+        FakeRun("b" * 10, (0.9, 0.5, 0.7), {"method": "finetune", "init": "none", "density": 1.0}),
+    )
+    table = pd.read_csv(study / "summary.csv").assign(forgetting=[0.1, 0.4])
+    table.to_csv(study / "summary.csv", index=False)
+    drawn = numbers(study, "baselines").set_index(["measure", "method"]).percent
+    assert drawn["acc", "finetune"] == pytest.approx(60)
+    assert drawn["forgetting", "finetune"] == pytest.approx(40)
+    assert set(numbers(study, "accuracy_over_tasks").method) == {"dst"}
+
+
+def test_accuracy_over_capacity_pairs_a_task_with_what_was_free_before_it(tmp_path):
+    table = numbers(two_seeds(tmp_path), "accuracy_over_capacity")
+    assert table.task.tolist() == [1, 2]
+    assert table.free_percent.tolist() == pytest.approx([100, 72])  # 36 of 50 after task 1
+    assert table.accuracy_percent.tolist() == pytest.approx([80, 55])
+
+
+def test_mask_overlap_is_the_mean_over_runs(tmp_path):
+    study = two_seeds(tmp_path)
+    rows = "a" * 10 + ",2,1,5,0.2\n" + "b" * 10 + ",2,1,6,0.4\n"
+    (study / "overlap.csv").write_text(EMPTY["overlap"] + "\n" + rows)
+    (row,) = numbers(study, "mask_overlap").to_dict("records")
+    assert (row["task"], row["other"]) == (2, 1)
+    assert row["jaccard_percent"] == pytest.approx(30)
+
+
+def test_explored_runs_over_tasks_and_epochs(tmp_path):
+    study = two_seeds(tmp_path)
+    rows = [
+        f"{d * 10},{t},{e},{v}\n"
+        for d, v in (("a", 0.3), ("b", 0.5))
+        for t in (1, 2)
+        for e in (1, 2)
+    ]
+    (study / "history.csv").write_text(EMPTY["history"] + "\n" + "".join(rows))
+    table = numbers(study, "explored")
+    assert list(zip(table.task, table.epoch)) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert table.explored_percent.tolist() == pytest.approx([40] * 4)
+
+
+def test_ranking_ranks_within_a_seed(tmp_path):
+    """Gradient wins with seed 0 and loses with seed 1, on which everything is worse."""
+    accuracies = {
+        ("random", 0): 0.8,
+        ("gradient", 0): 0.9,
+        ("random", 1): 0.5,
+        ("gradient", 1): 0.4,
+    }
+    runs = [
+        FakeRun(f"{k}" * 10, (value,) * 3, {"growth": growth, "seed": seed})
+        for k, ((growth, seed), value) in enumerate(accuracies.items())
+    ]
+    table = numbers(write_study(tmp_path, *runs), "ranking").set_index("growth")
+    assert table.mean_rank.to_dict() == {"random": 1.5, "gradient": 1.5}
+    assert table.accuracy_percent.to_dict() == pytest.approx({"random": 65, "gradient": 65})
+
+
+def test_claims_are_drawn_in_points_and_untested_ones_are_not(tmp_path):
+    study = two_seeds(tmp_path)
+    block = "corrected,mnist5k,2,net"
+    rows = [
+        f"good,It is.,0.02,0.01,0.03,0.004,5,supported,{block},0,difference,\n",
+        f"absent,It is.,,,,,0,not tested,{block},0,difference,no runs\n",
+    ]
+    (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + "".join(rows))
+    table = numbers(study, "claims").set_index("claim")
+    assert table.effect_points["good"] == pytest.approx(2)
+    figure, _ = import_module("dstcl.figures.claims").draw(Tables(study))
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["good"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["✓ supported · 5 seeds"]
+
+
+def test_paper_panels_have_the_papers_curve_and_ours_on_one_scale(tmp_path):
+    study = two_seeds(tmp_path)
+    cell = "cifar100,10,published,net,dst,0.2,erk,random"
+    rows = [f"{cell},{t},{80 - t},0.2,{70 - t},{69 - t},{71 - t},no\n" for t in range(1, 11)]
+    (study / "paper.csv").write_text(EMPTY["paper"] + "\n" + "".join(rows))
+    table = numbers(study, "paper_panels")
+    assert len(table) == 10
+    figure, _ = import_module("dstcl.figures.paper_panels").draw(Tables(study))
+    paper, ours = figure.axes
+    assert paper.get_title() == "the paper: erk, sparsity 80 %"
+    assert ours.get_title() == "ours, published: erk, sparsity 80 %"
+    assert list(paper.lines[0].get_ydata()) == [80 - t for t in range(1, 11)]
+    assert list(ours.lines[0].get_ydata()) == [70 - t for t in range(1, 11)]
+    assert paper.get_ylim() == ours.get_ylim()
+
+
+def test_costs_show_every_measure_in_its_units(tmp_path):
+    study = two_seeds(tmp_path)
+    table = pd.read_csv(study / "summary.csv").assign(
+        seconds=[10.0, 20.0], training_flops=1e12, inference_flops=1e6, mask_bytes=0
+    )
+    table.to_csv(study / "summary.csv", index=False)
+    drawn = numbers(study, "costs").set_index("measure")["mean"]
+    assert drawn.to_dict() == {
+        "seconds": 15.0,
+        "training_flops": 1e12,
+        "inference_flops": 1e6,
+        "mask_bytes": 0,
+    }

@@ -8,6 +8,8 @@ from math import ceil
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from dstcl.config import load_file
@@ -150,6 +152,69 @@ def test_random_growth_is_right_on_average_and_fluctuates() -> None:
     ]
     assert sum(counts) / 300 == pytest.approx(20, abs=0.6)
     assert len(set(counts)) > 5
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=40),
+    st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)
+def test_pruning_is_by_the_kth_smallest_of_the_whole_tensor(entries, rate: float) -> None:
+    """Against the description: sort all magnitudes, inactive ones as zeros, keep what exceeds."""
+    weight, mask = map(torch.tensor, zip(*entries))
+    weight = (weight * mask).float()
+    asked = ceil(rate * int(mask.sum()))
+    inactive = int((~mask).sum())
+    ordered = weight.abs().sort().values
+    threshold = ordered[inactive + asked - 1] if asked else torch.tensor(0.0)
+    assert torch.equal(prune_with_ties(weight, mask, rate), weight.abs() > threshold)
+
+
+@pytest.mark.parametrize("odd", [None, float("nan"), float("inf")])
+@pytest.mark.parametrize("removed", [0, 1, 300, 9_000])
+def test_gradient_growth_equals_a_stable_sort_of_the_whole_tensor(
+    odd: float | None, removed: int
+) -> None:
+    """With many equal gradients; NaN comes first, then infinity, as in the original's sort."""
+    draws = torch.Generator().manual_seed(0)
+    gradient = torch.randn(20_000, generator=draws).mul(4).round()
+    kept, allowed = (torch.rand(20_000, generator=draws) < share for share in (0.2, 0.5))
+    if odd is not None:
+        gradient[::17] = float("inf")
+        gradient[::13] = odd
+    layer = LayerView(gradient, kept, gradient, None, draws)
+    score = gradient.abs() * (~kept & allowed)
+    best = score.sort(descending=True, stable=True).indices[:removed]
+    expected = kept.clone()
+    expected[best] = True
+    growth = growth_plan("gradient").first
+    assert torch.equal(grow_as_published(growth, layer, kept, removed, allowed), expected)
+
+
+class CoarseDraws(LayerView):
+    """Draws among eight values, so that the last place is always contested."""
+
+    def random(self) -> torch.Tensor:
+        return super().random().mul(8).floor() / 8
+
+
+@pytest.mark.parametrize("made", [LayerView, CoarseDraws])
+@pytest.mark.parametrize("removed", [0, 1, 1_500, 4_500])
+def test_unfired_growth_takes_what_the_original_takes_among_equal_draws(
+    made: type[LayerView], removed: int
+) -> None:
+    draws = torch.Generator().manual_seed(0)
+    kept, explored = (torch.rand(20_000, generator=draws) < share for share in (0.2, 0.5))
+    explored |= kept
+
+    def layer() -> LayerView:
+        nothing = torch.zeros(20_000)
+        return made(nothing, explored, None, None, torch.Generator().manual_seed(1))
+
+    order = torch.where(~explored, layer().random(), -1.0)
+    expected = kept.clone()
+    expected[torch.topk(order, removed).indices] = True
+    growth, allowed = growth_plan("unfired").first, torch.ones_like(kept)
+    assert torch.equal(grow_as_published(growth, layer(), kept, removed, allowed), expected)
 
 
 def published(model: nn.Module, **changes: object) -> PublishedSparseTraining:

@@ -14,6 +14,7 @@ from dstcl.sparse import (
     PRUNE,
     DynamicSparseTraining,
     GradualMagnitudePruning,
+    LayerView,
     SparseTraining,
     UpdateSchedule,
 )
@@ -118,6 +119,19 @@ def test_set_pruning_goes_on_with_one_sign_when_the_other_runs_out():
     )  # fmt: skip
     step_with_gradient(model, dst, [0.0] * 4 + [1.0, 2.0, 3.0])
     assert dst.masks["0.weight"].tolist() == [[False, False, True, False, True, True, True]]
+
+
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=40), st.booleans())
+def test_set_pruning_ranks_magnitudes_within_each_sign(values, double):
+    """Zeros score 0; the others 1, 2, ... within their sign, the first of equal ones first."""
+    weight = torch.tensor(values, dtype=torch.float64 if double else torch.float32)
+    expected = [0.0] * len(values)
+    for sign in (1, -1):
+        signed = [i for i, value in enumerate(values) if value * sign > 0]
+        for rank, index in enumerate(sorted(signed, key=lambda i: abs(values[i])), start=1):
+            expected[index] = float(rank)
+    layer = LayerView(weight, weight != 0, None, None, torch.Generator())
+    assert PRUNE["set"].score(layer).tolist() == expected
 
 
 def test_taylor_pruning_takes_the_least_weight_times_gradient():
@@ -227,6 +241,7 @@ def test_momentum_growth_with_adam_is_bias_corrected_first_over_root_of_second()
     first = sum(0.2 * 0.8 ** (2 - i) * g for i, g in enumerate(gradients)) / (1 - 0.8**3)
     second = sum(0.1 * 0.9 ** (2 - i) * g**2 for i, g in enumerate(gradients)) / (1 - 0.9**3)
     torch.testing.assert_close(dst._moments.score(0), first / second.sqrt())
+    assert torch.equal(dst._moments.score(0), dst._moments.score(0)), "reading leaves it as it is"
 
 
 def test_a_switch_uses_the_first_criterion_and_then_the_second():

@@ -1,9 +1,13 @@
 # The only Python beside the rules: which files the study means. Everything that can be tested
 # without Snakemake lives in src/dstcl.
 import json
+import os
 import sys
 
+from dstcl.codedigest import code_digest
 from dstcl.config import ConfigError, load, runs
+from dstcl.cost import memory_mb_to_ask_for, minutes_to_ask_for
+from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.figures import FIGURES
 from dstcl.runs import RESULT_FILES
 
@@ -17,20 +21,40 @@ RESULTS = f"results/{PRESET}"
 LOGS = f"logs/{PRESET}"
 RUNS = {run.folder: run for run in runs(PARAMS)}
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
+TABLES += ["overlap", "history", "provenance"]
+# What a study is compared with; relative, so that it is the same path in every clone.
+REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
+PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
+PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
 
 
 wildcard_constraints:
     dataset="[a-z0-9]+",
     size="[0-9]+",
     tasks="[0-9]+",
-    order="natural|seed[0-9]+",
+    order=ORDER_NAME,
     folder=".+/seed[0-9]+-[0-9a-f]{10}",
     figure="[a-z_]+",
+
+
+def code_of(*commands):
+    """A params function: the digest of all code behind these commands of dstcl, each a module of
+    dstcl.cli and a function. Snakemake itself sees only the command line, and only params functions
+    of wildcards alone trigger a re-run.
+    """
+    entries = [f"cli.{command}" for command in commands]
+    return lambda wildcards: code_digest(*entries)
+
+
+def figure_code(wildcards):
+    """The digest of all code behind one figure; the others' modules do not count."""
+    return code_digest("cli.results:results_figure", f"figures.{wildcards.figure}")
 
 
 def study_json(wildcards):
     """The part of params.yaml that decides which runs there are, as one comparable text."""
     science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
+    science["figures"] = {}
     names = PARAMS.study.protocol_names()
     science["protocols"] = {name: PARAMS.protocols[name].model_dump() for name in names}
     return json.dumps(science, sort_keys=True)
@@ -39,6 +63,14 @@ def study_json(wildcards):
 def run_json(wildcards):
     """The resolved description of one run: all that its training depends on."""
     return json.dumps(RUNS[wildcards.folder].to_dict(), sort_keys=True)
+
+
+def run_memory(wildcards, attempt):
+    return memory_mb_to_ask_for(RUNS[wildcards.folder], attempt)
+
+
+def run_minutes(wildcards, attempt):
+    return minutes_to_ask_for(RUNS[wildcards.folder], attempt)
 
 
 def prepared_data(wildcards):

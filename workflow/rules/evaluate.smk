@@ -9,5 +9,41 @@ rule collect_runs:
         f"{LOGS}/collect.log",
     params:
         study=subpath(input.plan, parent=True),
+        code=code_of("results:results_collect"),
     shell:
         "dstcl collect {params.study} 2> {log}"
+
+
+rule test_claims:
+    """Test what the paper says on this study, and put the paper's own numbers beside ours."""
+    input:
+        tables=rules.collect_runs.output,
+        plan=f"{RESULTS}/plan.json",
+        claims=f"{REFERENCE}/claims.yaml",
+        paper=f"{REFERENCE}/paper.csv",
+    output:
+        multiext(f"{RESULTS}/", "claims.csv", "paper.csv"),
+    log:
+        f"{LOGS}/claims.log",
+    params:
+        study=subpath(input.plan, parent=True),
+        reference=subpath(input.claims, parent=True),
+        code=code_of("results:results_claims"),
+    shell:
+        "dstcl claims {params.study} --reference {params.reference} 2> {log}"
+
+
+rule write_overview:
+    """Write the few numbers that `dvc metrics diff` compares between revisions."""
+    input:
+        summary=f"{RESULTS}/summary.csv",
+        cells=f"{RESULTS}/cells.csv",
+    output:
+        f"{RESULTS}/overview.json",
+    log:
+        f"{LOGS}/overview.log",
+    params:
+        study=subpath(input.summary, parent=True),
+        code=code_of("results:results_overview"),
+    shell:
+        "dstcl overview {params.study} 2> {log}"

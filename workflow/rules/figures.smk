@@ -3,6 +3,8 @@ rule draw_figure:
     input:
         summary=f"{RESULTS}/summary.csv",
         tables=rules.collect_runs.output,
+        claims=rules.test_claims.output,
+        params=f"{RESULTS}/params.json",
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.svg",
@@ -17,5 +19,6 @@ rule draw_figure:
         study=subpath(input.summary, parent=True),
         dpi=figure_dpi,
         caption=figure_caption,
+        code=figure_code,
     shell:
         "dstcl figure {wildcards.figure} {params.study} --dpi {params.dpi} 2> {log}"

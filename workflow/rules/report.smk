@@ -3,6 +3,7 @@ rule write_summary:
     input:
         plan=f"{RESULTS}/plan.json",
         tables=rules.collect_runs.output,
+        claims=rules.test_claims.output,
     output:
         report(
             f"{RESULTS}/summary.md",
@@ -13,6 +14,7 @@ rule write_summary:
         f"{LOGS}/summary.log",
     params:
         study=subpath(input.plan, parent=True),
+        code=code_of("results:results_summary"),
     shell:
         "dstcl summary {params.study} 2> {log}"
 
@@ -30,15 +32,23 @@ rule write_params:
 
 
 rule write_report:
-    """Write one self-contained page with figures, captions and how each file was made."""
+    """Write the study as one self-contained page: verdicts, figures, runs, and how it was made."""
     input:
+        plan=f"{RESULTS}/plan.json",
         params=rules.write_params.output,
+        tables=rules.collect_runs.output,
+        claims=rules.test_claims.output,
         figures=all_figures("svg"),
+        numbers=all_figures("csv"),
         summary=rules.write_summary.output,
+        words=[f"{PAGE}/{name}" for name in PAGE_FILES],
     output:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
+    params:
+        study=subpath(input.plan, parent=True),
+        template=f"{PAGE}/{PAGE_FILES[0]}",
+        code=code_of("results:results_report"),
     shell:
-        "snakemake --snakefile {workflow.main_snakefile:q} --nolock --report {output}"
-        " --configfile {input.params} -- figures summary 2> {log}"
+        "dstcl report {params.study} --template {params.template} 2> {log}"

@@ -1,3 +1,15 @@
+# Seconds each, or a writer that must be one (mlflow.db): on a cluster they run where Snakemake does.
+localrules:
+    plan_study,
+    split_tasks,
+    collect_runs,
+    draw_figure,
+    write_summary,
+    write_params,
+    write_report,
+    sync_mlflow,
+
+
 # One target a stage: `snakemake --cores all train`, and so on.
 localrules:
     all,
@@ -33,6 +45,8 @@ rule evaluate:
     """Tables over all runs."""
     input:
         rules.collect_runs.output,
+        rules.test_claims.output,
+        rules.write_overview.output,
 
 
 rule figures:

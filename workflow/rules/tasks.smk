@@ -6,6 +6,8 @@ rule split_tasks:
         "data/tasks/{dataset}-{size}px-{tasks}tasks/{order}.json",
     log:
         "logs/tasks/{dataset}-{size}px-{tasks}tasks-{order}.log",
+    params:
+        code=code_of("data:data_split"),
     shell:
         "dstcl data split {wildcards.dataset} --data {input} --tasks {wildcards.tasks}"
         " --order {wildcards.order} --out {output} 2> {log}"
@@ -19,5 +21,6 @@ rule plan_study:
         f"{LOGS}/plan.log",
     params:
         study=study_json,
+        code=code_of("config:config_plan"),
     shell:
         "dstcl config plan --values {params.study:q} --out {output} 2> {log}"

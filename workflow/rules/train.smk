@@ -13,12 +13,17 @@ rule train_run:
     benchmark:
         f"{LOGS}/train/{{folder}}.benchmark.tsv"
     threads: 1
+    # What a run needs; where it gets it from (cards, partitions, accounts) is up to a profile.
     resources:
         gpu=0,
-        mem_mb=2000,
+        gpu_slots="",
+        mem_mb=run_memory,
+        runtime=run_minutes,
     params:
         run=run_json,
+        code=code_of("train:train_one"),
         out=subpath(output.metrics, parent=True),
     shell:
         "dstcl train --run {params.run:q} --data {input.data} --tasks {input.tasks}"
-        " --out {params.out} --threads {threads} 2> {log}"
+        " --out {params.out} --threads {threads} --gpus {resources.gpu}"
+        " --gpu-slots={resources.gpu_slots} 2> {log}"

@@ -11,17 +11,20 @@ from dstcl.sparse import SparseTraining
 
 
 class BestEpoch:
-    """The epoch with the highest running training accuracy, the first of equals (c8)."""
+    """The epoch with the highest score, the first of equals.
+
+    The paper's code takes the running accuracy in training (c8).
+    """
 
     def __init__(self) -> None:
-        self._accuracy = -1.0
+        self._score = -1.0
         self._network: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
 
-    def offer(self, accuracy: float, network: nn.Module, sparse: SparseTraining) -> None:
+    def offer(self, score: float, network: nn.Module, sparse: SparseTraining) -> None:
         """Keep this epoch if it is strictly better."""
-        if accuracy > self._accuracy:
-            self._accuracy = accuracy
+        if score > self._score:
+            self._score = score
             self._network = {n: t.clone() for n, t in network.state_dict().items()}
             self._masks = {n: mask.clone() for n, mask in sparse.masks.items()}
 
@@ -33,9 +36,9 @@ class BestEpoch:
 
     def state_dict(self) -> dict[str, Any]:
         """The kept epoch."""
-        return {"accuracy": self._accuracy, "network": self._network, "masks": self._masks}
+        return {"score": self._score, "network": self._network, "masks": self._masks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self._accuracy = state["accuracy"]
+        self._score = state["score"]
         self._network, self._masks = dict(state["network"]), dict(state["masks"])

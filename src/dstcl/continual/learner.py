@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,13 +13,14 @@ from dstcl.continual.methods import METHODS
 from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, task_outputs
 from dstcl.continual.stage import Effort, Stage
 from dstcl.continual.subnets import InvariantError, SubnetStore
-from dstcl.data.batches import evaluation_batches, task_examples
+from dstcl.data.batches import Examples, Part, evaluation_batches, task_examples
 from dstcl.data.prepare import Prepared
 from dstcl.models import batch_statistics, build_network
 from dstcl.runs import Run
 from dstcl.seeds import derive_seed, generator
 
 PROBE_IMAGES = 64
+PARTS: tuple[Part, Part] = ("train", "validation")
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 """Called after every epoch with the task (from 1), the epoch (from 1) and its history row."""
@@ -55,6 +56,7 @@ class Learner:
         tasks: classes of each task; sizes may differ.
         device: where to train.
         progress: called after every epoch.
+        validation: positions of training images that are held out; see `read_tasks`.
         pause: called after every training step and every task (then with True) with a function
             that returns `state_dict`; may raise to stop.
     """
@@ -67,8 +69,10 @@ class Learner:
         device: torch.device,
         progress: Progress | None = None,
         pause: Pause | None = None,
+        validation: Sequence[int] = (),
     ) -> None:
         self.run, self.data, self.tasks, self.device = run, data, tasks, device
+        self.validation = validation
         self.progress = progress or (lambda task, epoch, row: None)
         self.pause = pause or (lambda state, task_end: None)
         self.method = METHODS[run.method](run)
@@ -124,6 +128,7 @@ class Learner:
             "stages_done": self._stages_done,
             "store": self.outcome.store.state_dict(),
             "method": self.method.state_dict(),
+            "network": self.network.state_dict(),
             "accuracy": self.outcome.accuracy,
             "history": self.outcome.history,
             "effort": asdict(self.outcome.effort),
@@ -146,8 +151,10 @@ class Learner:
         outcome.effort = Effort(**state["effort"])
         self._probes = [probe.to(self.device) for probe in state["probes"]]
         self._stages_done = state["stages_done"]
+        self.network.load_state_dict(state["network"])
         if state["stage"] is not None:
             self._stage = self._open_stage()
+            self.network.load_state_dict(state["network"])
             self._stage.load_state_dict(state["stage"])
 
     def _open_stage(self) -> Stage:
@@ -155,15 +162,27 @@ class Learner:
         self.outcome.store.open_task(index)
         members = self.stages[index]
         classes = [label for task in members for label in self.tasks[task]]
+        scoring = self._scoring(members)
+        examples, held_out = (
+            task_examples(
+                self.data, classes, part=part, validation=self.validation, device=self.device
+            )
+            for part in PARTS
+        )
+
+        def validate(epoch: int) -> float:
+            return self._accuracy(held_out, scoring, "validation", index, epoch)
+
         return Stage(
             run,
             self.method,
             self.network,
             self.outcome.store,
             index,
-            task_examples(self.data, classes, test=False, device=self.device),
-            self._scoring(members),
+            examples,
+            scoring,
             self.outcome.effort,
+            validate if len(held_out) else None,
         )
 
     def _scoring(self, members: list[int]) -> Scoring:
@@ -214,21 +233,22 @@ class Learner:
             self._measure(after_task=last + 1, task=seen)
 
     def _measure(self, after_task: int, task: int) -> None:
-        run = self.run
-        accuracy = measure_accuracy(
-            self.network,
-            evaluation_batches(
-                self._tests[task],
-                run.test_batch_size,
-                # With statistics of the test batch its order matters; the paper's code shuffles.
-                shuffle=run.batch_norm == "batch",
-                augment=run.augment if run.test_augment else "none",
-                generator=generator(run.seed, "test", after_task, task),
-            ),
-            self.outputs[task],
-        )
+        accuracy = self._accuracy(self._tests[task], self.outputs[task], "test", after_task, task)
         row = {"after_task": after_task, "task": task + 1, "accuracy": accuracy}
         self.outcome.accuracy.append(row)
+
+    def _accuracy(self, examples: Examples, scoring: Scoring, purpose: str, *parts: int) -> float:
+        """Accuracy by the protocol's rule; purpose and parts name the stream of its chance."""
+        run = self.run
+        batches = evaluation_batches(
+            examples,
+            run.test_batch_size,
+            # With statistics of the test batch its order matters; the paper's code shuffles.
+            shuffle=run.batch_norm == "batch",
+            augment=run.augment if run.test_augment else "none",
+            generator=generator(run.seed, purpose, *parts),
+        )
+        return measure_accuracy(self.network, batches, scoring)
 
     def _probe(self, task: int) -> Tensor:
         tests = self._tests[task]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dstcl import __version__
+from dstcl.codedigest import code_digest
 from dstcl.continual.attempts import Attempts
 from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.checkpoints import Checkpoints
@@ -32,6 +33,7 @@ HISTORY_COLUMNS = (
     "epoch",
     "loss",
     "accuracy",
+    "validation_accuracy",
     "learning_rate",
     "prune_rate",
     "density",
@@ -85,11 +87,13 @@ def train_run(
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "dstcl": __version__,
+        "code": code_digest("cli.train:train_one"),
         "torch": torch.__version__,
     }
     with StopRequest() as stop:
         saved = Attempts(Checkpoints(out, checkpoint_every), origin, started, stop)
-        learner = Learner(run, data, split["tasks"], where, progress, saved.pause)
+        held_out = split.get("validation", [])
+        learner = Learner(run, data, split["tasks"], where, progress, saved.pause, held_out)
         saved.resume(learner)
         outcome = learner.fit()
     metrics = summarise(run, outcome, saved.seconds()) | run_costs(

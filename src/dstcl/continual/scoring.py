@@ -94,13 +94,13 @@ def task_outputs(sizes: Sequence[int], *, own_heads: bool, among_all: bool) -> l
 
 @torch.no_grad()
 def measure_accuracy(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], outputs: Outputs
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], scoring: Scoring
 ) -> float:
     """Share of images predicted right, in evaluation mode."""
     network.eval()
     correct, total = torch.zeros(()), 0
     for images, labels in batches:
-        hits = outputs.hits(network(images), labels).sum()
+        hits = scoring.hits(network(images), labels).sum()
         correct = correct.to(hits.device) + hits
         total += len(labels)
     return int(correct) / total

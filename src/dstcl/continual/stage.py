@@ -46,6 +46,7 @@ class Stage:
         examples: its training images.
         scoring: from logits to loss and hits.
         effort: adds up over stages.
+        validate: accuracy on the stage's held-out images after so many epochs; None without any.
     """
 
     def __init__(
@@ -58,20 +59,17 @@ class Stage:
         examples: Examples,
         scoring: Scoring,
         effort: Effort,
+        validate: Callable[[int], float] | None = None,
     ) -> None:
         self.run, self.network, self.index = run, network, index
+        self._validate = validate
         self.examples, self.scoring, self.effort = examples, scoring, effort
         self.device = examples.images.device
         optimizer = build_optimizer(run, network)
         steps = -(-len(examples) // run.batch_size) * run.epochs
         self.sparse: SparseTraining = method.training(network, optimizer, store, index, steps)
-        self.learning_rate = torch.optim.lr_scheduler.MultiStepLR(
-            optimizer,
-            [int(fraction * run.epochs) for fraction in run.lr_milestones],
-            run.lr_factor,
-        )
         self.draws = generator(run.seed, "batches", index)
-        self.best = BestEpoch() if run.checkpoint == "best_training_accuracy" else None
+        self.best = None if run.checkpoint == "last" else BestEpoch()
         self.epochs_done = 0
         self._batches: TrainingBatches | None = None
         self._start_epoch()
@@ -88,23 +86,26 @@ class Stage:
             after_epoch: called with the epoch's row of history.
         """
         while self.epochs_done < self.run.epochs:
-            rate = self.learning_rate.get_last_lr()[0]
-            self._train_epoch(after_step)
+            rate = learning_rate(self.run, self.epochs_done)
+            for group in self.sparse.optimizer.param_groups:
+                group["lr"] = rate
+            loss, accuracy = self._train_epoch(after_step)
             self._batches = None
-            loss = float(self._loss) / len(self.examples)
-            accuracy = int(self._hits) / len(self.examples)
-            self.learning_rate.step()
             self.epochs_done += 1
             self._start_epoch()
+            validated = self._validate(self.epochs_done) if self._validate else None
+            score = accuracy if self.run.checkpoint == "best_training_accuracy" else validated
             # A method that is still pruning has no sub-network to keep yet.
             if self.best is not None and self.sparse.settled():
-                self.best.offer(accuracy, self.network, self.sparse)
+                assert score is not None
+                self.best.offer(score, self.network, self.sparse)
             after_epoch(
                 {
                     "task": self.index + 1,
                     "epoch": self.epochs_done,
                     "loss": loss,
                     "accuracy": accuracy,
+                    "validation_accuracy": validated,
                     "learning_rate": rate,
                     "prune_rate": self.sparse.prune_rate(),
                     "density": self.sparse.density(),
@@ -115,15 +116,13 @@ class Stage:
             self.best.restore(self.network, self.sparse)
 
     def state_dict(self) -> dict[str, Any]:
-        """Enough to go on bit for bit between any two steps."""
+        """With the network's, enough to go on bit for bit between any two steps."""
         epoch = None
         if self._batches is not None:
             epoch = {"order": self._batches.order, "position": self._batches.position}
         return {
-            "network": self.network.state_dict(),
             "optimizer": self.sparse.optimizer.state_dict(),
             "sparse": self.sparse.state_dict(),
-            "learning_rate": self.learning_rate.state_dict(),
             "draws": self.draws.get_state(),
             "best": self.best.state_dict() if self.best else None,
             "epochs_done": self.epochs_done,
@@ -133,11 +132,9 @@ class Stage:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, in a stage built with the same arguments."""
-        self.network.load_state_dict(state["network"])
+        """Restore what `state_dict` returned, after the network's state, in a like stage."""
         self.sparse.optimizer.load_state_dict(state["optimizer"])
         self.sparse.load_state_dict(state["sparse"])
-        self.learning_rate.load_state_dict(state["learning_rate"])
         self.draws.set_state(state["draws"])
         if self.best is not None:
             self.best.load_state_dict(state["best"])
@@ -158,12 +155,13 @@ class Stage:
             self.examples, run.batch_size, run.augment, self.draws, order=order, position=position
         )
 
-    def _train_epoch(self, after_step: Callable[[], None]) -> None:
+    def _train_epoch(self, after_step: Callable[[], None]) -> tuple[float, float]:
+        """Mean loss over the task's classes, and accuracy by the protocol's rule, in training."""
         network, sparse, scoring = self.network, self.sparse, self.scoring
         network.train()
         if self._batches is None:
             self._batches = self._open_epoch()
-        started, position = perf_counter(), self._batches.position
+        since = perf_counter()
         for images, labels in self._batches:
             logits = network(images)
             loss = scoring.loss(logits, labels)
@@ -172,9 +170,26 @@ class Stage:
             sparse.step()
             self._loss += loss.detach() * len(labels)
             self._hits += scoring.hits(logits.detach(), labels).sum()
+            self.effort.images += len(labels)
+            self._add_time(since)
             after_step()
-        self.effort.seconds += perf_counter() - started
-        self.effort.images += len(self.examples) - position
+            since = perf_counter()
+        # Waits for the device, so that its work is in the time.
+        means = float(self._loss) / len(self.examples), int(self._hits) / len(self.examples)
+        self._add_time(since)
+        return means
+
+    def _add_time(self, since: float) -> None:
+        self.effort.seconds += perf_counter() - since
+
+
+def learning_rate(run: Run, epochs_done: int) -> float:
+    """In the epoch after so many: multiplied by the factor at each milestone that has passed."""
+    rate = run.learning_rate
+    for fraction in sorted(run.lr_milestones):
+        if epochs_done >= int(fraction * run.epochs):
+            rate *= run.lr_factor
+    return rate
 
 
 def build_optimizer(run: Run, network: Network) -> torch.optim.Optimizer:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,46 +14,94 @@ from torch import Tensor
 from dstcl.data.prepare import Prepared
 
 PADDING = 4
+Part = Literal["train", "validation", "test"]
+Place = Literal["auto", "device", "host"]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images and labels of one task, on the device.
+    """Images and labels of one task; labels, mean and std are on the device.
 
     Attributes:
-        images: uint8, (N, C, S, S).
+        stored: uint8, (M, C, S, S): the task's images on the device; or, with ``rows``, those of
+            the whole data set where they lie, in a memory-mapped file.
         labels: int64, (N,), counted from 0 within the task.
         mean, std: float32, (C, 1, 1), on the scale 0 to 255.
+        rows: int64, (N,): which of the stored images are the task's; None for all of them.
     """
 
-    images: Tensor
+    stored: Tensor
     labels: Tensor
     mean: Tensor
     std: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def images(self) -> Tensor:
+        """uint8, (N, C, S, S): the task's images; gathered anew each time if they are not stored
+        on the device."""
+        return self.stored if self.rows is None else self.stored[self.rows]
+
     def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images to float32 of about zero mean and unit variance."""
-        return (images.float() - self.mean) / self.std
+        """uint8 images to float32 of about zero mean and unit variance, on the device."""
+        moved = images.to(self.mean.device, torch.float32, non_blocking=True, copy=True)
+        return moved.sub_(self.mean).div_(self.std)
 
 
 def task_examples(
-    data: Prepared, classes: list[int], *, test: bool, device: torch.device
+    data: Prepared,
+    classes: list[int],
+    *,
+    test: bool | None = None,
+    part: Part | None = None,
+    validation: Sequence[int] = (),
+    device: torch.device,
+    place: Place = "auto",
 ) -> Examples:
-    """The training or test images of the given classes; labels are positions in ``classes``."""
+    """The images of the given classes in one part; labels are positions in ``classes``.
+
+    Args:
+        test: True for part "test", False for "train"; or give the part.
+        part: which images.
+        validation: positions of the images held out for validation (`read_tasks` has them); they
+            are no training images. Without any, part "validation" is empty.
+        place: "device" copies the images there once; "host" leaves them in the prepared file and
+            copies each batch; "auto" does the first where they take less than half of the memory.
+    """
+    if (test is None) == (part is None):
+        raise ValueError("either test or part is needed")
+    part = part or ("test" if test else "train")
     position = torch.full((len(data.class_names),), -1)
     position[torch.tensor(classes)] = torch.arange(len(classes))
     labels = position[data.labels]
-    chosen = (labels >= 0) & (data.is_test == test)
+    is_held_out = torch.zeros(len(labels), dtype=torch.bool)
+    is_held_out[torch.tensor(validation, dtype=torch.int64)] = True
+    in_part = {
+        "train": ~data.is_test & ~is_held_out,
+        "validation": ~data.is_test & is_held_out,
+        "test": data.is_test,
+    }[part]
+    rows = ((labels >= 0) & in_part).nonzero().flatten()
+    size = len(rows) * data.images[:1].numel()
+    stays = place == "host" or (place == "auto" and size > free_memory(device) // 2)
     shape = (-1, 1, 1)
     return Examples(
-        data.images[chosen].to(device),
-        labels[chosen].to(device),
+        data.images if stays else data.images[rows].to(device),
+        labels[rows].to(device),
         torch.tensor(data.mean, device=device).view(shape) * 255,
         torch.tensor(data.std, device=device).view(shape) * 255,
+        rows if stays else None,
     )
+
+
+def free_memory(device: torch.device) -> int:
+    """Free memory of a device in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
@@ -79,7 +130,7 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
     ) -> None:
         self.order = _random_order(examples, generator) if order is None else order
         self.position = position
-        rest = self.order[position:].to(examples.images.device)
+        rest = self.order[position:].to(examples.labels.device)
         self._batches = _batches(examples, rest, batch_size, augment, generator)
 
     def __next__(self) -> tuple[Tensor, Tensor]:
@@ -100,7 +151,7 @@ def evaluation_batches(
 
     ``shuffle`` and ``augment`` need the generator.
     """
-    order = torch.arange(len(examples), device=examples.images.device)
+    order = torch.arange(len(examples), device=examples.labels.device)
     if shuffle:
         order = _random_order(examples, generator)
     yield from _batches(examples, order, batch_size, augment, generator)
@@ -109,7 +160,7 @@ def evaluation_batches(
 def _random_order(examples: Examples, generator: torch.Generator | None) -> Tensor:
     assert generator is not None
     order = torch.randperm(len(examples), generator=generator, device=generator.device)
-    return order.to(examples.images.device)
+    return order.to(examples.labels.device)
 
 
 def _batches(
@@ -121,12 +172,33 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if augment not in ("none", "crop-flip"):
         raise ValueError(f"augment: {augment!r}; allowed: none, crop-flip")
-    for chosen in order.split(batch_size) if len(order) else ():
-        images = examples.images[chosen]
+    parts = order.split(batch_size) if len(order) else ()
+    for chosen, images in zip(parts, _images(examples, parts), strict=True):
         if augment == "crop-flip":
             assert generator is not None
             images = crop_and_flip(images, generator)
         yield examples.normalised(images), examples.labels[chosen]
+
+
+def _images(examples: Examples, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The images of each batch on the device; from a file, the next is read meanwhile."""
+    if examples.rows is None:
+        yield from (examples.stored.index_select(0, chosen) for chosen in parts)
+        return
+    device = examples.labels.device
+    where = [examples.rows[chosen.cpu()] for chosen in parts]
+
+    def read(rows: Tensor) -> Tensor:
+        images = examples.stored.index_select(0, rows)
+        return images.pin_memory() if device.type == "cuda" else images
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, where[0]) if where else None
+        for following in [*where[1:], None]:
+            assert ahead is not None
+            images = ahead.result()
+            ahead = None if following is None else reader.submit(read, following)
+            yield images.to(device, non_blocking=True)
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -139,14 +211,14 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     count, _, size, _ = images.shape
     device = images.device
-    padded = torch.nn.functional.pad(images, (PADDING,) * 4)
     offsets = torch.randint(
         2 * PADDING + 1, (2, count, 1), generator=generator, device=generator.device
     ).to(device)
     flip = torch.rand(count, 1, generator=generator, device=generator.device).to(device) < 0.5
-    span = torch.arange(size, device=device)
-    rows = offsets[0] + span
-    columns = offsets[1] + torch.where(flip, span.flip(0), span)
-    batch = torch.arange(count, device=device).view(-1, 1, 1)
-    cropped = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2)
+    padded = torch.nn.functional.pad(images, (PADDING,) * 4)
+    both = torch.cat([padded, padded.flip(-1)])
+    # A view of all crops of every image, (2 B, C, 9, 9, S, S), of which one each is copied.
+    crops = both.unfold(2, size, 1).unfold(3, size, 1)
+    rows, columns, mirrored = offsets[0, :, 0], offsets[1, :, 0], flip[:, 0]
+    which = torch.arange(count, device=device) + count * mirrored
+    return crops[which, :, rows, torch.where(mirrored, 2 * PADDING - columns, columns)]

@@ -32,9 +32,26 @@ MEASURES = (
 # Undefined for a single task, or where all tasks were learned at once.
 MAY_BE_MISSING = ("bwt", "fwt", "forgetting", "learning_accuracy")
 LONG_TABLES = {
-    "accuracy": {"after_task", "task", "accuracy"},
-    "capacity": {"task", "layer", "size", "active", "new", "shared", "free"},
+    "accuracy": ("after_task", "task", "accuracy"),
+    "capacity": ("task", "layer", "size", "active", "new", "shared", "free"),
 }
+OVERLAP = ("task", "other", "shared", "jaccard")
+HISTORY = ("task", "epoch", "explored")
+EPOCHS_KEPT = 20
+"""Epochs a task that the study's table of the history keeps, evenly spread with first and last."""
+MADE_BY = {
+    "git_commit": ("git_commit",),
+    "git_dirty": ("git_dirty",),
+    "device": ("device",),
+    "threads": ("threads",),
+    "python": ("versions", "python"),
+    "torch": ("versions", "torch"),
+    "data_digest": ("data_digest",),
+    "started": ("started",),
+    "finished": ("finished",),
+}
+"""Columns of provenance.csv: where they are in a run's provenance.json."""
+FILES = {"overlap": "overlap.csv", **RESULT_FILES}
 
 
 class CollectError(ValueError):
@@ -65,31 +82,110 @@ def collect(runs: Sequence[Run], study: Path) -> pd.DataFrame:
         "summary": summary,
         "cells": cell_means(summary),
         "comparisons": compare(summary),
-        **{name: long_table(name, runs, folder) for name in LONG_TABLES},
+        "provenance": provenance(runs, folder),
     }
-    for name, table in tables.items():
-        write_csv(study / f"{name}.csv", table)
+    # Long tables are lines of text to be copied: parsing those of 10,000 runs takes minutes.
+    texts = {name: long_table(name, columns, runs, folder) for name, columns in LONG_TABLES.items()}
+    texts["overlap"] = long_table("overlap", OVERLAP, runs, folder, optional=True)
+    texts["history"] = history_table(runs, folder)
+    texts |= {name: _csv(table) for name, table in tables.items()}
+    for name, text in texts.items():
+        write_text(study / f"{name}.csv", text)
     return summary
 
 
-def long_table(name: str, runs: Sequence[Run], folder: Path) -> pd.DataFrame:
-    """A table of every run, one below the other, with the run's digest in front.
+def long_table(
+    name: str,
+    columns: Sequence[str],
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    optional: bool = False,
+) -> str:
+    """These columns of every run's table, one run below the other, with its digest in front.
 
     Raises:
-        CollectError: naming the file that is missing or not such a table.
+        CollectError: naming the file that is missing (unless ``optional``) or not such a table.
     """
-    parts = []
+    parts = [",".join(("digest", *columns)) + "\n"]
     for run in runs:
-        path = folder / run.folder / RESULT_FILES[name]
-        try:
-            part = pd.read_csv(path)
-        except (OSError, ValueError) as error:
-            raise CollectError(f"{path}: not a table ({error})".replace("\n", " ")) from None
-        if lacking := LONG_TABLES[name] - set(part):
-            raise CollectError(f"{path}: no column {', '.join(sorted(lacking))}")
-        part.insert(0, "digest", run.digest)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+        path = folder / run.folder / FILES[name]
+        if optional and not path.exists():
+            continue
+        header, lines = _lines(path)
+        places = _places(path, header, columns)
+        if places == list(range(len(header))):
+            parts += [f"{run.digest},{line}\n" for line in lines]
+        else:
+            for cells in (line.split(",") for line in lines):
+                parts.append(",".join([run.digest, *(cells[place] for place in places)]) + "\n")
+    return "".join(parts)
+
+
+def history_table(runs: Sequence[Run], folder: Path) -> str:
+    """Digest, task, epoch and explored fraction of every run, for some epochs of each task."""
+    parts = [",".join(("digest", *HISTORY)) + "\n"]
+    for run in runs:
+        path = folder / run.folder / RESULT_FILES["history"]
+        if not path.exists():
+            continue
+        header, lines = _lines(path)
+        task, epoch, explored = _places(path, header, HISTORY)
+        step = max(1, -(-run.epochs // EPOCHS_KEPT))
+        kept = {str(number) for number in range(run.epochs, 0, -step)} | {"1"}
+        for cells in (line.split(",") for line in lines):
+            if cells[epoch] in kept:
+                parts.append(f"{run.digest},{cells[task]},{cells[epoch]},{cells[explored]}\n")
+    return "".join(parts)
+
+
+def provenance(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """Where and with what each run was made; one data set must be the same in all runs.
+
+    Raises:
+        CollectError: two runs of a data set were trained on different images.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, tuple[str, Path]] = {}
+    for run in runs:
+        path = folder / run.folder / RESULT_FILES["provenance"]
+        if not path.exists():
+            continue
+        content = _read(path)
+        row: dict[str, Any] = {"digest": run.digest}
+        for column, keys in MADE_BY.items():
+            value: Any = content
+            for key in keys:
+                value = value.get(key) if isinstance(value, dict) else None
+            row[column] = value
+        data = str(row["data_digest"])
+        first, where = seen.setdefault(run.data_name, (data, path))
+        if data != first:
+            raise CollectError(
+                f"{path}: trained on other images of {run.data_name} (data digest {data}) than "
+                f"{where} ({first}); prepare the data once and run again"
+            )
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["digest", *MADE_BY])
+
+
+def _lines(path: Path) -> tuple[list[str], list[str]]:
+    """Header and rows of a CSV file without quotes, as this project writes them."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CollectError(f"{path}: not a table ({error})") from None
+    first, *lines = text.splitlines() or [""]
+    header = first.split(",")
+    if any(line.count(",") != len(header) - 1 for line in lines):
+        raise CollectError(f"{path}: not a table (rows of different length)")
+    return header, lines
+
+
+def _places(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[int]:
+    if lacking := [column for column in columns if column not in header]:
+        raise CollectError(f"{path}: no column {', '.join(sorted(lacking))}")
+    return [header.index(column) for column in columns]
 
 
 def check_run(run: Run, folder: Path) -> None:
@@ -144,9 +240,13 @@ def cell_means(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, lineterminator="\n")
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table whole or not at all."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_text(path, _csv(table))
 
 
 def _read(path: Path) -> dict[str, Any]:

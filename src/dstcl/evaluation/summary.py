@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from dstcl.data.catalog import DATASETS
+from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.compare import BLOCK, EVERY
 from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.paper import TOLERANCE
+from dstcl.evaluation.reference import read_table
+from dstcl.evaluation.report import claim_blocks, paper_tables
 from dstcl.figures import FIGURES
 from dstcl.runs import AXES
 from dstcl.storage import write_text
+
+SIGNS = {"yes": "✓", "no": "✗", "open": "?"}
 
 
 def write_summary(preset: str, study: Path) -> None:
@@ -23,11 +29,63 @@ def write_summary(preset: str, study: Path) -> None:
     """
     summary, comparisons = (_table_of(study, name) for name in ("summary", "comparisons"))
     parts = [f"# Preset {preset}", _what_ran(summary)]
+    parts += _claims_tables(read_table(study, "claims"))
+    parts += _paper_tables(read_table(study, "paper"))
     for _, block in summary.groupby(list(BLOCK), sort=False):
         parts += [_block_title(block), _accuracy_table(block)]
     parts += ["## Differences, paired by seed", _effects_table(comparisons)]
     parts += ["## Figures", *(f"- `figures/{name}.svg`: {text}" for name, text in FIGURES.items())]
     write_text(study / "summary.md", "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n")
+
+
+def _claims_tables(claims: pd.DataFrame) -> list[str]:
+    """What became of the paper's claims, a table for each data set and network."""
+    parts = [
+        "## The paper's claims",
+        "Effects in points, positive in the claim's favour, with the 95 % interval over seeds; a "
+        "verdict needs 3 seeds and p < 0.05 after Holm's correction (docs/claims.md). Reasons are "
+        "in claims.csv.",
+    ]
+    for block in claim_blocks(claims):
+        rows = []
+        for claim in block["claims"]:
+            found = (claim["by_protocol"][protocol] for protocol in block["protocols"])
+            rows.append([claim["statement"], *map(_verdict, found)])
+        parts += [f"### {block['title']}", _table(["claim", *block["protocols"]], rows)]
+    return parts
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    numbers = f" {found['effect']}" if found["effect"] else ""
+    interval = f" ({found['interval']})" if found["interval"] else ""
+    return f"**{found['verdict']}**{numbers}{interval}"
+
+
+def _paper_tables(paper: pd.DataFrame) -> list[str]:
+    """The paper's final accuracies beside ours, a table for each network."""
+    title = "## Beside the paper's numbers"
+    tables = paper_tables(paper)
+    if not tables:
+        reason = "The paper's figure, all that could be read of its numbers, has other data."
+        return [title, reason]
+    rule = (
+        "Accuracy over all tasks after the last one, in %. Paper: read off its figure, ± the error "
+        "of reading; ours: mean over seeds ± half the 95 % interval. Reproduced (✓): all of our "
+        f"interval, widened by the reading error, is within {TOLERANCE:g} points of the paper; not "
+        "reproduced (✗): none of it; open (?): some of it, or fewer than 3 seeds."
+    )
+    parts = [title, rule]
+    for table in tables:
+        protocols = table["protocols"]
+        header = ["configuration", "paper"]
+        header += [word for name in protocols for word in (f"ours, {name}", "reproduced?")]
+        rows = []
+        for row in table["rows"]:
+            ours = [row["ours"].get(name) for name in protocols]
+            cells = [(o["number"], SIGNS[o["reproduced"]]) if o else ("-", "") for o in ours]
+            rows.append([row["cell"], row["paper"], *(word for cell in cells for word in cell)])
+        parts += [f"### {table['title']}", _table(header, rows)]
+    return parts
 
 
 def _table_of(study: Path, name: str) -> pd.DataFrame:
@@ -51,7 +109,7 @@ def _what_ran(summary: pd.DataFrame) -> str:
 
 def _block_title(block: pd.DataFrame) -> str:
     first = block.iloc[0]
-    title = DATASETS[first["dataset"]].title
+    title = dataset_title(first["dataset"])
     return (
         f"## {title}, {first['tasks']} tasks: {first['network']}, {first['method']}, "
         f"protocol {first['protocol']}"

@@ -24,7 +24,7 @@ USABLE_MM = WIDTH / MM - 15
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    chosen = pd.concat([_chosen(runs) for _, runs in blocks(tables.summary)])
+    chosen = pd.concat([_chosen(runs) for _, runs in blocks(tables.shown)])
     matrices = tables.accuracy[["digest", "after_task", "task", "accuracy"]]
     numbers = chosen.merge(matrices, on="digest").drop(columns="digest")
     numbers["accuracy_percent"] = 100 * numbers.pop("accuracy")

@@ -19,6 +19,9 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     layer = [*BLOCK, "density", "init", "layer", "size"]
     layers = tables.capacity.assign(percent=100 * tables.capacity.active / tables.capacity["size"])
     numbers = layers.groupby(layer, sort=False, as_index=False)[["percent"]].mean()
+    for name, task in (("first_percent", layers.task.min()), ("last_percent", layers.task.max())):
+        of_task = layers[layers.task == task].groupby(layer, as_index=False)[["percent"]].mean()
+        numbers = numbers.merge(of_task.rename(columns={"percent": name}), on=layer, how="left")
     parts = blocks(numbers)
     figure, subfigures = stacked(
         [max(26, 4.2 * rows.layer.nunique()) + 26 for _, rows in parts], head=8
@@ -56,4 +59,7 @@ def _draw_panel(panel: Axes, density: float, rows: pd.DataFrame, places: pd.Seri
     panel.set_title(sparsity(density))
     panel.axvline(100 * density, **REFERENCE)
     for init, line in rows.groupby("init", sort=False):
-        panel.plot(line.percent, line.layer.map(places), **init_style(str(init)))
+        style, heights = init_style(str(init)), line.layer.map(places)
+        ends = {"color": style["color"], "alpha": 0.35, "linewidth": 3.5}
+        panel.hlines(heights, line.first_percent, line.last_percent, **ends)
+        panel.plot(line.percent, heights, **style)

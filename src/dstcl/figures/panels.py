@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dstcl.data.catalog import DATASETS
+from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
 from dstcl.figures.tables import BLOCK
@@ -35,6 +35,9 @@ class Part:
     points: pd.DataFrame
     limits: tuple[float, float]
     reference: Callable[[float, np.ndarray], np.ndarray] | None = None
+    x_label: str = "number of tasks learned"
+    falling: bool = False
+    """Whether x is a percentage that falls from left to right; ``task`` is x in any case."""
 
 
 def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -43,7 +46,7 @@ def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _block_title(row: pd.Series[Any]) -> str:
-    title = DATASETS[row.dataset].title if row.dataset in DATASETS else row.dataset
+    title = dataset_title(row.dataset)
     return (
         f"{title}, {row.tasks} tasks · protocol {row.protocol} · network {row.network} · "
         f"method {row.method}"
@@ -103,13 +106,33 @@ def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = 
     figure.legend(handles=handles, title=title, loc="outside upper center", ncols=columns)
 
 
+def say(panel: Axes, text: str) -> None:
+    """Words in the middle of a panel that has nothing to show."""
+    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY)
+
+
+def dots(panel: Axes, rows: pd.DataFrame, **style: Any) -> None:
+    """A dot and its interval a row: columns ``place`` (y), ``mean``, ``low``, ``high``."""
+    panel.hlines(rows.place, rows.low, rows.high, color=style["color"], linewidth=1.0)
+    panel.plot(rows["mean"], rows.place, **{"linestyle": "none", **style})
+
+
+def name_rows(panel: Axes, labels: Sequence[str]) -> None:
+    """Labels of rows 0, 1, ... from top to bottom."""
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set_ylim(len(labels) - 0.5, -0.5)
+    panel.tick_params(axis="y", length=0)
+
+
 def _draw_part(part: Part, subfigure: SubFigure) -> None:
     inits, columns = part.points.init.unique(), densities(part.points)
     axes = subfigure.subplots(len(inits), len(columns), sharex=True, sharey=True, squeeze=False)
     subfigure.suptitle(part.title, fontweight="bold")
     subfigure.supylabel(part.y_label)
-    subfigure.supxlabel("number of tasks learned")
+    subfigure.supxlabel(part.x_label)
     axes[0, 0].set_ylim(part.limits)
+    if part.falling:
+        axes[0, 0].set_xlim(103, -3)
     tasks = np.arange(1, part.points.task.max() + 1)
     for init, row in zip(inits, axes):
         for density, panel in zip(columns, row):
@@ -123,7 +146,7 @@ def _draw_part(part: Part, subfigure: SubFigure) -> None:
 
 def _draw_lines(panel: Axes, points: pd.DataFrame) -> None:
     if points.empty:
-        panel.text(0.5, 0.5, "no runs", transform=panel.transAxes, ha="center", color=GREY)
+        say(panel, "no runs")
     for growth, line in points.groupby("growth", sort=False):
         style = growth_style(str(growth))
         color = style["color"]

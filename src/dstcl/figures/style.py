@@ -88,6 +88,29 @@ INITS: dict[str, dict[str, Any]] = {
     "erk": {"color": "#8E3B76", "linestyle": "-", "marker": "D"},
 }
 
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "published": {"color": "#D55E00", "linestyle": "none", "marker": "s"},
+    "corrected": {
+        "color": "#0072B2",
+        "linestyle": "none",
+        "marker": "o",
+        "markerfacecolor": "white",
+    },
+}
+# Blue and orange differ for everybody, the signs also in grey.
+VERDICTS: dict[str, dict[str, str]] = {
+    "supported": {"color": "#0072B2", "light": "#cfe5f3", "sign": "✓", "marker": "o"},
+    "contradicted": {"color": "#D55E00", "light": "#f9d9c0", "sign": "✗", "marker": "X"},
+    "inconclusive": {"color": "#595959", "light": "#ececec", "sign": "?", "marker": "D"},
+    "not tested": {"color": "#8c8c8c", "light": "#ffffff", "sign": "-", "marker": "_"},
+}
+
+
+def protocol_style(protocol: str) -> dict[str, Any]:
+    """Colour and marker of a protocol."""
+    other = {"color": "#009E73", "linestyle": "none", "marker": "D"}
+    return dict(PROTOCOLS.get(protocol, other))
+
 
 def growth_style(growth: str) -> dict[str, Any]:
     """Colour, line style and marker of a growth: the same in every figure and study."""

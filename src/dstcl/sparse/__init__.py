@@ -15,9 +15,10 @@ from dstcl.sparse.densities import (
 from dstcl.sparse.dynamic import DynamicSparseTraining
 from dstcl.sparse.flops import forward_flops, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
-from dstcl.sparse.masks import draw_masks, pack_masks, select_top, unpack_masks
+from dstcl.sparse.masks import draw_masks, pack_masks, unpack_masks
 from dstcl.sparse.published import PublishedSparseTraining
 from dstcl.sparse.schedule import UpdateSchedule
+from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining, maskable_weights
 
 __all__ = [

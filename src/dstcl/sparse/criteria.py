@@ -82,13 +82,16 @@ def prune_set(layer: LayerView) -> Tensor:
     version that removes the most negative weights instead (section d, 17).
     """
     weight = layer.weight.flatten()
-    order = weight.abs().argsort(stable=True)
-    sign = weight[order] >= 0
-    active = weight[order] != 0
-    # Among active weights: 0, 1, 2, ... within each sign, from the smallest magnitude.
-    rank = torch.where(sign, (sign & active).cumsum(0), (~sign & active).cumsum(0))
-    score = torch.empty_like(weight)
-    score[order] = torch.where(active, rank, 0).to(weight.dtype)
+    active = weight.nonzero().squeeze(1)
+    magnitude = weight[active].abs()
+    if magnitude.dtype == torch.float32:
+        magnitude = magnitude.view(torch.int32)  # the same order, and sorted far faster
+    active = active[magnitude.argsort(stable=True)]
+    positive = weight[active] >= 0
+    # 1, 2, 3, ... within each sign, from the smallest magnitude.
+    rank = torch.where(positive, positive.cumsum(0), (~positive).cumsum(0))
+    score = torch.zeros_like(weight)
+    score[active] = rank.to(weight.dtype)
     return score.view_as(layer.weight)
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.sparse.criteria import Criterion, LayerView, growth_plan, prune_criterion
-from dstcl.sparse.masks import select_top
 from dstcl.sparse.moments import Moments
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule
+from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
 CANDIDATES = ("all", "free", "published")
@@ -116,7 +116,7 @@ class DynamicSparseTraining(SparseTraining):
         wanted = self.schedule.due(self.steps) and self._needs("gradient")
         if not wanted and self._moments is None:
             return
-        if self.candidates == "published":
+        if self.candidates == "published" and self._any_frozen:
             gradients = [g * ~f for g, f in zip(gradients, self.frozen.values(), strict=True)]
         if self._moments is not None:
             self._moments.update(gradients)
@@ -157,8 +157,9 @@ class DynamicSparseTraining(SparseTraining):
     def _to_grow(self, views: list[LayerView], kept: list[Tensor], removed: list[int]) -> list[int]:
         if self.redistribute == "none":
             return removed
-        room = torch.stack([self._candidates(n, k).sum() for n, k in zip(self.masks, kept)])
-        return allocate(sum(removed), shares(views, kept, self.redistribute), room.tolist())
+        candidates = [self._candidates(name, left) for name, left in zip(self.masks, kept)]
+        room = torch.stack([open_.count_nonzero() for open_ in candidates]).tolist()
+        return allocate(sum(removed), shares(views, kept, self.redistribute), room)
 
     def _candidates(self, name: str, kept: Tensor) -> Tensor:
         return ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
@@ -184,5 +185,5 @@ class DynamicSparseTraining(SparseTraining):
     def _room(self, name: str) -> int:
         """How many weights of a layer can be grown without growing back what was pruned."""
         if self.candidates == "free":
-            return int((~self.masks[name] & ~self.frozen[name]).sum())
+            return int((~self.masks[name] & ~self.frozen[name]).count_nonzero())
         return self.masks[name].numel() - self.counts[name]

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dstcl.sparse.masks import Masks, select_top
+from dstcl.sparse.masks import Masks
+from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
 

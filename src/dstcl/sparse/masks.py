@@ -1,4 +1,4 @@
-"""Masks as boolean tensors: exact selection, drawing, and one bit a weight on disk."""
+"""Masks as boolean tensors: drawing, and one bit a weight on disk."""
 
 from __future__ import annotations
 
@@ -8,31 +8,9 @@ import torch
 from torch import Tensor
 
 from dstcl.sparse.densities import Shapes
+from dstcl.sparse.selection import select_top
 
 Masks = dict[str, Tensor]
-
-
-def select_top(score: Tensor, eligible: Tensor, count: int) -> Tensor:
-    """Boolean mask of exactly ``count`` eligible entries with the highest score.
-
-    Ties go to the lower flat index, so the choice is the same on every device and never depends
-    on the order in which a sort visits equal values; NaN ranks below everything. ``count`` is
-    known on the host, so nothing waits for the device.
-
-    Args:
-        score: any shape, floating point.
-        eligible: boolean, same shape; the caller guarantees at least ``count`` true entries.
-        count: how many to choose.
-    """
-    if count == 0:
-        return torch.zeros_like(eligible)
-    lowest = torch.finfo(score.dtype).min
-    ranked = torch.where(eligible, score.nan_to_num(nan=lowest, neginf=lowest), -torch.inf)
-    threshold = torch.topk(ranked.flatten(), count, sorted=False).values.min()
-    above = ranked > threshold
-    ties = (ranked == threshold) & eligible
-    missing = count - above.sum()
-    return above | (ties & (ties.flatten().cumsum(0).view_as(ties) <= missing))
 
 
 def draw_masks(

@@ -59,8 +59,8 @@ class Moments:
         bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps
         if not self._corrected:
             bias1 = bias2 = 1.0
-        first, second = self.first[index] / bias1, self.second[index] / bias2
-        return first / (second.sqrt() + EPS)
+        root = (self.second[index] / bias2).sqrt_().add_(EPS)
+        return (self.first[index] / bias1).div_(root)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit."""

@@ -23,6 +23,7 @@ from dstcl.sparse import foreach
 from dstcl.sparse.criteria import Criterion, LayerView
 from dstcl.sparse.dynamic import DynamicSparseTraining
 from dstcl.sparse.masks import Masks, random_scores
+from dstcl.sparse.selection import select_top
 
 GROWTHS = ("random", "unfired", "gradient", "momentum")
 
@@ -40,7 +41,7 @@ class PublishedSparseTraining(DynamicSparseTraining):
 
     def check_counts(self) -> None:
         """Nothing to assert: counts drift. Record what they are."""
-        actual = torch.stack([mask.sum() for mask in self.masks.values()]).tolist()
+        actual = torch.stack([mask.count_nonzero() for mask in self.masks.values()]).tolist()
         self.counts = dict(zip(self.masks, actual, strict=True))
 
     def _draw(self) -> Masks:
@@ -79,7 +80,7 @@ class PublishedSparseTraining(DynamicSparseTraining):
     def _replace_weights(self, rate: float, growth: Criterion) -> None:
         for index, (name, mask) in enumerate(self.masks.items()):
             kept = prune_with_ties(self._parameters[index], mask, rate)
-            removed = int(mask.sum()) - int(kept.sum())
+            removed = int(mask.count_nonzero()) - int(kept.count_nonzero())
             allowed = ~self.frozen[name] if self.candidates == "free" else torch.ones_like(mask)
             view = self._view(index, name)
             mask.copy_(grow_as_published(growth, view, kept, removed, allowed))
@@ -90,16 +91,16 @@ def prune_with_ties(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
     """What stays active (c6): strictly above the k-th smallest magnitude of the whole tensor.
 
     ``k`` counts the inactive weights and ``ceil(rate * active)``; ties at the threshold and every
-    active weight equal to zero go too.
+    active weight equal to zero go too. Inactive weights count as zeros, so the k-th smallest of all
+    is the ``ceil(rate * active)``-th smallest of the active ones.
     """
-    active = int(mask.sum())
-    asked = ceil(rate * active)
-    magnitude = (weight * mask).abs()
-    if asked == 0:
-        return magnitude > 0
-    k = mask.numel() - active + asked
-    threshold = magnitude.flatten().kthvalue(k).values
-    return magnitude > threshold
+    active = mask.flatten().nonzero().squeeze(1)
+    asked = ceil(rate * len(active))
+    magnitude = weight.flatten()[active].abs()
+    threshold = magnitude.kthvalue(asked).values if asked else 0
+    kept = torch.zeros_like(mask).flatten()
+    kept[active[magnitude > threshold]] = True
+    return kept.view(mask.shape)
 
 
 def grow_as_published(
@@ -110,7 +111,7 @@ def grow_as_published(
     ``allowed`` is all true in the paper's code; a mask of free weights restricts every criterion.
     """
     inactive = ~kept & allowed
-    candidates = int(inactive.sum())
+    candidates = int(inactive.count_nonzero())
     if candidates == 0:
         return kept
     if growth.name == "random":
@@ -118,23 +119,37 @@ def grow_as_published(
     if growth.name == "unfired":
         return _grow_unfired(view, kept, removed, inactive)
     score = growth.score(view).abs() * inactive
-    best = torch.sort(score.flatten(), descending=True, stable=True).indices[:removed]
-    grown = kept.flatten().clone()
-    grown[best] = True
-    return grown.view_as(kept)
+    if score.max().isfinite():  # the maximum of anything with a NaN in it is NaN
+        return kept | select_top(score, torch.ones_like(kept), removed)
+    # The original's sort puts NaN above infinity, and both first.
+    return _add(kept, torch.sort(score.flatten(), descending=True, stable=True).indices[:removed])
 
 
 def _grow_unfired(view: LayerView, kept: Tensor, removed: int, inactive: Tensor) -> Tensor:
     unfired = ~view.explored & inactive
-    available = int(unfired.sum())
+    available = int(unfired.count_nonzero())
     draws = view.random()
     if removed <= available:
+        chosen = select_top(draws, unfired, removed)
+        if not removed or _without_ties(draws, unfired, chosen, removed):
+            return kept | chosen
+        # Which of equal draws is taken only the original's own operation knows.
         order = torch.where(unfired, draws, -1.0).flatten()
-        chosen = torch.topk(order, removed).indices
-        grown = kept.flatten().clone()
-        grown[chosen] = True
-        return grown.view_as(kept)
+        return _add(kept, torch.topk(order, removed).indices)
     grown = kept | unfired
     rest = inactive & ~unfired
-    chance = (removed - available) / max(1, int(rest.sum()))
+    chance = (removed - available) / max(1, int(rest.count_nonzero()))
     return grown | (rest & (draws < chance))
+
+
+def _without_ties(draws: Tensor, eligible: Tensor, chosen: Tensor, count: int) -> bool:
+    """Whether no eligible entry outside ``chosen`` equals the least inside."""
+    least = draws[chosen].min()
+    return int((eligible & (draws >= least)).count_nonzero()) == count
+
+
+def _add(kept: Tensor, indices: Tensor) -> Tensor:
+    """The mask with the entries of these flat indices as well."""
+    grown = kept.flatten().clone()
+    grown[indices] = True
+    return grown.view_as(kept)

@@ -160,7 +160,7 @@ class SparseTraining:
         Raises:
             AssertionError: naming the layer, its active weights and its target.
         """
-        actual = torch.stack([mask.sum() for mask in self.masks.values()]).tolist()
+        actual = torch.stack([mask.count_nonzero() for mask in self.masks.values()]).tolist()
         for (name, target), count in zip(self.counts.items(), actual):
             if count != target:
                 raise AssertionError(f"layer {name!r} has {count} active weights, not {target}")
@@ -200,6 +200,7 @@ class SparseTraining:
 
     def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
         """Forget moments of weights that came or went, as RigL does for new ones."""
+        unchanged = unchanged.to(weight.dtype)  # converted once, not once for every moment
         for state in self.optimizer.state.get(weight, {}).values():
             if isinstance(state, Tensor) and state.shape == weight.shape:
                 state.mul_(unchanged)
@@ -208,13 +209,14 @@ class SparseTraining:
         """Rebuild what the step multiplies by; in place, so that captured graphs stay valid."""
         trainable = [self.masks[n] & ~self.frozen[n] for n in self.weights]
         values = self.stored if self.regrown == "stored" else self.weights
-        pinned = [values[n].detach() * (self.masks[n] & self.frozen[n]) for n in self.weights]
+        shared = self.weights if self._any_frozen else ()
+        pinned = [values[n].detach() * (self.masks[n] & self.frozen[n]) for n in shared]
         if not hasattr(self, "_weight_factors"):
             self._weight_factors = [
                 t.to(w.dtype) for t, w in zip(trainable, self._parameters, strict=True)
             ]
             self._gradient_factors = self._weight_factors
-            self._pinned = pinned if self._any_frozen else []
+            self._pinned = pinned
             return
         foreach.copy_(self._weight_factors, trainable)
         if self._pinned:

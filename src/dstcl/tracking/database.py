@@ -93,7 +93,7 @@ class Experiment:
         for logger in ("mlflow.store.db.utils", "alembic"):  # a line a migration of a new database
             logging.getLogger(logger).setLevel(logging.WARNING)
         self._database = database_file(uri)
-        if self._database and not self._database.exists():
+        if self._database and not (self._database.exists() and self._database.stat().st_size):
             _make_database(self._database)
         self.client: Any = MlflowClient(tracking_uri=uri)
         found = self.client.get_experiment_by_name(name)

@@ -1,0 +1,281 @@
+"""Which code stands behind a command, as a digest: what Snakemake cannot see by itself.
+
+Snakemake knows the command of a rule, not the modules that it imports. Rules therefore carry the
+digest of that code among their parameters, and a change of the code re-runs them. Syntax trees are
+digested, so that comments, docstrings, formatting and type-checking imports cost nobody a training;
+no module is imported to find out, so that planning loads neither torch nor pandas.
+
+Standard library only. The digest is the same for every Python version that parses the code to the
+same tree, on every machine and in every checkout.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+UNUSED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+"""Parts of a syntax tree that follow from the rest or change nothing."""
+METADATA = frozenset({"__version__", "__all__"})
+"""Module variables that do not decide what code does: a release must not re-run anything."""
+
+
+def code_digest(*entries: str) -> str:
+    """Sixteen hexadecimal digits over all code of this package that the entries can reach.
+
+    Args:
+        entries: ``module`` for a module with all that it imports, or ``module:function`` for one
+            function with what it uses; names within this package, as in ``cli.train:train_one``.
+
+    Raises:
+        ValueError: there is no such module or function.
+    """
+    return _digest(entries)
+
+
+def code_files(*entries: str) -> list[Path]:
+    """The files behind `code_digest`, sorted.
+
+    Raises:
+        ValueError: there is no such module or function.
+    """
+    return _this_package().files(entries)
+
+
+def file_digest(*paths: str | Path) -> str:
+    """Sixteen hexadecimal digits over the contents of files, whatever they are called.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    contents = [Path(path).read_bytes() for path in paths]
+    parts = b"".join(hashlib.sha256(content).digest() for content in contents)
+    return hashlib.sha256(parts).hexdigest()[:16]
+
+
+@cache
+def _digest(entries: tuple[str, ...]) -> str:
+    return _this_package().digest(entries)
+
+
+@cache
+def _this_package() -> Package:
+    return Package(Path(__file__).parent)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The part of a module that an entry reaches: all of it, or one function with what it uses."""
+
+    module: Module
+    nodes: tuple[ast.stmt, ...]
+    lazy: bool = True
+    """Whether imports inside functions count too. They do not for a package that is only
+    imported on the way to one of its modules: nobody calls its functions."""
+
+    def imports(self) -> set[str]:
+        """Full names that the piece may import; some name attributes rather than modules."""
+        found: set[str] = set()
+        for node in _statements(self.nodes, self.lazy):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                if METADATA.issuperset(alias.name for alias in node.names):
+                    continue
+                source = self.module.absolute(node)
+                found.add(source)
+                found.update(f"{source}.{alias.name}" for alias in node.names)
+        return found
+
+
+class Module:
+    """One file of the package, parsed when it is needed."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self.path = name, path
+
+    @cached_property
+    def nodes(self) -> tuple[ast.stmt, ...]:
+        """The statements that do something."""
+        return tuple(_effective(ast.parse(self.path.read_bytes()).body))
+
+    @cached_property
+    def text(self) -> str:
+        """All statements as text that every Python version writes alike."""
+        return _as_text(self.nodes)
+
+    def absolute(self, node: ast.ImportFrom) -> str:
+        """The module that ``from ... import`` names, relative ones resolved."""
+        if not node.level:
+            return node.module or ""
+        package = self.name.split(".")
+        up = node.level - (self.path.name == "__init__.py")
+        base = package[: len(package) - up]
+        return ".".join([*base, node.module] if node.module else base)
+
+    def function(self, name: str) -> tuple[ast.stmt, ...]:
+        """A function with all top-level statements of the module that it uses, in their order.
+
+        Raises:
+            ValueError: the module defines no such name.
+        """
+        defined: dict[str, list[ast.stmt]] = {}
+        for node in self.nodes:
+            for bound in _bound_names(node):
+                defined.setdefault(bound, []).append(node)
+        if name not in defined:
+            raise ValueError(f"{self.path}: no function {name!r}")
+        used: set[int] = set()
+        waiting = [name]
+        while waiting:
+            for node in defined.get(waiting.pop(), ()):
+                if id(node) not in used:
+                    used.add(id(node))
+                    waiting += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+        return tuple(node for node in self.nodes if id(node) in used)
+
+
+class Package:
+    """A package on disk and the imports within it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._modules: dict[str, Module | None] = {}
+
+    def digest(self, entries: Iterable[str]) -> str:
+        """See `code_digest`."""
+        whole = hashlib.sha256()
+        pieces = self._reach(entries)
+        for key in sorted(pieces):
+            piece = pieces[key]
+            text = piece.module.text if ":" not in key else _as_text(piece.nodes)
+            whole.update(f"{key}\n{text}\n".encode())
+        return whole.hexdigest()[:16]
+
+    def files(self, entries: Iterable[str]) -> list[Path]:
+        """See `code_files`."""
+        return sorted({piece.module.path for piece in self._reach(entries).values()})
+
+    def _reach(self, entries: Iterable[str]) -> dict[str, Piece]:
+        """Every piece of code that can be reached through imports, by name."""
+        found: dict[str, Piece] = {}
+        waiting = [self._entry(entry) for entry in entries]
+        while waiting:
+            key, piece = waiting.pop()
+            if key in found and found[key].lazy >= piece.lazy:
+                continue
+            found[key] = piece
+            modules = [self._module(name) for name in piece.imports()]
+            for module in [piece.module, *filter(None, modules)]:
+                waiting += self._parents(module)
+            waiting += [(m.name, Piece(m, m.nodes)) for m in modules if m]
+        return found
+
+    def _entry(self, entry: str) -> tuple[str, Piece]:
+        name, _, function = entry.partition(":")
+        module = self._module(f"{self.folder.name}.{name}")
+        if module is None:
+            raise ValueError(f"{self.folder}: no module {name!r}")
+        nodes = module.function(function) if function else module.nodes
+        return (f"{module.name}:{function}" if function else module.name), Piece(module, nodes)
+
+    def _parents(self, module: Module) -> Iterator[tuple[str, Piece]]:
+        """The packages around a module: Python runs their ``__init__`` on the way to it."""
+        parts = module.name.split(".")
+        for length in range(1, len(parts)):
+            parent = self._module(".".join(parts[:length]))
+            if parent:
+                yield parent.name, Piece(parent, parent.nodes, lazy=False)
+
+    def _module(self, name: str) -> Module | None:
+        """The module of that full name, or None if it is not one of this package."""
+        if name not in self._modules:
+            top, *parts = name.split(".")
+            path = self.folder.joinpath(*parts)
+            files = [path.with_name(f"{path.name}.py"), path / "__init__.py"]
+            known = [file for file in files if top == self.folder.name and file.is_file()]
+            self._modules[name] = Module(name, known[-1]) if known else None
+        return self._modules[name]
+
+
+def _effective(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements without those that do nothing: docstrings, type-checking imports, metadata."""
+    for node in body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        if isinstance(node, ast.If) and not node.orelse and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Assign) and all(
+            isinstance(target, ast.Name) and target.id in METADATA for target in node.targets
+        ):
+            continue
+        yield node
+
+
+def _statements(nodes: Iterable[ast.stmt], lazy: bool) -> Iterator[ast.stmt]:
+    """Statements at every depth, those in function bodies only if asked for."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not lazy:
+            continue
+        for field in ("body", "orelse", "finalbody"):
+            waiting += _effective(getattr(node, field, ()))
+        for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            waiting += _effective(part.body)
+
+
+def _bound_names(node: ast.stmt) -> list[str]:
+    """Names that a top-level statement gives a value."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+    return [
+        part.id
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+    ]
+
+
+def _as_text(nodes: Iterable[ast.AST]) -> str:
+    """Syntax trees as text: types, fields and values, without places and empty fields.
+
+    Unlike ``ast.dump`` the text does not change when a Python version adds a field.
+    """
+    written: list[str] = []
+    for node in nodes:
+        _write(node, written.append)
+    return "".join(written)
+
+
+def _write(node: ast.AST, write: Callable[[str], None]) -> None:
+    write(f"({type(node).__name__}")
+    for field in node._fields:
+        value = getattr(node, field, None)
+        if value is None and not (field == "value" and isinstance(node, ast.Constant)):
+            continue
+        if field in UNUSED_FIELDS:
+            continue
+        if isinstance(value, ast.AST):
+            write(f" {field}=")
+            _write(value, write)
+        elif isinstance(value, list):
+            if value and isinstance(value[0], ast.stmt):
+                value = list(_effective(value))
+            if value:
+                write(f" {field}=[")
+                for item in value:
+                    if isinstance(item, ast.AST):
+                        _write(item, write)
+                    else:
+                        write(f" {item!a}")
+                write("]")
+        else:
+            write(f" {field}={value!a}")
+    write(")")

@@ -1,0 +1,142 @@
+"""Runs of several machines as one study."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dstcl.evaluation.collect import CollectError, check_run, provenance
+from dstcl.plan import read_plan, write_plan
+from dstcl.runs import RESULT_FILES, Run
+from dstcl.storage import read_json, write_json
+
+# What a run found out; times and provenance differ between machines that did the same work.
+FINDINGS = ("accuracy", "capacity")
+
+
+class MergeError(ValueError):
+    """Results that do not belong together; the message names the folders and what differs."""
+
+
+@dataclass
+class Merged:
+    """What was merged: runs, the folder each came from, and planned runs that are nowhere."""
+
+    preset: str
+    runs: list[Run] = field(default_factory=list)
+    source: dict[str, Path] = field(default_factory=dict)
+    twice: int = 0
+    missing: list[str] = field(default_factory=list)
+
+
+def merge(studies: Sequence[Path], out: Path) -> Merged:
+    """Copy the finished runs of these studies into a new one; ``dstcl collect`` does the rest.
+
+    Every run keeps all its files, so its provenance.json says where it was made. A run that two
+    machines made is kept once if both found the same.
+
+    Args:
+        studies: folders with plan.json and runs/, as ``results/<preset>``.
+        out: folder of the new study; must be new or empty.
+
+    Raises:
+        MergeError: nothing to merge, other presets, a run made with other parameters than its
+            plan says, on other data, or twice with different results. ``out`` is not made then.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MergeError(f"{out}: already has something in it; merge into a new folder")
+    merged = _chosen(studies)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        new = Path(folder) / "study"
+        for run in merged.runs:
+            _copy(merged.source[run.digest] / "runs" / run.folder, new / "runs" / run.folder)
+        _same_data(merged.runs, new)
+        write_plan(merged.preset, merged.runs, new / "plan.json")
+        params = _params(studies)
+        if params is not None:
+            write_json(new / "params.json", params)
+        if out.exists():
+            out.rmdir()
+        new.rename(out)
+    return merged
+
+
+def _chosen(studies: Sequence[Path]) -> Merged:
+    """Which runs there are and where each is taken from."""
+    plans = [(study, *read_plan(study)) for study in studies]
+    presets = {preset for _, preset, _ in plans}
+    if len(presets) > 1:
+        raise MergeError(f"{', '.join(sorted(presets))}: other presets; a study has one")
+    merged = Merged(presets.pop())
+    planned: dict[str, Run] = {}
+    for study, _, runs in plans:
+        for run in runs:
+            planned.setdefault(run.digest, run)
+            if not (study / "runs" / run.folder / RESULT_FILES["metrics"]).exists():
+                continue
+            _check(run, study)
+            if run.digest in merged.source:
+                _same_findings(run, merged.source[run.digest], study)
+                merged.twice += 1
+            else:
+                merged.source[run.digest] = study
+    merged.runs = [run for run in planned.values() if run.digest in merged.source]
+    merged.missing = [r.folder for r in planned.values() if r.digest not in merged.source]
+    if not merged.runs:
+        raise MergeError(f"{', '.join(map(str, studies))}: no finished run")
+    return merged
+
+
+def _check(run: Run, study: Path) -> None:
+    try:
+        check_run(run, study / "runs" / run.folder)
+    except CollectError as error:
+        raise MergeError(str(error)) from None
+
+
+def _same_findings(run: Run, first: Path, second: Path) -> None:
+    for kind in FINDINGS:
+        one, other = (study / "runs" / run.folder / RESULT_FILES[kind] for study in (first, second))
+        if not one.exists() or not other.exists() or not filecmp.cmp(one, other, shallow=False):
+            raise MergeError(
+                f"{run.folder}: in {first} and in {second}, with different {RESULT_FILES[kind]}; "
+                "delete one of the two"
+            )
+
+
+def _same_data(runs: Sequence[Run], study: Path) -> None:
+    """One data set, one set of images: `provenance` compares their digests."""
+    try:
+        provenance(runs, study / "runs")
+    except CollectError as error:
+        raise MergeError(str(error).replace(f"{study}/", "")) from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The plain files of a run; what else lies there (links, folders) is not a result."""
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+            shutil.copy2(path, target / path.name)
+
+
+def _params(studies: Sequence[Path]) -> dict[str, Any] | None:
+    """The studies' params.json: the same, or the first with all protocols and all the others.
+
+    It only describes; what a run is, its plan and its config.json say.
+    """
+    found = [read_json(path) for s in studies if (path := s / "params.json").exists()]
+    if not found or all(params == found[0] for params in found):
+        return found[0] if found else None
+    protocols: dict[str, Any] = {}
+    for params in found:
+        for name, switches in params.get("protocols", {}).items():
+            if protocols.setdefault(name, switches) != switches:
+                raise MergeError(f"protocol {name}: not the same switches in all params.json")
+    return found[0] | {"protocols": protocols, "merged_from": found}

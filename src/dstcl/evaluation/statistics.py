@@ -1,0 +1,194 @@
+"""Tests that few seeds can carry: each asks whether an effect lies above a boundary.
+
+A seed is one observation: runs of one seed share initial weights, tasks and batches, so that its
+cells are averaged first and never counted as replicates. Student's t is used because resampling
+fails with so few: with 3 seeds a percentile bootstrap of "95 %" covers the truth 76 times in 100
+(85 with 5, 90 with 10), and no sign-flip or rank test can reach p < 0.05 below 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite, nan, sqrt
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+
+from dstcl.evaluation.intervals import mean_interval
+
+MOST_SEEDS = 1000
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An effect, its 95 % interval, and one-sided p-values on either side of the boundary.
+
+    ``support`` is small where the effect is above the boundary, ``against`` where it is below.
+    ``needed`` gives the seeds that settle the question with a power of 80 % at a two-sided level,
+    if effect and spread are those seen here; None where more than `MOST_SEEDS`.
+    """
+
+    effect: float
+    sd: float
+    low: float
+    high: float
+    support: float
+    against: float
+    seeds: int
+    needed: Callable[[float], int | None]
+
+    @property
+    def p(self) -> float:
+        """Two-sided: below 0.05 exactly where the 95 % interval leaves the boundary out."""
+        return float(np.minimum(1.0, 2 * np.minimum(self.support, self.against)))
+
+
+def above(values: Sequence[float], boundary: float = 0.0) -> Evidence:
+    """Is the mean of these values, one a seed, above the boundary? (One-sample Student's t.)
+
+    Of paired differences this is the paired t-test; with a negative boundary a test of
+    non-inferiority with that margin. Fewer than two values have no p-value (NaN).
+    """
+    found = mean_interval(values)
+    seeds, distance = len(values), found.mean - boundary
+    if seeds < 2:
+        return Evidence(found.mean, nan, nan, nan, nan, nan, seeds, lambda level: None)
+    if found.sd < 1e-12:  # every seed says the same
+        support, against = float(distance <= 1e-12), float(distance >= -1e-12)
+    else:
+        t = distance / (found.sd / sqrt(seeds))
+        support, against = (float(tail(t, seeds - 1)) for tail in (stats.t.sf, stats.t.cdf))
+
+    def needed(level: float) -> int | None:
+        return seeds_for_mean(distance, found.sd, level)
+
+    return Evidence(found.mean, found.sd, found.low, found.high, support, against, seeds, needed)
+
+
+def every(tests: Sequence[Evidence]) -> Evidence:
+    """Are all effects above the boundary? (Intersection-union test.)
+
+    Support is as weak as the weakest part and needs no correction; one part clearly below
+    speaks against the whole, corrected for the number of parts. Effect and interval are those
+    of the weakest part.
+    """
+    weakest = max(tests, key=lambda test: test.support if isfinite(test.support) else -test.effect)
+    if any(test.seeds < 2 for test in tests):
+        return weakest
+
+    def needed(level: float) -> int | None:
+        wanted = [test.needed(level) for test in tests]
+        return None if None in wanted else max(n for n in wanted if n is not None)
+
+    against = min(1.0, len(tests) * min(test.against for test in tests))
+    return replace(weakest, against=against, needed=needed)
+
+
+def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
+    """Do the differences between levels depend on the condition?
+
+    Repeated-measures F-test of the interaction with seeds as blocks and the degrees of freedom of
+    Greenhouse and Geisser (1959), which allow for unequal variances and correlations and are
+    cautious with few seeds. The effect is the root mean square of what is left of the cell means
+    after conditions' and levels' means, without the part that noise adds; its interval inverts
+    the noncentral F distribution.
+
+    Args:
+        cube: values, shape (seeds, conditions, levels).
+        boundary: an interaction smaller than this counts as none, in the values' units.
+    """
+    seeds, conditions, levels = cube.shape
+    centred = cube - cube.mean(1, keepdims=True) - cube.mean(2, keepdims=True)
+    centred = centred + cube.mean((1, 2), keepdims=True)
+    squares = float((centred.mean(0) ** 2).sum())
+    cells, free = conditions * levels, (conditions - 1) * (levels - 1)
+    if seeds < 2:
+        return Evidence(sqrt(squares / cells), nan, nan, nan, nan, nan, seeds, lambda level: None)
+    residual = (centred - centred.mean(0)).reshape(seeds, -1)
+    gram = residual @ residual.T
+    noise = float(np.trace(gram)) / (free * (seeds - 1))
+    if noise < 1e-20:  # every seed says the same
+        effect = sqrt(squares / cells)
+        support, against = float(effect <= boundary), float(effect >= boundary)
+        return Evidence(effect, 0.0, effect, effect, support, against, seeds, lambda level: 3)
+    epsilon = min(1.0, max(1 / free, float(np.trace(gram) ** 2 / (free * (gram**2).sum()))))
+    f = seeds * squares / free / noise
+    one, two = epsilon * free, epsilon * free * (seeds - 1)
+    unit = epsilon * seeds * cells / noise
+
+    def share_below(noncentrality: float) -> float:
+        return _share_below(f, one, two, noncentrality)
+
+    def root(share: float) -> float:
+        """The rms effect under which a smaller F than this one has this probability."""
+        if share_below(0.0) <= share:
+            return 0.0
+        top = 1.0
+        while share_below(top) > share:
+            top *= 2
+        return sqrt(brentq(lambda nc: share_below(nc) - share, 0.0, top) / unit)
+
+    mean_square = max(0.0, squares - free * noise / seeds) / cells
+    at_boundary = share_below(unit * boundary**2)
+
+    def needed(level: float) -> int | None:
+        def enough(n: int) -> bool:
+            df = epsilon * free * (n - 1)
+            critical = stats.f.isf(level / 2, one, df)
+            return 1 - _share_below(critical, one, df, unit * n / seeds * mean_square) >= POWER
+
+        return _fewest(enough)
+
+    return Evidence(
+        sqrt(mean_square),
+        sqrt(noise),
+        root(0.975),
+        root(0.025),
+        1 - at_boundary,
+        at_boundary,
+        seeds,
+        needed,
+    )
+
+
+def _share_below(f: float, one: float, two: float, noncentrality: float) -> float:
+    """Probability of a smaller F than ``f``."""
+    if noncentrality <= 0:
+        return float(stats.f.cdf(f, one, two))
+    return float(stats.ncf.cdf(f, one, two, noncentrality))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values that bound the chance of any false finding among all of them (Holm 1979)."""
+    order = np.argsort(p_values)
+    adjusted, largest = [nan] * len(order), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, (len(order) - rank) * p_values[index])
+        adjusted[index] = min(1.0, largest)
+    return adjusted
+
+
+def seeds_for_mean(distance: float, sd: float, level: float) -> int | None:
+    """Seeds for which a two-sided t-test at this level finds this distance with power 80 %."""
+    if sd < 1e-12:
+        return 3 if abs(distance) > 1e-12 else None
+
+    def enough(n: int) -> bool:
+        critical = stats.t.isf(level / 2, n - 1)
+        return bool(stats.nct.sf(critical, n - 1, abs(distance) / sd * sqrt(n)) >= POWER)
+
+    return _fewest(enough)
+
+
+def _fewest(enough: Callable[[int], bool]) -> int | None:
+    """Smallest number from 3 to `MOST_SEEDS` that is enough; None if none is."""
+    low, high = 3, MOST_SEEDS
+    if not enough(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low

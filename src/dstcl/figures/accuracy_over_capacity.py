@@ -1,0 +1,44 @@
+"""How well a task is learned with so much of the network still free."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
+from dstcl.figures.tables import CELL, NotDrawnError, Tables
+
+
+def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its numbers, in per cent."""
+    runs = _tasks(tables)
+    if runs.empty:
+        raise NotDrawnError("no run learned tasks one after the other in masks of their own")
+    learned = over_seeds(runs, [*CELL, "task"], "accuracy")
+    free = runs.groupby([*CELL, "task"], sort=False, as_index=False)[["free"]].mean()
+    points = learned.merge(free, on=[*CELL, "task"])
+    parts = []
+    for title, rows in blocks(points):
+        margin = 1 + 0.2 * (rows["mean"].max() - rows["mean"].min())
+        limits = (rows["mean"].min() - margin, min(101.0, rows["mean"].max() + margin))
+        moved = rows.drop(columns="task").rename(columns={"free": "task"})
+        label = "weights free when the task begins (%)"
+        y_label = "accuracy on the task when learned (%)"
+        parts.append(Part(title, y_label, moved, limits, x_label=label, falling=True))
+    names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
+    numbers = points.rename(columns=names | {"free": "free_percent"})
+    return line_panels(parts, legend_title(points)), numbers
+
+
+def _tasks(tables: Tables) -> pd.DataFrame:
+    """A row a run and task: accuracy when learned and free weights before, in per cent."""
+    masked = tables.capacity[tables.capacity.init != "none"]
+    sums = masked.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[
+        ["size", "free"]
+    ].sum()
+    before = sums.assign(free=100 * sums.free / sums["size"], task=sums.task + 1)
+    first = sums[sums.task == 1].assign(free=100.0)
+    free = pd.concat([first, before]).drop(columns="size")
+    rows = tables.accuracy[tables.accuracy.task == tables.accuracy.after_task]
+    accuracy = rows[[*CELL, "seed", "task", "accuracy"]].assign(accuracy=100 * rows.accuracy)
+    return accuracy.merge(free, on=[*CELL, "seed", "task"])

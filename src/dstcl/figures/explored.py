@@ -1,0 +1,27 @@
+"""How much of the network a task tries while it is trained."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
+from dstcl.figures.tables import CELL, NotDrawnError, Tables
+
+PERCENT = (-2.0, 102.0)
+
+
+def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its numbers, in per cent."""
+    rows = tables.history[tables.history.method == "dst"]
+    if rows.empty:
+        raise NotDrawnError("no run changes its masks while it trains")
+    rows = rows.assign(explored=100 * pd.to_numeric(rows.explored))
+    points = over_seeds(rows, [*CELL, "task", "epoch"], "explored")
+    parts = []
+    for title, block in blocks(points):
+        time = block.task - 1 + block.epoch / block.epoch.max()
+        label = "weights active at any time in the task (%)"
+        parts.append(Part(title, label, block.assign(task=time), PERCENT, x_label="tasks trained"))
+    names = {"mean": "explored_percent", "low": "low_percent", "high": "high_percent"}
+    return line_panels(parts, legend_title(points)), points.rename(columns=names)

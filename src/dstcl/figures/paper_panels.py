@@ -1,0 +1,80 @@
+"""The paper's six panels, and ours below each of them on the same scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from dstcl.data.catalog import DATASETS
+from dstcl.figures.panels import densities, legend_above, say, stacked
+from dstcl.figures.style import growth_handle, growth_style, sparsity
+from dstcl.figures.tables import CELL, NotDrawnError, Tables
+
+SETTING = ["dataset", "tasks", "network", "method"]
+PROTOCOLS = ("published", "corrected")
+
+
+def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its numbers, in per cent; `NotDrawnError` where the paper has no curve."""
+    points = tables.paper
+    if points.empty:
+        first = tables.summary.iloc[0]
+        title = DATASETS[first.dataset].title if first.dataset in DATASETS else first.dataset
+        raise NotDrawnError(
+            f"the paper's figure has no curve for {title} with {first.tasks} tasks; "
+            "accuracy_over_tasks shows ours"
+        )
+    known = [name for name in PROTOCOLS if name in set(points.protocol)]
+    points = points[points.protocol.isin(known or points.protocol.unique()[:2])]
+    parts = [rows for _, rows in points.groupby(SETTING, sort=False)]
+    lines = [len(_rows(rows)) for rows in parts]
+    figure, subfigures = stacked([31 * count + 14 for count in lines], head=9)
+    for rows, subfigure in zip(parts, subfigures):
+        _draw_setting(rows, subfigure)
+    handles = [growth_handle(growth) for growth in points.growth.unique()]
+    legend_above(figure, handles, "growth; band: paper, reading error; ours, 95 % interval")
+    names = [*CELL, "task", "paper_percent", "reading_error", "ours_percent"]
+    return figure, points[[*names, "low_percent", "high_percent", "reproduced"]]
+
+
+def _rows(points: pd.DataFrame) -> list[tuple[str, str]]:
+    """Init and source (the paper, or one of our protocols) of each row of panels."""
+    here = list(points.protocol.unique())
+    sources = ["paper", *sorted(here, key=lambda name: name != PROTOCOLS[0])]
+    return [(init, source) for init in points.init.unique() for source in sources]
+
+
+def _draw_setting(points: pd.DataFrame, subfigure: SubFigure) -> None:
+    first = points.iloc[0]
+    title = f"{DATASETS[first.dataset].title}, {first.tasks} tasks · our network {first.network}"
+    subfigure.suptitle(title, fontweight="bold")
+    subfigure.supxlabel("number of tasks learned")
+    subfigure.supylabel("accuracy over tasks seen so far (%)")
+    columns, rows = densities(points), _rows(points)
+    axes = subfigure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
+    values = points[["paper_percent", "ours_percent"]]
+    axes[0, 0].set_ylim(values.min().min() - 2, values.max().max() + 2)
+    for (init, source), line in zip(rows, axes):
+        for density, panel in zip(columns, line):
+            name = "the paper" if source == "paper" else f"ours, {source}"
+            panel.set_title(f"{name}: {init}, {sparsity(density)}")
+            here = points[(points.init == init) & (points.density == density)]
+            _draw_curves(panel, here, source)
+
+
+def _draw_curves(panel: Axes, points: pd.DataFrame, source: str) -> None:
+    paper = source == "paper"
+    rows = points.drop_duplicates(["growth", "task"]) if paper else points
+    rows = rows if paper else rows[rows.protocol == source]
+    if rows.empty:
+        say(panel, "no runs")
+    for growth, line in rows.groupby("growth", sort=False):
+        mean = line.paper_percent if paper else line.ours_percent
+        low = mean - line.reading_error if paper else line.low_percent
+        high = mean + line.reading_error if paper else line.high_percent
+        style: dict[str, Any] = growth_style(str(growth))
+        panel.fill_between(line.task, low, high, color=style["color"], alpha=0.13, linewidth=0)
+        panel.plot(line.task, mean, **style)

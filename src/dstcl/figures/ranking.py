@@ -1,0 +1,63 @@
+"""Configurations in the order of their ranks, and how sure that order is."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure, SubFigure
+
+from dstcl.figures.panels import blocks, dots, name_rows, over_seeds, stacked
+from dstcl.figures.style import sparsity
+from dstcl.figures.tables import BLOCK, CELL, NotDrawnError, Tables
+
+MOST = 40
+
+
+def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its numbers: mean rank within a seed (1 is best), ACC in per cent."""
+    runs = _complete(tables.shown)
+    if runs.empty:
+        raise NotDrawnError("no two configurations of a block share their seeds")
+    ranks = runs.groupby([*BLOCK, "seed"]).acc.rank(ascending=False)
+    numbers = over_seeds(runs.assign(rank=ranks), CELL, "rank")
+    means = runs.groupby(CELL, sort=False, as_index=False)[["acc"]].mean()
+    numbers = numbers.merge(means, on=CELL)
+    numbers["accuracy_percent"] = 100 * numbers.pop("acc")
+    parts = [(title, rows.sort_values("mean", kind="stable")) for title, rows in blocks(numbers)]
+    figure, subfigures = stacked([3.9 * min(len(rows), MOST) + 20 for _, rows in parts])
+    for (title, rows), subfigure in zip(parts, subfigures):
+        _draw_block(title, rows.reset_index(drop=True), subfigure)
+    names = {"mean": "mean_rank", "low": "low_rank", "high": "high_rank"}
+    return figure, pd.concat([rows for _, rows in parts]).rename(columns=names)
+
+
+def _complete(runs: pd.DataFrame) -> pd.DataFrame:
+    """Cells that have every seed which most cells of their block have; blocks of two or more."""
+    kept = []
+    for _, block in runs.groupby(BLOCK, sort=False):
+        cells = block.groupby(CELL).seed.transform("nunique")
+        full = block[cells == cells.mode().max()]
+        if full.drop_duplicates(CELL).shape[0] > 1:
+            kept.append(full)
+    return pd.concat(kept) if kept else runs.iloc[:0]
+
+
+def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
+    more = "" if len(rows) <= MOST else f"\nthe best {MOST} of {len(rows)} configurations"
+    subfigure.suptitle(f"{title}{more}", fontweight="bold")
+    total, rows = len(rows), rows.head(MOST)
+    panel = subfigure.subplots()
+    dots(panel, rows.assign(place=rows.index), color="#0072B2", marker="o")
+    cells = zip(rows.init, rows.density, rows.growth)
+    labels = [f"{init} · {sparsity(density)} · {growth}" for init, density, growth in cells]
+    name_rows(panel, labels)
+    ends = rows[["mean", "low", "high"]].clip(0.5, total + 0.5)
+    panel.set_xlim(ends.min().min() - 0.5, ends.max().max() + 0.5)
+    for place, row in enumerate(rows.itertuples()):
+        text = f"rank {row.mean:.1f} · {row.accuracy_percent:.1f} %"
+        panel.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center")
+    seeds = rows.seeds.max()
+    panel.set_xlabel(
+        f"rank among {total} configurations, mean of {seeds} seeds with 95 % interval"
+        if seeds > 1
+        else f"rank among {total} configurations (1 seed, so no interval)"
+    )

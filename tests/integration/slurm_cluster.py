@@ -1,0 +1,168 @@
+"""A real Slurm of one node with pretended cards, in a folder, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+CARDS = 2
+
+# No accounting, no cgroups, no prolog: what a container allows. More cores and memory than there
+# are, so that jobs of a real site's size start. A requeued job starts after its credential expires.
+CONFIG = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller}
+SlurmdPort={daemon}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=batch_sched_delay=0
+SlurmdParameters=config_overrides
+ReturnToService=2
+KillWait=10
+MinJobAge=600
+GresTypes=gpu
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=128000 Gres=gpu:{cards}
+PartitionName=gpu Nodes=node1 Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class SlurmCluster:
+    """A running cluster; commands find it through ``environment``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        configuration = folder / "slurm.conf"
+        # Snakemake's step of a job drops SLURM_CONF before it calls srun, so srun brings its own.
+        (folder / "bin").mkdir()
+        step = folder / "bin" / "srun"
+        step.write_text(f'#!/bin/sh\nSLURM_CONF={configuration} exec {shutil.which("srun")} "$@"\n')
+        step.chmod(0o755)
+        path = f"{step.parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | {"SLURM_CONF": str(configuration), "PATH": path}
+
+    def ask(self, *command: str) -> str:
+        """What one of Slurm's commands says."""
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    def jobs(self, state: str = "all") -> list[int]:
+        """Numbers of jobs in a state."""
+        return sorted(map(int, self.ask("squeue", "-h", "-t", state, "-o", "%A").split()))
+
+    def details(self, job: int) -> dict[str, str]:
+        """What ``scontrol show job`` knows: JobState, TresPerJob, Restarts, TimeLimit ..."""
+        said = self.ask("scontrol", "show", "job", str(job), "--oneliner")
+        return dict(part.split("=", 1) for part in said.split() if "=" in part)
+
+    def logs(self) -> str:
+        """The last lines of every daemon."""
+        return "\n".join(
+            f"== {path.name}\n" + "\n".join(path.read_text().splitlines()[-15:])
+            for path in sorted(self.folder.glob("*.log"))
+        )
+
+
+def missing() -> str | None:
+    """Why no cluster can be started here, or None."""
+    if os.geteuid() != 0:
+        return "starting Slurm needs root"
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent:
+        return f"not installed: {', '.join(absent)} (Debian: slurm-wlm and munge)"
+    return None
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Iterator[SlurmCluster]:
+    """Start munged, slurmctld and slurmd, wait until the node is idle; stop all in the end."""
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    for card in range(CARDS):
+        (folder / f"card{card}").symlink_to("/dev/null")  # Slurm wants a device
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o400)
+    controller, daemon = free_ports(2)
+    host = socket.gethostname().split(".")[0]
+    values = {"folder": folder, "host": host, "controller": controller, "daemon": daemon}
+    (folder / "slurm.conf").write_text(CONFIG.format(cards=CARDS, **values))
+    (folder / "gres.conf").write_text(
+        f"AutoDetect=off\nName=gpu File={folder}/card[0-{CARDS - 1}]\n"
+    )
+    cluster = SlurmCluster(folder)
+    munged = ["munged", "--foreground", "--force", f"--key-file={key}"]
+    munged += [f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid"]
+    munged += [f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed"]
+    with ExitStack() as daemons:
+        for command in (munged, ["slurmctld", "-D", "-c"], ["slurmd", "-D", "-N", "node1"]):
+            daemons.enter_context(running(command, cluster))
+            if command is munged:
+                wait_for((folder / "munge.socket").exists, cluster)
+        wait_for(lambda: "idle" in cluster.ask("sinfo", "-h", "-o", "%t"), cluster)
+        yield cluster
+        cluster.ask("scancel", "--full", "--signal=KILL", "--user=root")
+
+
+@contextmanager
+def running(command: list[str], cluster: SlurmCluster) -> Iterator[None]:
+    """One daemon in the foreground of its own process group, stopped with all its children."""
+    with (cluster.folder / f"{command[0]}.out.log").open("w") as output:
+        process = subprocess.Popen(
+            command, env=cluster.environment, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(condition: Callable[[], object], cluster: SlurmCluster, seconds: float = 60) -> None:
+    """Ask until the answer is true; commands that fail meanwhile count as no."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except subprocess.CalledProcessError:
+            pass
+        assert time.monotonic() < deadline, f"waited in vain\n{cluster.logs()}"
+        time.sleep(0.1)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    with ExitStack() as sockets:
+        opened = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in opened:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in opened]

@@ -1,0 +1,94 @@
+"""Data sets through the whole pipeline: real miniImageNet, a set of one's own, other archives."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Workspace
+from PIL import Image
+
+
+def test_real_miniimagenet_images_run_through_the_pipeline(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.environ.get("DSTCL_TEST_DATA")
+    if not data:
+        pytest.skip("DSTCL_TEST_DATA does not name a folder with miniimagenet-subset.zip")
+    monkeypatch.setenv("DSTCL_DATA", data)
+    workspace.change(
+        {"benchmarks": [{"dataset": "miniimagenet", "tasks": 10}], "networks": ["convnet"]},
+        training={"epochs": 1, "augment": "crop-flip"},
+    )
+    done = workspace.run("evaluate")
+    assert done.returncode == 0, done.stdout
+    summary = pd.read_csv(workspace.study / "summary.csv")
+    assert summary["tasks"].tolist() == [10]
+    assert summary["dataset"].tolist() == ["miniimagenet"]
+
+
+def flowers(path: Path, shift: int = 0) -> None:
+    """Four classes of noise around a grey of their own."""
+    for label in range(4):
+        for k in range(24):
+            rng = np.random.default_rng([label, k, shift])
+            pixels = rng.integers(60 * label, 60 * label + 40, (16, 16, 3), dtype=np.uint8)
+            content = io.BytesIO()
+            Image.fromarray(pixels).save(content, "PNG")
+            file = path / f"kind{label}" / f"{k}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.getvalue())
+
+
+def own_study(workspace: Workspace) -> None:
+    workspace.params["datasets"] = {"flowers": {"path": "flowers.zip", "classes": 4}}
+    benchmark = {"dataset": "flowers", "tasks": 2, "image_size": 16, "batch_size": 8}
+    workspace.change({"benchmarks": [benchmark]}, training={"epochs": 20})
+
+
+def archive(workspace: Workspace, shift: int = 0) -> None:
+    folder = workspace.folder / "unpacked"
+    flowers(folder, shift)
+    shutil.make_archive(str(workspace.folder / "flowers"), "zip", folder)
+    shutil.rmtree(folder)
+
+
+def test_a_data_set_of_one_s_own_is_one_entry_and_its_archive_is_watched(
+    workspace: Workspace,
+) -> None:
+    archive(workspace)
+    own_study(workspace)
+    done = workspace.run("evaluate", "data/sheets/flowers-16px.png")
+    assert done.returncode == 0, done.stdout
+    assert pd.read_csv(workspace.study / "summary.csv")["acc"].item() > 0.9
+    assert Image.open(workspace.folder / "data/sheets/flowers-16px.png").width > 100
+    # Touched, or gone after `dvc pull` in a clone: nothing is made again.
+    (workspace.folder / "flowers.zip").touch()
+    assert "Nothing to be done" in workspace.run("evaluate", "--dry-run").stdout
+    (workspace.folder / "flowers.zip").rename(workspace.folder / "away")
+    assert "Nothing to be done" in workspace.run("evaluate", "--dry-run").stdout
+    # Another archive of the same name is noticed.
+    archive(workspace, shift=1)
+    planned = workspace.run("evaluate", "--dry-run").stdout
+    assert "prepare_dataset" in planned
+    assert "train_run" in planned
+
+
+def test_a_set_that_is_not_there_ends_with_one_line(workspace: Workspace) -> None:
+    own_study(workspace)
+    done = workspace.run("data")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "dstcl: flowers: flowers.zip is not there; datasets.flowers.path names it" in said
+    assert not list(workspace.folder.rglob("*.safetensors"))
+
+
+def test_unequal_tasks_are_a_split_of_their_own(workspace: Workspace) -> None:
+    workspace.change({"benchmarks": [{"dataset": "mnist5k", "tasks": 3, "task_sizes": [6, 2, 2]}]})
+    done = workspace.run("tasks")
+    assert done.returncode == 0, done.stdout
+    split = workspace.folder / "data/tasks/mnist5k-28px-3tasks/seed0-sizes6+2x2.json"
+    assert split.exists()

@@ -1,0 +1,325 @@
+"""Stories of re-runs with the real DVC, git and Snakemake: contents are checked, not exit codes.
+
+One project is made once and copied for each story. What ran is read from Snakemake's own records.
+Every story ends with `Project.check`: all files belong to params.yaml, and nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import BIN, REPOSITORY, TINY
+from PIL import Image
+
+from dstcl.config import load_file, runs
+from dstcl.figures import FIGURES
+
+Records = dict[str, tuple[str, float]]
+FIGURES_ONLY = {"draw_figure", "sync_mlflow", "write_params", "write_report"}
+TABLES = FIGURES_ONLY | {"plan_study", "collect_runs", "write_overview", "write_summary"}
+TABLES |= {"test_claims"}
+RESULTS = "results/quick"
+
+
+class Project:
+    """A git and DVC repository of its own with a tiny study."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        scratch = folder.parent / "dvc"
+        self.environment = os.environ | {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "src"),
+            "DVC_GLOBAL_CONFIG_DIR": str(scratch / "config"),
+            "DVC_SITE_CACHE_DIR": str(scratch / "site"),
+            "DVC_NO_ANALYTICS": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+
+    def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
+        """A command in this project, in a process group of its own."""
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(
+            [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            start_new_session=True,
+            **(streams | options),
+        )
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run to the end; what it printed."""
+        process = self.start(*command)
+        said, _ = process.communicate(timeout=600)
+        assert (process.returncode != 0) is fails, said
+        return said
+
+    def snakemake(self, *arguments: str) -> str:
+        return self.run("snakemake", "--cores", "2", *arguments)
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments)
+
+    def commit(self, tag: str) -> None:
+        self.run("git", "commit", "--quiet", "--all", "--message", tag)
+        self.run("git", "tag", tag)
+
+    def change(self, figures: dict[str, Any] | None = None, **axes: Any) -> None:
+        """Change axes of the study or the section of figures, as a person edits params.yaml."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        params["presets"]["quick"].update(axes)
+        params["figures"].update(figures or {})
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def copy(self, folder: Path) -> Project:
+        """The same project at another place, git and DVC included."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+    def records(self) -> Records:
+        """Snakemake's memory: file -> (rule, when the rule began)."""
+        memory = self.folder / ".snakemake" / "metadata"
+        found = {}
+        for path in filter(Path.is_file, memory.rglob("*")):
+            name = "".join(part.lstrip("@") for part in path.relative_to(memory).parts)
+            record = json.loads(path.read_text())
+            found[base64.urlsafe_b64decode(name).decode()] = record["rule"], record["starttime"]
+        return found
+
+    def trained(self) -> dict[str, str]:
+        """Run folder -> when its training began, as the run itself wrote."""
+        folder = self.folder / RESULTS / "runs"
+        return {
+            str(path.parent.relative_to(folder)): json.loads(path.read_text())["started"]
+            for path in folder.rglob("provenance.json")
+        }
+
+    def check(self, *, versioned: bool = True) -> None:
+        """Every file says what params.yaml asks for; neither DVC nor Snakemake has more to do."""
+        params = load_file(self.folder / "params.yaml")
+        wanted = {run.digest: run for run in runs(params)}
+        results = self.folder / RESULTS
+        for run in wanted.values():
+            recorded = json.loads((results / "runs" / run.folder / "config.json").read_text())
+            assert recorded == run.to_dict()
+        plan = json.loads((results / "plan.json").read_text())
+        assert [entry["run"] for entry in plan["runs"]] == [r.to_dict() for r in wanted.values()]
+        assert set(pd.read_csv(results / "summary.csv")["digest"]) == set(wanted)
+        assert json.loads((results / "params.json").read_text()) == params.model_dump()
+        assert json.loads((results / "overview.json").read_text())["runs"] == len(wanted)
+        for figure in FIGURES:
+            with Image.open(results / "figures" / f"{figure}.png") as image:
+                assert round(image.info["dpi"][0]) == params.figures.dpi
+        assert "Nothing to be done" in self.snakemake("--dry-run")
+        if versioned:
+            assert "up to date" in self.dvc("status")
+
+
+def ran(before: Records, after: Records) -> set[str]:
+    """Rules that made a file anew between two states of Snakemake's memory."""
+    return {after[name][0] for name in after if before.get(name) != after[name]}
+
+
+def new_runs(project: Project, before: dict[str, str]) -> set[str]:
+    """Growth and seed of the runs trained since, as ``growth seed0``."""
+    changed = {folder for folder, began in project.trained().items() if before.get(folder) != began}
+    return {" ".join(f.split("/")[-2:]).split("-")[0] for f in changed}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Two runs made by plain Snakemake; DVC and git know nothing of them yet."""
+    folder = tmp_path_factory.mktemp("base") / "project"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if not name.startswith(("tests/", "reference/", "docs/")) and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name, follow_symlinks=False)
+    project = Project(folder)
+    project.change(**TINY | {"growths": ["random", "gradient"]})
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["presets"]["quick"]["training"]["epochs"] = 1
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project.run("git", "init", "--quiet", "--initial-branch", "main")
+    project.run("git", "config", "user.name", "Tester")
+    project.run("git", "config", "user.email", "tester@example.com")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "study")
+    project.snakemake()
+    return project
+
+
+@pytest.fixture(scope="module")
+def first(base: Project) -> Project:
+    """The same under DVC and git, tagged v1; stories work on copies."""
+    before = base.records()
+    base.dvc("repro")
+    assert base.records() == before, "after a plain snakemake, dvc repro runs no job"
+    base.run("git", "add", "dvc.lock")
+    base.commit("v1")
+    base.check()
+    return base
+
+
+@pytest.fixture
+def project(first: Project, tmp_path: Path) -> Project:
+    """A copy of the project that a story may change."""
+    return first.copy(tmp_path / "project")
+
+
+def test_edits_run_only_what_they_touch_and_old_commits_come_back(project: Project) -> None:
+    memory, times = project.records(), project.trained()
+    project.change(growths=["random", "momentum"])
+    project.dvc("repro")
+    assert new_runs(project, times) == {"momentum seed0"}
+    assert ran(memory, project.records()) == TABLES | {"train_run"}
+    project.check()
+    assert "erk/momentum" in project.dvc("metrics", "diff")
+    project.commit("v2")
+
+    memory = project.records()
+    project.change(figures={"dpi": 90})
+    project.dvc("repro")
+    assert ran(memory, project.records()) == FIGURES_ONLY
+    project.check()
+    project.commit("v3")
+
+    # An edit back: the old run is still there, in the folder of its digest.
+    times = project.trained()
+    project.change(growths=["random", "gradient"])
+    project.snakemake("train")
+    assert project.trained() == times
+    project.run("git", "checkout", "--quiet", "params.yaml")
+    project.dvc("checkout", "--force")
+    project.check()
+
+    # The hazard: what Snakemake remembers must be what is on disk, not what it did last.
+    project.run("git", "checkout", "--quiet", "v1")
+    project.dvc("checkout")
+    project.check()
+    times = project.trained()
+    project.dvc("exp", "run", "-S", "figures.dpi=90", "-S", "presets.quick.seeds=[0,1]")
+    assert new_runs(project, times) == {"random seed1", "gradient seed1"}
+    project.check()
+
+
+def test_a_fresh_clone_pulls_and_goes_on(first: Project, tmp_path: Path) -> None:
+    """In a clone, the folder of results comes without the cache and time stamps of its maker."""
+    clone = cloned(first, tmp_path)
+    clone.dvc("pull")
+    clone.check()
+    for path in clone.folder.rglob("*"):
+        if path.is_file() and not {".git", ".dvc"} & set(path.relative_to(clone.folder).parts):
+            path.touch()
+    assert "Nothing to be done" in clone.snakemake("--dry-run")
+
+    memory, times = clone.records(), clone.trained()
+    clone.change(growths=["random", "unfired"], figures={"dpi": 75})
+    clone.dvc("repro")
+    assert new_runs(clone, times) == {"unfired seed0"}
+    assert ran(memory, clone.records()) == TABLES | {"train_run"}
+    clone.check()
+
+
+def test_figures_need_results_alone_no_data_and_no_torch(first: Project, tmp_path: Path) -> None:
+    clone = cloned(first, tmp_path)
+    without = tmp_path / "without" / "torch"
+    without.mkdir(parents=True)
+    marker = tmp_path / "imported"
+    (without / "__init__.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\nraise ImportError('torch is not installed here')\n"
+    )
+    clone.environment["PYTHONPATH"] += f"{os.pathsep}{without.parent}"
+    clone.environment["CUDA_VISIBLE_DEVICES"] = ""
+    clone.dvc("pull", "train", "report")
+    memory = clone.records()
+    clone.change(figures={"dpi": 60})
+    clone.dvc("repro", "--allow-missing")
+    assert ran(memory, clone.records()) == FIGURES_ONLY
+    assert not list((clone.folder / "data").rglob("*.safetensors"))
+    assert not marker.exists()
+    clone.check(versioned=False)
+    # The stand-in would have been seen.
+    prepare = ["dstcl", "data", "prepare", "mnist5k", "--image-size", "28", "--out", "x"]
+    assert "torch is not installed here" in clone.run(*prepare, fails=True)
+
+
+def test_an_experiment_in_a_folder_of_its_own_can_be_taken_over(project: Project) -> None:
+    times = project.trained()
+    project.dvc("exp", "run", "--temp", "--name", "seeds", "-S", "presets.quick.seeds=[0,5]")
+    assert project.trained() == times, "the workspace is left alone"
+    project.check()
+    project.dvc("exp", "apply", "seeds")
+    assert new_runs(project, times) == {"random seed5", "gradient seed5"}
+    project.check()
+
+
+def test_killed_in_the_middle_and_started_twice(project: Project) -> None:
+    times, logs = project.trained(), project.folder / "logs" / "quick" / "train"
+    project.change(growths=["random", "gradient", "unfired", "momentum", "momentum_neuron"])
+    study = project.start("dvc", "repro", stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(list(logs.rglob("*.log"))) > len(times), study)
+        second = project.run("dvc", "repro", fails=True)
+        assert f"(PID {study.pid})" in second
+        assert "is busy, it is being blocked by" in second
+        wait_for(lambda: len(project.trained()) > len(times), study)
+    finally:
+        os.killpg(study.pid, signal.SIGKILL)
+        study.wait()
+    # Snakemake's record is written when it has seen the end of a run.
+    recorded = {str(Path(name).parent) for name in project.records()}
+    finished = {f: t for f, t in project.trained().items() if f"{RESULTS}/runs/{f}" in recorded}
+    assert len(times) <= len(finished) < 5
+
+    locked = project.run("dvc", "repro", fails=True)
+    assert "--unlock" in locked, "says what to do"
+    project.snakemake("--unlock")
+    project.dvc("repro")
+    assert len(project.trained()) == 5
+    assert {folder: project.trained()[folder] for folder in finished} == finished
+    project.check()
+
+
+def cloned(project: Project, tmp_path: Path) -> Project:
+    """A clone by git alone, with a remote that holds what DVC versions."""
+    clone = Project(tmp_path / "clone")
+    remote = (
+        "remote",
+        "add",
+        "--global",
+        "--default",
+        "--force",
+        "shared",
+        str(tmp_path / "remote"),
+    )
+    sender = Project(project.folder)
+    sender.environment = clone.environment | {"PYTHONPATH": project.environment["PYTHONPATH"]}
+    sender.dvc(*remote)
+    sender.dvc("push")
+    sender.run("git", "clone", "--quiet", str(project.folder), str(clone.folder))
+    return clone
+
+
+def wait_for(condition: Callable[[], bool], study: subprocess.Popen[str]) -> None:
+    """Wait while a study is at work."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert study.poll() is None, "ended too early"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,251 @@
+"""What a change re-runs, by dry runs on a finished study: every key of params.yaml, and code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, Workspace
+from dry_runs import planned
+
+from dstcl.config import ConfigError, load, runs
+from dstcl.figures import FIGURES
+from dstcl.runs import RESULT_FILES
+from dstcl.study import GROWTH_CRITERIA, Params
+
+Place = tuple[str | int, ...]
+
+# Rules that follow when a rule's output changes.
+PAGES = Counter(sync_mlflow=1, write_report=1)
+DRAWN = PAGES + Counter(draw_figure=len(FIGURES))
+CLAIMED = DRAWN + Counter(test_claims=1, write_summary=1)
+COLLECTED = CLAIMED + Counter(collect_runs=1, write_overview=1)
+TRAINED = COLLECTED + Counter(train_run=4)
+
+# What each section of params.yaml changes beside the runs themselves.
+SECTIONS = {
+    "preset": COLLECTED + Counter(plan_study=1, write_params=1),
+    "presets": COLLECTED + Counter(plan_study=1, write_params=1),
+    "protocols": COLLECTED + Counter(plan_study=1, write_params=1),
+    "figures": DRAWN + Counter(write_params=1),
+}
+REMOVED = object()
+# Leaves that count only, or may change only, where another one has a certain value.
+COMPANY: dict[Place, tuple[Place, Any]] = {
+    ("protocols", "corrected", "logits"): (("protocols", "corrected", "head"), "shared"),
+    ("presets", "quick", "baselines", "ewc_strength"): (("presets", "quick", "methods"), ["ewc"]),
+}
+# Leaves that allow no other value: MNIST-5k has one size of images; there is no other data set.
+FIXED: set[Place] = {("presets", "quick", "benchmarks", 0, "image_size"), ("datasets",)}
+
+
+@pytest.fixture(scope="module")
+def copied(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished study; dry runs leave all of it as it is."""
+    folder = tmp_path_factory.mktemp("plans") / "study"
+    shutil.copytree(finished.folder, folder)
+    return folder
+
+
+@pytest.fixture
+def study(finished: Workspace, copied: Path) -> Workspace:
+    """The copy, with a params.yaml that a test may change."""
+    workspace = Workspace(copied)
+    workspace.params = deepcopy(finished.params)
+    workspace.write()
+    return workspace
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """A copy of rules and package that a test may change."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(
+        [*command, "Snakefile", "workflow", "src"], cwd=REPOSITORY, capture_output=True, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        copy = tmp_path / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, copy)
+    return tmp_path
+
+
+def test_a_finished_study_has_nothing_to_do(study: Workspace) -> None:
+    assert planned(study.folder) == Counter()
+
+
+def test_every_leaf_of_params_re_runs_exactly_the_rules_that_use_it(study: Workspace) -> None:
+    """The leaves come from the parsed file, keys left to their defaults included."""
+    before = load(study.params)
+    values = before.model_dump()
+    wrong, tried = {}, 0
+    for place in leaves_in_force(before):
+        after = next(mutations(values, place), None)
+        if after is None:
+            assert place in FIXED, f"no other value found for {place}"
+            continue
+        study.params, tried = after, tried + 1
+        study.write()
+        found, wanted = planned(study.folder), expected(study.folder, load(after), str(place[0]))
+        if found != wanted:
+            wrong[place] = {"planned": dict(found), "expected": dict(wanted)}
+    assert not wrong
+    assert tried > 40, "so many leaves has the smallest study"
+
+
+def test_comments_docstrings_and_formatting_re_run_nothing(study: Workspace, code: Path) -> None:
+    for file in code.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = "A docstring that says something else."
+        file.write_text(f"# A comment.\n{ast.unparse(tree)}\n")
+    for file in [code / "Snakefile", *code.rglob("*.smk")]:
+        changed = re.sub(r'^    """(?=\S)', '    """Also: ', file.read_text(), flags=re.MULTILINE)
+        file.write_text(f"# A comment.\n{changed}\n# Another.\n")
+    assert planned(study.folder, code) == Counter()
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        ("data/sources.py", TRAINED + Counter(prepare_dataset=1, split_tasks=2)),
+        ("data/tasks.py", TRAINED + Counter(split_tasks=2)),
+        ("data/batches.py", TRAINED),
+        ("sparse/criteria.py", TRAINED),
+        ("models/convnet.py", TRAINED),
+        ("evaluation/metrics.py", TRAINED),
+        ("study.py", COLLECTED + Counter(plan_study=1)),
+        ("evaluation/compare.py", COLLECTED),
+        ("evaluation/overview.py", Counter(write_overview=1)),
+        ("evaluation/summary.py", Counter(write_summary=1, write_report=1)),
+        ("figures/capacity.py", PAGES + Counter(draw_figure=1)),
+        ("figures/tables.py", DRAWN + Counter(write_summary=1)),
+        ("tracking.py", Counter(sync_mlflow=1)),
+        ("evaluation/claims.py", CLAIMED),
+        ("../../workflow/report/report.css", Counter(write_report=1)),
+        ("config.py", COLLECTED + Counter(plan_study=1)),
+    ],
+)
+def test_a_change_of_code_re_runs_the_rules_that_use_it(
+    study: Workspace, code: Path, file: str, again: Counter[str]
+) -> None:
+    with (code / "src" / "dstcl" / file).open("a") as text:
+        text.write("\nADDED = 1\n")
+    assert planned(study.folder, code) == again
+
+
+def test_a_new_command_trains_nothing(study: Workspace, code: Path) -> None:
+    """Of the command line only the function behind a rule counts."""
+    cli = code / "src" / "dstcl" / "cli" / "train.py"
+    cli.write_text(cli.read_text() + "\n\ndef another() -> None:\n    print('new')\n")
+    assert planned(study.folder, code) == Counter()
+    changed = cli.read_text().replace('f"done: accuracy', 'f"finished: accuracy')
+    assert changed != cli.read_text()
+    cli.write_text(changed)
+    assert planned(study.folder, code) == TRAINED
+
+
+def expected(folder: Path, params: Params, section: str) -> Counter[str]:
+    """Jobs that a configuration needs, from the files that are there and the section changed."""
+    wanted = runs(params)
+    results = folder / "results" / params.preset / "runs"
+    files = {
+        "train_run": {results / run.folder / RESULT_FILES["metrics"] for run in wanted},
+        "prepare_dataset": {
+            folder / f"data/prepared/{run.data_name}.safetensors" for run in wanted
+        },
+        "split_tasks": {
+            folder / f"data/tasks/{run.data_name}-{run.tasks}tasks/{run.order_name}.json"
+            for run in wanted
+        },
+    }
+    missing = {rule: sum(not path.exists() for path in paths) for rule, paths in files.items()}
+    return SECTIONS[section] + Counter(missing)
+
+
+def leaves_in_force(params: Params) -> Iterator[Place]:
+    """Places of all values that the study uses."""
+    for place in leaves(params.model_dump()):
+        section, *names = place
+        used = {"presets": [params.preset], "protocols": params.study.protocol_names()}
+        if section not in used or names[0] in used[section]:
+            yield place
+
+
+def leaves(value: Any, place: Place = ()) -> Iterator[Place]:
+    """Places of all values in nested mappings and lists; an empty list is a value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if isinstance(item, dict | list) and item:
+            yield from leaves(item, (*place, key))
+        else:
+            yield (*place, key)
+
+
+def mutations(values: dict[str, Any], place: Place) -> Iterator[dict[str, Any]]:
+    """Valid configurations that differ in one leaf, and in their runs if it is not for figures.
+
+    Where no other value is left for an entry of a list, it is taken out.
+    """
+    if place in COMPANY:
+        values = replaced(values, *COMPANY[place])
+    before = runs(load(values))
+    for other in [*others(values, place), REMOVED]:
+        changed = replaced(values, place, other)
+        try:
+            after = runs(load(changed))
+        except ConfigError:
+            continue
+        if after != before or place[0] == "figures":
+            yield changed
+
+
+def replaced(values: dict[str, Any], place: Place, other: Any) -> dict[str, Any]:
+    """A copy with another value at one place, or without that entry of a list."""
+    *parents, last = place
+    changed = deepcopy(values)
+    target: Any = changed
+    for key in parents:
+        target = target[key]
+    if other is not REMOVED:
+        target[last] = other
+    elif isinstance(target, list):
+        del target[last]
+    return changed
+
+
+def others(values: Any, place: Place) -> Iterator[Any]:
+    """Values that might take the place of a leaf; many are not allowed there."""
+    value = values
+    for key in place:
+        value = value[key]
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, value - 1, 2 * value + 3, 2)
+    elif isinstance(value, float):
+        yield from (0.75 * value, value + 0.125)
+    elif value is None:
+        yield from (3, 0.5)
+    elif isinstance(value, str):
+        known = {*values["presets"], *values["protocols"], *GROWTH_CRITERIA}
+        yield from sorted((known | words(Params.model_json_schema())) - {value})
+    elif place[-1] == "extra":
+        yield [{"seeds": [7]}]
+
+
+def words(schema: Any) -> set[str]:
+    """Every text that a JSON Schema allows somewhere."""
+    if isinstance(schema, dict):
+        own = {word for word in schema.get("enum", ()) if isinstance(word, str)}
+        return own.union(*map(words, schema.values()))
+    return set().union(*map(words, schema)) if isinstance(schema, list) else set()

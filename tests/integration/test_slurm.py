@@ -1,0 +1,133 @@
+"""Tiny studies on a real Slurm of one node with two pretended cards, through the profile."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import BIN, REPOSITORY, Workspace
+from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
+
+pytestmark = pytest.mark.slow
+PROFILES = REPOSITORY / "workflow" / "profiles"
+
+# What this little cluster needs and the profile rightly does not say: no accounting database, no
+# accounts, and jobs of seconds, so their states are asked for sooner.
+HERE = ["--slurm-status-command", "squeue", "--slurm-no-account", "--latency-wait", "20"]
+HERE += ["--slurm-init-seconds-before-status-checks", "12"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with running_cluster(tmp_path_factory.mktemp("slurm")) as started:
+        yield started
+
+
+def start(workspace: Workspace, cluster: SlurmCluster, *arguments: str) -> subprocess.Popen[str]:
+    """Snakemake as on a login node; trainings rehearse on the processor what a card would do."""
+    path = f"{BIN}{os.pathsep}{cluster.environment['PATH']}"
+    return subprocess.Popen(
+        [str(BIN / "snakemake"), "--snakefile", str(REPOSITORY / "Snakefile"), *arguments],
+        cwd=workspace.folder,
+        env=cluster.environment | {"PATH": path, "DSTCL_DEVICE": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(study: subprocess.Popen[str], cluster: SlurmCluster) -> str:
+    said, _ = study.communicate(timeout=600)
+    assert study.returncode == 0, f"{said}\n{cluster.logs()}"
+    return said
+
+
+def new_jobs(cluster: SlurmCluster, before: list[int]) -> list[dict[str, str]]:
+    return [cluster.details(job) for job in cluster.jobs() if job not in before]
+
+
+def with_data(workspace: Workspace) -> Workspace:
+    """Data and splits made here, so that only trainings go to the cluster."""
+    done = workspace.run("tasks")
+    assert done.returncode == 0, done.stdout
+    return workspace
+
+
+def test_a_study_goes_from_data_to_report(workspace: Workspace, cluster: SlurmCluster) -> None:
+    before = cluster.jobs()
+    workspace.change({"seeds": [0, 1]}, training={"epochs": 1})
+    profile = ["--workflow-profile", str(PROFILES / "slurm"), *HERE]
+    finish(start(workspace, cluster, *profile), cluster)
+    assert (workspace.study / "report.html").exists()
+    assert (workspace.study / "mlflow.json").exists()
+    assert len(workspace.runs()) == 2
+    prepare, *trainings = new_jobs(cluster, before)
+    assert len(trainings) == 2, "jobs of seconds stay where Snakemake was called"
+    assert {job["JobState"] for job in (prepare, *trainings)} == {"COMPLETED"}
+    assert "TresPerJob" not in prepare
+    for job in trainings:
+        assert job["TresPerJob"] == "gres:gpu:1"
+        assert job["TimeLimit"] == "04:00:00"
+        assert job["MinMemoryNode"] == "16000M"
+        assert job["Requeue"] == "1"
+    again = finish(start(workspace, cluster, *profile), cluster)
+    assert "Nothing to be done" in again
+
+
+def test_short_runs_share_one_job_and_one_card(workspace: Workspace, cluster: SlurmCluster) -> None:
+    workspace.change({"seeds": [0, 1, 2]}, training={"epochs": 1})
+    with_data(workspace)
+    before = cluster.jobs()
+    profiles = [
+        "--profile",
+        str(PROFILES / "slurm"),
+        "--workflow-profile",
+        str(PROFILES / "packed"),
+    ]
+    finish(start(workspace, cluster, *profiles, *HERE, "--", "train"), cluster)
+    assert len(workspace.runs()) == 3
+    (job,) = new_jobs(cluster, before)
+    assert job["TresPerJob"] == "gres:gpu:1"
+    assert job["TimeLimit"] == "12:00:00", "one after the other: the sum of three"
+
+
+def test_interrupted_jobs_are_made_again(workspace: Workspace, cluster: SlurmCluster) -> None:
+    """One job is cancelled: retried by the profile. One is requeued, as preemption does it."""
+    workspace.change({"seeds": [0, 1]}, training={"epochs": 60})
+    with_data(workspace)
+    before = cluster.jobs()
+    profile = ["--workflow-profile", str(PROFILES / "slurm"), *HERE]
+    study = start(workspace, cluster, *profile, "--", "train")
+    try:
+        wait_for(lambda: len(training_logs(workspace)) == 2, cluster)
+        cancelled, requeued = (job for job in cluster.jobs() if job not in before)
+        cluster.ask("scancel", str(cancelled))
+        cluster.ask("scontrol", "requeue", str(requeued))
+        finish(study, cluster)
+    finally:
+        study.kill()
+    assert len(workspace.runs()) == 2
+    assert cluster.details(cancelled)["JobState"] == "CANCELLED"
+    assert cluster.details(requeued)["JobState"] == "COMPLETED"
+    assert cluster.details(requeued)["Restarts"] == "1"
+    (again,) = (job for job in cluster.jobs() if job not in (*before, cancelled, requeued))
+    assert cluster.details(again)["JobState"] == "COMPLETED"
+    assert cluster.details(again)["MinMemoryNode"] == "32000M", "a second attempt gets more"
+    attempts = [json.loads((run / "provenance.json").read_text()) for run in workspace.runs()]
+    assert [run["resumed"] for run in attempts] == [1, 1], "both go on from their checkpoints"
+
+
+def training_logs(workspace: Workspace) -> list[Path]:
+    """Logs of trainings that have finished an epoch or more."""
+    return [
+        path
+        for path in (workspace.folder / "logs" / "quick" / "train").rglob("*.log")
+        if "task 1/5" in path.read_text()
+    ]

@@ -1,0 +1,119 @@
+"""A study's files against what params.yaml asks for, and the numbers that DVC compares."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dstcl.cli import main
+from dstcl.config import load_file, runs
+from dstcl.evaluation.check import check_study
+from dstcl.evaluation.collect import CELL
+from dstcl.evaluation.overview import overview, write_overview
+from dstcl.plan import write_plan
+from dstcl.runs import AXES, RESULT_FILES, Run
+from dstcl.storage import write_json
+
+RUNS = runs(load_file())[:2]
+OTHER = replace(RUNS[1], learning_rate=0.5)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """What `check_study` reads of a finished study."""
+    write_plan("quick", RUNS, tmp_path / "plan.json")
+    for run in RUNS:
+        folder = tmp_path / "runs" / run.folder
+        write_json(folder / RESULT_FILES["config"], run.to_dict())
+        write_json(folder / RESULT_FILES["metrics"], {"digest": run.digest})
+    for name in ("summary", "accuracy", "capacity"):
+        write_table(tmp_path / f"{name}.csv", RUNS)
+    return tmp_path
+
+
+def write_table(path: Path, of: list[Run]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["digest", "task"], *([run.digest, 1] for run in of)])
+
+
+def test_a_study_that_belongs_together_passes(study: Path) -> None:
+    check_study(RUNS, study)
+
+
+def test_a_plan_of_other_runs_is_refused(study: Path) -> None:
+    with pytest.raises(ValueError, match=r"plan\.json: not the runs that are asked for; delete"):
+        check_study([RUNS[0], OTHER], study)
+    with pytest.raises(ValueError, match=r"plan\.json"):
+        check_study(RUNS[:1], study)
+
+
+@pytest.mark.parametrize("name", ["summary", "accuracy", "capacity"])
+@pytest.mark.parametrize("of", [[RUNS[0]], [RUNS[0], OTHER], [*RUNS, OTHER], []])
+def test_a_table_of_other_runs_is_refused(study: Path, name: str, of: list[Run]) -> None:
+    write_table(study / f"{name}.csv", of)
+    with pytest.raises(ValueError, match=rf"{name}\.csv: has other runs than are asked for"):
+        check_study(RUNS, study)
+
+
+def test_a_table_without_digests_or_missing_is_named(study: Path) -> None:
+    (study / "capacity.csv").write_text("task,layer\n1,conv\n")
+    with pytest.raises(ValueError, match=r"capacity\.csv: has other runs"):
+        check_study(RUNS, study)
+    (study / "capacity.csv").unlink()
+    with pytest.raises(ValueError, match=r"capacity\.csv: no such file"):
+        check_study(RUNS, study)
+
+
+def test_a_run_with_other_settings_is_refused(study: Path) -> None:
+    path = study / "runs" / RUNS[0].folder / "config.json"
+    path.write_text(json.dumps(RUNS[0].to_dict() | {"epochs": 99}))
+    with pytest.raises(ValueError, match=r"config\.json: epochs is 99, the study asks for 10"):
+        check_study(RUNS, study)
+
+
+def test_the_command_ends_with_one_line(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Preset quick means more runs than the two that are there."""
+    with pytest.raises(SystemExit) as end:
+        main(["config", "check", str(study)])
+    said = str(end.value.code)
+    assert said.startswith("dstcl: ")
+    assert "plan.json: not the runs that are asked for" in said
+    assert "\n" not in said
+
+
+SUMMARY = pd.DataFrame(
+    [
+        ["mnist5k", 5, "corrected", "convnet", "dst", 0.2, "erk", "random", seed, acc, None, 0.5]
+        for seed, acc in ((0, 0.8), (1, 0.9))
+    ],
+    columns=[*AXES, "acc", "forgetting", "used_fraction"],
+)
+CELLS = SUMMARY[CELL].head(1).assign(acc_mean=0.85)
+
+
+def test_the_overview_has_means_and_every_configuration() -> None:
+    assert overview(SUMMARY, CELLS) == {
+        "runs": 2,
+        "mean": {"acc": 0.85, "used_fraction": 0.5},
+        "acc": {"mnist5k-5tasks/corrected/convnet/dst/density0.2/erk/random": 0.85},
+    }
+
+
+def test_the_overview_is_written_from_the_tables(tmp_path: Path) -> None:
+    SUMMARY.to_csv(tmp_path / "summary.csv", index=False)
+    with pytest.raises(ValueError, match=r"cells\.csv: no such file; run `dstcl collect"):
+        write_overview(tmp_path)
+    CELLS.to_csv(tmp_path / "cells.csv", index=False)
+    write_overview(tmp_path)
+    assert json.loads((tmp_path / "overview.json").read_text()) == overview(SUMMARY, CELLS)
+
+
+@pytest.mark.parametrize(("table", "column"), [("summary", "used_fraction"), ("cells", "acc_mean")])
+def test_a_missing_column_is_named(table: str, column: str) -> None:
+    tables = {"summary": SUMMARY, "cells": CELLS}
+    tables[table] = tables[table].drop(columns=column)
+    with pytest.raises(ValueError, match=f"no column {column}"):
+        overview(**tables)

@@ -1,0 +1,453 @@
+"""Claims: what a file may say, the tests behind a verdict, and each verdict on made-up studies."""
+
+from itertools import product
+from math import isnan, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+
+from dstcl.evaluation.claims import ClaimsError, load_claims
+from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
+from dstcl.evaluation.verdicts import COLUMNS, Tables, judge_claims
+
+REFERENCE = Path(__file__).resolve().parents[2] / "reference"
+CONTRACT = ["claim", "statement", "effect", "low", "high", "p", "seeds", "verdict"]
+
+# Statistics
+
+
+def test_paired_values_give_scipys_t_test_and_interval() -> None:
+    this, that = [0.71, 0.75, 0.80, 0.78], [0.70, 0.71, 0.79, 0.72]
+    found = above(np.subtract(this, that).tolist())
+    two_sided = stats.ttest_rel(this, that)
+    assert found.p == pytest.approx(two_sided.pvalue)
+    interval = two_sided.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.support == pytest.approx(stats.ttest_rel(this, that, alternative="greater").pvalue)
+
+
+def test_a_boundary_moves_the_question_and_not_the_interval() -> None:
+    values = [0.01, -0.004, 0.003]
+    plain, margin = above(values), above(values, -0.02)
+    assert (plain.low, plain.high) == (margin.low, margin.high)
+    expected = stats.ttest_1samp(values, -0.02, alternative="greater").pvalue
+    assert margin.support == pytest.approx(expected)
+    assert margin.support < plain.support
+
+
+@pytest.mark.parametrize("boundary", [-0.03, 0.0, 0.02])
+def test_p_is_below_5_percent_exactly_where_the_interval_leaves_the_boundary_out(boundary) -> None:
+    rng = np.random.default_rng(1)
+    inside = set()
+    for values in rng.normal(0.0, 0.02, (200, 4)).tolist():
+        found = above(values, boundary)
+        assert (found.p < 0.05) == (not found.low <= boundary <= found.high)
+        inside.add(found.p < 0.05)
+    assert inside == {True, False}
+
+
+def test_one_seed_has_an_effect_and_no_p() -> None:
+    found = above([0.1])
+    assert found.effect == 0.1
+    assert isnan(found.p)
+    assert isnan(above([]).effect)
+
+
+def test_seeds_that_all_say_the_same() -> None:
+    assert above([0.1, 0.1, 0.1]).p == 0
+    assert above([0.0, 0.0, 0.0]).p == 1
+    assert above([-0.1, -0.1, -0.1]).against == 0
+
+
+def test_every_is_as_weak_as_its_weakest_part_and_fails_with_one_clear_failure() -> None:
+    strong, weak = above([0.10, 0.11, 0.12]), above([0.01, 0.02, -0.01])
+    clear_loss = above([-0.10, -0.11, -0.12])
+    both = every([strong, weak])
+    assert (both.effect, both.support) == (weak.effect, weak.support)
+    lost = every([strong, clear_loss])
+    assert lost.against == pytest.approx(2 * clear_loss.against)
+    assert lost.effect == clear_loss.effect
+    assert every([strong]).p == strong.p
+
+
+def test_holm_by_hand() -> None:
+    # Sorted .005 .01 .03 .04: times 4, 3, 2, 1 and never falling.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_number_of_seeds_has_the_power_it_promises() -> None:
+    seeds = seeds_for_mean(0.02, 0.02, 0.05)
+    assert seeds == 10  # tables of the one-sample t-test, d = 1, power 0.8
+    rng = np.random.default_rng(0)
+    shares = []
+    for n in (seeds - 1, seeds):
+        samples = rng.normal(0.02, 0.02, (4000, n))
+        shares.append((stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05).mean())
+    assert shares[1] == pytest.approx(0.8, abs=0.03)
+    assert seeds_for_mean(1e-6, 1.0, 0.05) is None
+    assert seeds_for_mean(0.02, 0.02, 0.01) > seeds
+
+
+def test_interaction_of_two_by_two_is_the_t_test_of_its_contrast() -> None:
+    """One degree of freedom: F is t squared, and the correction has nothing to correct."""
+    cube = np.random.default_rng(3).normal(0, 1, (5, 2, 2))
+    contrast = cube[:, 0, 0] - cube[:, 0, 1] - cube[:, 1, 0] + cube[:, 1, 1]
+    expected = stats.ttest_1samp(contrast, 0).pvalue
+    assert interaction(cube).support == pytest.approx(expected)
+
+
+def test_interaction_does_not_see_main_effects_or_seeds() -> None:
+    rng = np.random.default_rng(4)
+    cube = rng.normal(0, 1, (4, 3, 2))
+    shifted = cube + rng.normal(0, 9, (4, 1, 1)) + rng.normal(0, 9, (1, 3, 1))
+    shifted = shifted + rng.normal(0, 9, (1, 1, 2))
+    assert interaction(shifted).support == pytest.approx(interaction(cube).support)
+    assert interaction(shifted).effect == pytest.approx(interaction(cube).effect)
+
+
+def test_interaction_finds_what_is_there_and_rarely_what_is_not() -> None:
+    rng = np.random.default_rng(5)
+    pattern = np.array([[1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]])
+    found, false, covered = 0, 0, 0
+    for _ in range(200):
+        noise = rng.normal(0, 3, (4, 1, 1)) + rng.normal(0, 1, (4, 4, 2))
+        evidence = interaction(noise + pattern)
+        found += evidence.support < 0.025
+        covered += evidence.low <= 1.0 <= evidence.high
+        false += interaction(noise).support < 0.025
+    assert found > 100
+    assert false <= 10
+    assert covered >= 185
+
+
+def test_a_tiny_interaction_is_shown_to_be_smaller_than_a_margin() -> None:
+    rng = np.random.default_rng(6)
+    cube = rng.normal(0, 0.002, (5, 3, 4)) + rng.normal(0, 0.1, (5, 1, 1))
+    evidence = interaction(cube, 0.005)
+    assert evidence.against < 0.025
+    assert evidence.high < 0.005
+    assert (interaction(cube, evidence.high).against) == pytest.approx(0.025, abs=1e-6)
+
+
+# The file
+
+
+def text_of(**changes: Any) -> str:
+    claim = {
+        "id": "better",
+        "statement": "ERK is better.",
+        "source": "here",
+        "kind": "difference",
+        "where": {"density": 0.2, "growth": ["random", "gradient"]},
+        "this": {"init": "erk"},
+        "that": {"init": "uniform"},
+    }
+    changed = {key: value for key, value in (claim | changes).items() if value is not ...}
+    return yaml.safe_dump({"claims": [changed]}, sort_keys=False)
+
+
+def read(tmp_path: Path, text: str) -> list[Any]:
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    return load_claims(path)
+
+
+def test_the_paper_s_claims_are_well_formed() -> None:
+    claims = load_claims(REFERENCE / "claims.yaml")
+    assert {"low-sparsity-erk", "collapse", "switch-beats-both", "no-forgetting"} <= {
+        claim.id for claim in claims
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"this": {"init": "ekr"}}, "claim better: this.init: 'ekr' is no init; allowed: uniform"),
+        ({"kind": "diff"}, "claim better: kind: diff; allowed: difference, spread"),
+        ({"kind": ...}, "claim better: kind: missing; allowed"),
+        ({"this": ...}, "claim better: this: missing"),
+        ({"where": {"density": 0.2}}, "claim better: this: says nothing of growth"),
+        ({"where": {"density": "0.2"}}, "claim better: where.density.0: '0.2' should be a valid"),
+        ({"mor_than": 1}, "claim better: mor_than: unknown key; allowed: id, statement"),
+        ({"measure": "drop"}, "claim better: measure: drop needs after_task"),
+        ({"after_task": 3}, "claim better: measure: acc has no use for after_task"),
+        ({"only": {"dataset": "cifar"}}, "claim better: only.dataset: 'cifar' is no dataset"),
+        ({"id": "Not a name"}, "claim Not a name: id: 'Not a name' String should match"),
+        (
+            {"kind": "spread", "over": "growth", "where": {"density": 0.2, "growth": "random"}},
+            "claim better: this: a spread over growth needs two values",
+        ),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ClaimsError) as caught:
+        read(tmp_path, text_of(**changes))
+    assert str(caught.value).startswith(f"{tmp_path / 'claims.yaml'}: {message}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "claims: 3", "claims: []", "claims: [1]", "{", "a: 1"])
+def test_a_file_that_is_something_else_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ClaimsError, match=r"claims.yaml: "):
+        read(tmp_path, text)
+
+
+def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = text_of()
+    with pytest.raises(ClaimsError, match="id: 'better' twice"):
+        read(tmp_path, text + text.removeprefix("claims:\n"))
+
+
+# Verdicts
+
+GROWTHS = ("random", "unfired", "gradient", "momentum")
+
+
+def study(effect: Any, seeds: int = 5, noise: float = 0.002, **axes: Any) -> Tables:
+    """A study of uniform and ERK at two densities; ``effect(init, density, growth)`` is added to
+    what a seed brings, with a little noise. Two tasks, of which the second is a point worse."""
+    rng = np.random.default_rng(0)
+    rows, accuracy, capacity = [], [], []
+    for seed in range(seeds):
+        base = 0.7 + 0.05 * rng.normal()
+        for init, density, growth in product(("uniform", "erk"), (0.2, 0.05), GROWTHS):
+            digest = f"{seed}-{init}-{density}-{growth}"
+            acc = base + effect(init, density, growth) + noise * rng.normal()
+            rows.append(
+                {"dataset": "mnist5k", "tasks": 2, "protocol": "corrected", "network": "convnet"}
+                | {"method": "dst", "density": density, "init": init, "growth": growth}
+                | {"seed": seed, "acc": acc, "forgetting": 0.0, "digest": digest}
+                | axes
+            )
+            for after, task in ((1, 1), (2, 1), (2, 2)):
+                accuracy.append((digest, after, task, acc - 0.01 * (task - 1)))
+            capacity += [(digest, 1, 100, 80), (digest, 2, 100, 64)]
+    return Tables(
+        pd.DataFrame(rows),
+        pd.DataFrame(accuracy, columns=["digest", "after_task", "task", "accuracy"]),
+        pd.DataFrame(capacity, columns=["digest", "task", "size", "free"]),
+    )
+
+
+def judged(tmp_path: Path, tables: Tables, **changes: Any) -> pd.Series:
+    table = judge_claims(read(tmp_path, text_of(**changes)), tables)
+    assert list(table) == list(COLUMNS)
+    (row,) = table.to_dict("records")
+    return row
+
+
+def erk_gains(points: float):
+    return lambda init, density, growth: points / 100 * (init == "erk")
+
+
+@pytest.mark.parametrize(
+    ("points", "verdict"), [(2.0, "supported"), (-2.0, "contradicted"), (0.0, "inconclusive")]
+)
+def test_a_difference_gets_each_verdict(tmp_path: Path, points: float, verdict: str) -> None:
+    row = judged(tmp_path, study(erk_gains(points)))
+    assert row["verdict"] == verdict
+    assert row["seeds"] == 5
+    assert row["low"] < points / 100 < row["high"]
+    assert (row["p"] < 0.05) == (verdict != "inconclusive")
+
+
+def test_the_effect_is_that_of_seeds_and_cells_are_no_replicates(tmp_path: Path) -> None:
+    tables = study(erk_gains(1.0))
+    row = judged(tmp_path, tables)
+    cells = tables.summary[tables.summary["density"].eq(0.2)]
+    cells = cells[cells["growth"].isin(["random", "gradient"])]
+    means = cells.pivot_table("acc", "seed", "init")
+    expected = stats.ttest_rel(means["erk"], means["uniform"])
+    assert row["p"] == pytest.approx(expected.pvalue)
+    assert row["effect"] == pytest.approx((means["erk"] - means["uniform"]).mean())
+    assert row["seeds"] == 5
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_never_settle_anything(tmp_path: Path, seeds: int) -> None:
+    row = judged(tmp_path, study(erk_gains(30.0), seeds, noise=1e-6))
+    assert row["verdict"] == "inconclusive"
+    assert row["seeds_needed"] == 3
+    assert "needs at least 3" in row["detail"]
+    row = judged(tmp_path, study(erk_gains(0), seeds), kind="unchanged", this=..., that=...)
+    assert row["verdict"] == "inconclusive"
+
+
+def test_an_inconclusive_verdict_says_how_many_seeds_would_settle_it(tmp_path: Path) -> None:
+    row = judged(tmp_path, study(erk_gains(0.15), seeds=3))
+    assert row["verdict"] == "inconclusive"
+    assert row["seeds_needed"] == seeds_for_mean(row["effect"], row["sd"], 0.05)
+    assert f"{row['seeds_needed']:.0f} seeds settle it" in row["detail"]
+
+
+def test_at_least_as_good_means_within_the_margin(tmp_path: Path) -> None:
+    barely = study(erk_gains(-0.4), noise=0.0005)
+    assert judged(tmp_path, barely, more_than=-0.01)["verdict"] == "supported"
+    assert judged(tmp_path, barely)["verdict"] == "contradicted"
+    assert judged(tmp_path, study(erk_gains(-3.0)), more_than=-0.01)["verdict"] == "contradicted"
+
+
+def test_both_others_must_be_beaten(tmp_path: Path) -> None:
+    def gains(init: str, density: float, growth: str) -> float:
+        return {"gradient": 0.02, "unfired": 0.02}.get(growth, 0.0)
+
+    both = {"where": {"density": 0.2, "init": "erk"}, "this": {"growth": "gradient"}}
+    easy = judged(tmp_path, study(gains), **both, that=[{"growth": "random"}])
+    assert easy["verdict"] == "supported"
+    tie = judged(tmp_path, study(gains), **both, that=[{"growth": "random"}, {"growth": "unfired"}])
+    assert tie["verdict"] == "inconclusive"
+    assert abs(tie["effect"]) < 0.01
+
+
+SPREAD = {
+    "kind": "spread",
+    "over": "growth",
+    "where": {"density": 0.05, "growth": list(GROWTHS)},
+    "this": {"init": "uniform"},
+    "that": {"init": "erk"},
+}
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [("erk", "supported"), ("uniform", "contradicted")])
+def test_a_spread_over_growths_is_compared_seed_by_seed(
+    tmp_path: Path, sign: str, verdict: str
+) -> None:
+    def wide(init: str, density: float, growth: str) -> float:
+        return 0.03 * (init == sign) * GROWTHS.index(growth)
+
+    row = judged(tmp_path, study(wide), **SPREAD)
+    assert row["verdict"] == verdict
+    # Standard deviation of 0, 3, 6, 9 points: 3.87.
+    assert abs(row["effect"]) == pytest.approx(0.03 * sqrt(5 / 3), abs=0.003)
+
+
+def crossed(init: str, density: float, growth: str) -> float:
+    """Gradient growth gains 2 points under ERK at high sparsity and loses 2 at low sparsity."""
+    return (init == "erk") * (growth == "gradient") * (0.02 if density == 0.05 else -0.02)
+
+
+CONTRAST = {
+    "kind": "contrast",
+    "where": {"init": "erk"},
+    "this": {"growth": "gradient"},
+    "that": {"growth": "random"},
+}
+
+
+def test_a_contrast_is_a_difference_of_differences(tmp_path: Path) -> None:
+    tables = study(crossed)
+    high, low = {"density": 0.05}, {"density": 0.2}
+    row = judged(tmp_path, tables, **CONTRAST, here=high, there=low)
+    assert row["verdict"] == "supported"
+    assert row["effect"] == pytest.approx(0.04, abs=0.004)
+    assert judged(tmp_path, tables, **CONTRAST, here=low, there=high)["verdict"] == "contradicted"
+
+
+INTERACTION = {
+    "kind": "interaction",
+    "of": "growth",
+    "depends_on": ["init", "density"],
+    "where": {"init": ["uniform", "erk"], "density": [0.2, 0.05], "growth": list(GROWTHS)},
+    "this": ...,
+    "that": ...,
+}
+
+
+def test_an_interaction_gets_each_verdict(tmp_path: Path) -> None:
+    found = judged(tmp_path, study(crossed, seeds=8), **INTERACTION)
+    assert found["verdict"] == "supported"
+    assert "erk 0.05: gradient" in found["detail"]
+    none = study(erk_gains(2.0), seeds=8)
+    assert judged(tmp_path, none, **INTERACTION, more_than=0.005)["verdict"] == "contradicted"
+    assert judged(tmp_path, none, **INTERACTION)["verdict"] == "inconclusive"
+
+
+def test_a_drop_after_a_task_and_the_share_of_used_weights(tmp_path: Path) -> None:
+    tables = study(erk_gains(0))
+    named = {"where": {"density": 0.2, "growth": "random", "init": "erk"}, "this": {}, "that": []}
+    row = judged(tmp_path, tables, **named, measure="drop", after_task=1, more_than=0.005)
+    assert row["effect"] == pytest.approx(0.01)
+    assert row["verdict"] == "supported"
+    row = judged(tmp_path, tables, **named, measure="used_after", after_task=2, more_than=0.5)
+    assert row["effect"] == pytest.approx(0.36)
+    assert row["verdict"] == "contradicted"
+
+
+def test_zero_forgetting_is_equality_to_the_last_bit(tmp_path: Path) -> None:
+    never = {"kind": "unchanged", "where": {"method": "dst"}, "this": ..., "that": ...}
+    tables = study(erk_gains(0))
+    row = judged(tmp_path, tables, **never)
+    assert (row["verdict"], row["effect"]) == ("supported", 0)
+    assert isnan(row["p"])
+    later = tables.accuracy.index[tables.accuracy["after_task"].gt(tables.accuracy["task"])][3]
+    tables.accuracy.loc[later, "accuracy"] += 1e-15
+    row = judged(tmp_path, tables, **never)
+    assert row["verdict"] == "contradicted"
+    assert "1 of 80 runs" in row["detail"]
+
+
+def test_forgetting_then_learning_again_is_a_change_too(tmp_path: Path) -> None:
+    """Backward transfer counts as well: the claim is that nothing changes."""
+    never = {"kind": "unchanged", "where": {}, "this": ..., "that": ...}
+    tables = study(erk_gains(0))
+    tables.accuracy.loc[1, "accuracy"] += 0.1
+    assert judged(tmp_path, tables, **never)["verdict"] == "contradicted"
+
+
+def test_cells_that_the_study_lacks_are_named(tmp_path: Path) -> None:
+    tables = study(erk_gains(2.0))
+    row = judged(tmp_path, tables, where={"density": 0.1, "growth": "random"})
+    assert (row["verdict"], row["seeds"]) == ("not tested", 0)
+    assert row["detail"] == "not in the study: density 0.1"
+    some = tables.summary
+    gone = some["init"].eq("erk") & some["growth"].eq("random") & some["density"].eq(0.2)
+    row = judged(tmp_path, Tables(some[~gone], tables.accuracy, tables.capacity))
+    assert row["detail"] == "not in the study: dst density 0.2 erk random"
+    row = judged(tmp_path, tables, only={"tasks": 10})
+    assert row["verdict"] == "not tested"
+    assert row["detail"] == "the claim is about tasks 10 only"
+
+
+def test_a_seed_that_lacks_a_cell_is_left_out_and_named(tmp_path: Path) -> None:
+    tables = study(erk_gains(2.0))
+    some = tables.summary
+    gone = some["digest"].eq("4-erk-0.2-random")
+    row = judged(tmp_path, Tables(some[~gone], tables.accuracy, tables.capacity))
+    assert row["seeds"] == 4
+    assert "left out: 4" in row["detail"]
+
+
+def test_many_claims_are_held_to_more(tmp_path: Path) -> None:
+    """One of twenty at p = 0.03 is no finding; alone it is."""
+    tables = study(erk_gains(0.35), seeds=4)
+    alone = read(tmp_path, text_of())
+    many = [claim.model_copy(update={"id": f"c{k}"}) for k, claim in enumerate(alone * 20)]
+    p = judge_claims(alone, tables)["p"].item()
+    table = judge_claims(many, tables)
+    assert table["p"].tolist() == [p] * 20
+    assert table["p_holm"].tolist() == pytest.approx([min(1, 20 * p)] * 20)
+    assert 0.0025 < p < 0.05
+    assert set(judge_claims(alone, tables)["verdict"]) == {"supported"}
+    assert set(table["verdict"]) == {"inconclusive"}
+    assert "not as one of 20 tests" in table["detail"][0]
+
+
+def test_blocks_are_judged_apart(tmp_path: Path) -> None:
+    good, bad = study(erk_gains(2.0)), study(erk_gains(-2.0), protocol="published")
+    bad.summary["digest"] += "p"
+    both = Tables(pd.concat([good.summary, bad.summary]), good.accuracy, good.capacity)
+    table = judge_claims(read(tmp_path, text_of()), both).set_index("protocol")
+    assert table["verdict"].to_dict() == {"corrected": "supported", "published": "contradicted"}
+
+
+def test_the_columns_of_the_contract_come_first() -> None:
+    table = judge_claims(load_claims(REFERENCE / "claims.yaml"), study(erk_gains(0)))
+    assert list(table)[:8] == CONTRACT
+    assert set(table["verdict"]) <= {"supported", "contradicted", "inconclusive", "not tested"}

@@ -1,0 +1,219 @@
+"""Estimates: counts by hand, speeds from the table, and files of the size that was foretold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from dstcl.cli import main
+from dstcl.config import load_file, runs
+from dstcl.continual.record import train_run
+from dstcl.cost import (
+    SPEED_COLUMNS,
+    START_SECONDS,
+    UNKNOWN_MINUTES,
+    Speed,
+    evaluated_images,
+    find_speed,
+    memory_mb_to_ask_for,
+    minutes_to_ask_for,
+    read_speeds,
+    run_seconds,
+    training_images,
+    training_steps,
+    with_margin,
+)
+from dstcl.data.prepare import prepare
+from dstcl.data.tasks import write_tasks
+from dstcl.estimate import cost_report, stored_bytes
+from dstcl.study import Network
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+QUICK = runs(load_file(PARAMS, "quick"))
+PAPER = [run for run in runs(load_file(PARAMS, "paper")) if run.method == "dst"]
+
+
+def speed(device: str, network: str, images_per_second: float, threads: int = 1) -> Speed:
+    return Speed(device, threads, network, 32, 64, images_per_second, 1400, 0, "measured by hand")
+
+
+SPEEDS = [
+    speed("cpu", "resnet18", 200.0, threads=2),
+    speed("cpu", "resnet18", 100.0),
+    speed("NVIDIA Example 80GB", "resnet18", 10_000.0),
+]
+
+
+# Counts of one run
+
+
+def test_images_and_steps_of_preset_quick_by_hand() -> None:
+    """5 tasks of 2 digits, 400 training images a digit, 10 epochs, batch 64."""
+    assert training_images(QUICK[0]) == 5 * 2 * 400 * 10
+    assert training_steps(QUICK[0]) == 5 * 10 * 13  # 800 / 64 = 12.5
+    # 5 tasks untrained, 4 again before their training, 1 + 2 + ... + 5 after; 200 images each.
+    assert evaluated_images(QUICK[0]) == (5 + 4 + 15) * 200
+
+
+def test_every_benchmark_of_the_paper_is_counted_with_its_own_epochs() -> None:
+    counted = {(r.dataset, r.tasks): training_images(r) for r in PAPER}
+    assert counted == {
+        ("cifar100", 5): 5_000_000,
+        ("cifar100", 10): 5_000_000,
+        ("cifar100", 20): 1_250_000,
+        ("miniimagenet", 10): 5_000_000,
+    }
+
+
+def test_seconds_are_start_and_images() -> None:
+    run = QUICK[0]
+    assert run_seconds(run, 1000.0) == pytest.approx(START_SECONDS + 40 + 4.8 / 3)
+
+
+def test_the_recorded_run_of_preset_quick_took_what_is_estimated() -> None:
+    """reference/quick: 90 runs, 542 CPU seconds, at 17,940 images a second."""
+    estimated = sum(run_seconds(run, 17_940) for run in QUICK)
+    assert estimated == pytest.approx(542, rel=0.1)
+
+
+# Measured speeds
+
+
+def test_every_network_has_been_measured_on_a_processor() -> None:
+    measured = {speed.network for speed in read_speeds() if speed.device == "cpu"}
+    assert measured == set(get_args(Network))
+    assert all(speed.source for speed in read_speeds())
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "expected"),
+    [("cpu", 1, 100.0), ("cpu", 2, 200.0), ("example", 1, 10_000.0), ("Example 80gb", 8, 10_000.0)],
+)
+def test_a_speed_is_found_by_device(device: str, threads: int, expected: float) -> None:
+    found = find_speed(PAPER[0], device, SPEEDS, threads)
+    assert found is not None
+    assert found.images_per_second == expected
+
+
+@pytest.mark.parametrize("device", ["h100", "cpu "])
+def test_a_device_that_nobody_measured_has_no_speed(device: str) -> None:
+    assert find_speed(PAPER[0], device, SPEEDS) is None
+
+
+def test_a_speed_holds_for_one_network_and_image_size() -> None:
+    assert find_speed(replace(PAPER[0], image_size=84), "cpu", SPEEDS) is None
+    assert find_speed(QUICK[0], "cpu", SPEEDS) is None
+
+
+@pytest.mark.parametrize("row", ["cpu,1,convnet", "cpu,one,convnet,28,64,1.0,1,0,here"])
+def test_a_damaged_table_is_named_with_its_line(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "speeds.csv"
+    path.write_text(",".join(SPEED_COLUMNS) + f"\n{row}\n")
+    with pytest.raises(ValueError, match=r"speeds.csv, line 2: not a speed"):
+        read_speeds(path)
+
+
+# What a scheduler is asked for
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(0, 10), (200, 10), (201, 20), (3600, 180)])
+def test_minutes_come_in_tens_with_a_margin(seconds: float, minutes: int) -> None:
+    assert with_margin(seconds) == minutes
+
+
+def test_time_to_ask_for_is_that_of_one_thread() -> None:
+    """5 million images at 100 a second: 14 hours, with a margin of 3: 42 and a bit for tests."""
+    assert 42 * 60 <= minutes_to_ask_for(PAPER[0], speeds=SPEEDS) <= 42.5 * 60
+
+
+def test_later_attempts_ask_for_twice_as_much_and_no_more() -> None:
+    for ask in (minutes_to_ask_for, memory_mb_to_ask_for):
+        first, *later = (ask(PAPER[0], attempt, SPEEDS) for attempt in (1, 2, 3, 4))
+        assert later == [2 * first] * 3
+
+
+def test_an_unknown_network_gets_a_day() -> None:
+    assert minutes_to_ask_for(PAPER[0], speeds=[]) == UNKNOWN_MINUTES
+    assert memory_mb_to_ask_for(PAPER[0], speeds=[]) == 4000
+
+
+def test_memory_to_ask_for_covers_process_and_data() -> None:
+    """1.5 x (1,400 MB + 2 x 60,000 images of 3 x 32 x 32 bytes), in steps of 500."""
+    assert memory_mb_to_ask_for(PAPER[0], speeds=SPEEDS) == 3000
+
+
+# The whole study
+
+
+@pytest.mark.parametrize(
+    ("network", "method", "protocol"),
+    [
+        ("lenet5", "dst", "corrected"),
+        ("lenet5", "dst", "published"),
+        ("lenet5", "separate", "corrected"),
+        ("convnet", "finetune", "corrected"),
+    ],
+)
+def test_a_run_leaves_what_was_foretold(
+    tmp_path: Path, network: str, method: str, protocol: str
+) -> None:
+    """Images that it was tested on, and the size of its weights and masks."""
+    published = next(run for run in QUICK if run.protocol == protocol)
+    run = replace(published, network=network, method=method, epochs=1)
+    if method != "dst":
+        run = replace(run, density=1.0, init="none", growth="none")
+    data, tasks, out = tmp_path / "data", tmp_path / "tasks", tmp_path / "out"
+    prepare("mnist5k", 28, data)
+    write_tasks(data, "mnist5k", 5, run.order_name, tasks)
+    train_run(run, data, tasks, out, device="cpu", threads=1)
+    measured = len((out / "accuracy.csv").read_text().splitlines()) - 1
+    assert measured * 200 == evaluated_images(run)
+    found = sum(path.stat().st_size for path in out.glob("*.safetensors"))
+    names = 16_000  # of the tensors, in the files' headers
+    assert stored_bytes(run) <= found <= stored_bytes(run) + names
+
+
+def test_the_report_adds_up() -> None:
+    report = cost_report(PAPER, "example", speeds=SPEEDS, at_once=8)
+    assert report.startswith("1,600 runs, 6,500,000,000 images in 87,000,000 steps\n")
+    hours = sum(run_seconds(run, 10_000.0) for run in PAPER) / 3600
+    assert f"time: {hours:,.1f} hours" in report
+    assert f"8 runs at once: {hours / 8:,.1f} hours" in report
+    assert "measured by hand" in report
+    (row,) = (line for line in report.splitlines() if line.startswith("cifar100         20"))
+    assert row.split()[2:6] == ["resnet18", "400", "20,000", "1,250,000"]
+
+
+def test_a_device_that_nobody_measured_gets_no_invented_number() -> None:
+    report = cost_report(PAPER, "h100", speeds=SPEEDS)
+    assert "no measurement of resnet18 at 32 pixels on 'h100'" in report
+    assert "measured: NVIDIA Example 80GB, cpu" in report
+    assert "time: not known" in report
+    assert "not measured        -" in report
+
+
+def test_a_given_speed_replaces_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--params", str(PARAMS), "--preset", "paper", "--images-per-second", "5000"]
+    main(["config", "cost", *options])
+    said = capsys.readouterr().out
+    everything = runs(load_file(PARAMS, "paper"))
+    assert said.startswith(f"preset paper: {len(everything):,} runs")
+    assert "images/s: as given" in said
+    assert f"{sum(run_seconds(run, 5000) for run in everything) / 3600:,.1f} hours" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--images-per-second", "0"], "--images-per-second: 0.0; more than 0"),
+        (["--images-per-second", "nan"], "--images-per-second: nan; more than 0"),
+        (["--at-once", "0"], "--at-once: 0; 1 or more"),
+        (["--preset", "huge"], "'huge'; allowed: quick"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(options: list[str], words: str) -> None:
+    with pytest.raises(SystemExit, match=words):
+        main(["config", "cost", "--params", str(PARAMS), *options])

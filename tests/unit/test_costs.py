@@ -1,0 +1,112 @@
+"""Theoretical FLOPs against counts by hand and the published network."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from dstcl.continual import Learner
+from dstcl.continual.costs import dense_gradient_share, run_costs, training_flops
+from dstcl.data.prepare import Prepared
+from dstcl.models import build_network
+from dstcl.runs import Run
+from dstcl.sparse import forward_flops, uses_per_image
+
+
+def test_a_small_network_by_hand() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),  # 27 weights at 8 x 8 positions
+        nn.Conv2d(3, 2, 3, stride=2),  # 54 weights at 3 x 3 positions
+        nn.Flatten(),
+        nn.Linear(18, 5),  # 90 weights, once
+    )
+    uses = uses_per_image(model, torch.zeros(2, 1, 8, 8))
+    assert uses == {"0.weight": 64, "1.weight": 9, "3.weight": 1}
+    active = {"0.weight": 27, "1.weight": 54, "3.weight": 90}
+    assert forward_flops(active, uses) == 2 * (27 * 64 + 54 * 9 + 90)
+    assert forward_flops(active | {"0.weight": 1}, uses) == 2 * (64 + 54 * 9 + 90)
+
+
+def test_depthwise_convolutions_count_their_own_weights() -> None:
+    model = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+    uses = uses_per_image(model, torch.zeros(1, 4, 5, 5))
+    assert forward_flops({"weight": model.weight.numel()}, uses) == 2 * 36 * 25
+
+
+def test_the_published_resnet_has_about_a_seventh_of_a_billion_multiply_adds() -> None:
+    """7x7 stem at 16 x 16, then 16, 16, 8, 4, 2: 0.14 GMAC forward an image."""
+    network = build_network("resnet18", 3, 100, seed=0)
+    uses = uses_per_image(network, torch.zeros(1, 3, 32, 32))
+    sizes = {name: w.numel() for name, w in network.named_parameters()}
+    multiply_adds = forward_flops({name: sizes[name] for name in uses}, uses) / 2
+    stem, head = 9408 * 256, 51200
+    stages = [
+        4 * 36864 * 256,
+        (73728 + 3 * 147456 + 8192) * 64,
+        (294912 + 3 * 589824 + 32768) * 16,
+        (1179648 + 3 * 2359296 + 131072) * 4,
+    ]
+    assert multiply_adds == stem + sum(stages) + head
+    assert 0.13e9 < multiply_adds < 0.15e9
+
+
+def test_counting_leaves_the_network_as_it_was() -> None:
+    network = build_network("convnet", 1, 2, seed=0).train()
+    before = {name: t.clone() for name, t in network.state_dict().items()}
+    uses_per_image(network, torch.rand(2, 1, 28, 28))
+    assert network.training
+    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("growth", "share"),
+    [
+        ("random", 0.0),
+        ("unfired", 0.0),
+        ("gradient", 7 / 100),
+        ("momentum", 1.0),
+        ("random-then-gradient", 3 / 100),
+        ("gradient-then-random", 4 / 100),
+        ("random-then-momentum", 1.0),
+    ],
+)
+def test_steps_that_need_dense_gradients(growth: str, share: float, short_run: Run) -> None:
+    """Updates at 10, 20, ..., 70 of 100 steps; the switch at step 50 belongs to the second."""
+    run = replace(short_run, growth=growth, update_every=10, stop_at=0.75, switch_at=0.5)
+    assert dense_gradient_share(run, 100) == pytest.approx(share)
+
+
+def test_only_dynamic_methods_need_dense_gradients(short_run: Run) -> None:
+    assert dense_gradient_share(replace(short_run, method="static", growth="none"), 100) == 0
+
+
+def test_training_of_a_fixed_mask_is_three_forward_passes_an_image(short_run: Run) -> None:
+    run = replace(short_run, method="static", growth="none")
+    history = [{"task": task, "density": 0.2} for task in (1, 1, 2, 2)]
+    assert training_flops(run, history, [10, 20], 100, 400) == 100 * 3 * (10 + 10 + 20 + 20)
+
+
+def test_momentum_growth_pays_one_dense_backward_pass_at_every_step(short_run: Run) -> None:
+    """2 f_S + f_D an image (SNFS), as counted in the appendix of RigL."""
+    run = replace(short_run, growth="momentum")
+    history = [{"task": 1, "density": 0.2}]
+    assert training_flops(run, history, [10], 100, 1) == 2 * 10 + 100
+
+
+def test_a_method_that_prunes_pays_for_what_it_still_has(short_run: Run) -> None:
+    run = replace(short_run, method="gradual", growth="none")
+    history = [{"task": 1, "density": d} for d in (1.0, 0.6, 0.2)]
+    assert training_flops(run, history, [20], 100, 3) == pytest.approx(3 * (100 + 60 + 20))
+
+
+def test_a_dense_network_costs_three_dense_passes(short_run: Run, digits: Prepared) -> None:
+    run = replace(
+        short_run, method="finetune", density=1.0, init="none", growth="none", tasks=2, epochs=1
+    )
+    outcome = Learner(run, digits, [[0, 1], [2, 3]], torch.device("cpu")).fit()
+    sample = digits.images[:1].float()
+    costs = run_costs(run, outcome.store, outcome.history, outcome.effort.images, sample)
+    images = outcome.effort.images
+    assert costs["training_flops"] == pytest.approx(3 * images * costs["inference_flops"])

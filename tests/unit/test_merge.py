@@ -1,0 +1,158 @@
+"""Runs of several machines as one study."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dstcl.config import load_file, runs
+from dstcl.evaluation.collect import collect
+from dstcl.evaluation.merge import MergeError, merge
+from dstcl.plan import read_plan, write_plan
+from dstcl.runs import Run
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+RUN = replace(runs(load_file(PARAMS, "quick"))[0], tasks=2)
+RUNS = [replace(RUN, seed=seed) for seed in range(4)]
+METRICS = dict.fromkeys(
+    ("acc", "learning_accuracy", "used_fraction", "seconds", "images_per_second"), 0.5
+)
+METRICS |= dict.fromkeys(("bwt", "fwt", "forgetting"), 0.0)
+METRICS |= dict.fromkeys(("inference_flops", "training_flops", "mask_bytes"), 8)
+
+
+def finish(study: Path, run: Run, device: str = "cpu", data: str = "d1", acc: float = 0.5) -> Path:
+    folder = study / "runs" / run.folder
+    folder.mkdir(parents=True)
+    files: dict[str, Any] = {
+        "config.json": run.to_dict(),
+        "metrics.json": METRICS | {"digest": run.digest, "acc": acc},
+        "provenance.json": {"device": device, "data_digest": data},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    (folder / "accuracy.csv").write_text(f"after_task,task,accuracy\n1,1,{acc}\n")
+    (folder / "capacity.csv").write_text("task,layer,size,active,new,shared,free\n1,a,9,3,3,0,6\n")
+    (folder / "weights.safetensors").write_bytes(bytes(range(256)))
+    return folder
+
+
+def machine(folder: Path, *finished: Run, **how: Any) -> Path:
+    """A machine that was to make all four runs and has made some."""
+    folder.mkdir()
+    write_plan("quick", RUNS, folder / "plan.json")
+    for run in finished:
+        finish(folder, run, **how)
+    return folder
+
+
+def test_halves_of_two_machines_are_one_study_that_can_be_collected(tmp_path: Path) -> None:
+    laptop = machine(tmp_path / "laptop", *RUNS[:2])
+    server = machine(tmp_path / "server", *RUNS[2:], device="NVIDIA H100")
+    merged = merge([laptop, server], tmp_path / "both")
+    assert merged.missing == []
+    assert read_plan(tmp_path / "both") == ("quick", RUNS)
+    collect(RUNS, tmp_path / "both")
+    made = pd.read_csv(tmp_path / "both" / "provenance.csv")
+    assert made["device"].tolist() == ["cpu", "cpu", "NVIDIA H100", "NVIDIA H100"]
+    for run, source in ((RUNS[0], laptop), (RUNS[3], server)):
+        for path in (source / "runs" / run.folder).iterdir():
+            copy = tmp_path / "both" / "runs" / run.folder / path.name
+            assert copy.read_bytes() == path.read_bytes()
+
+
+def test_planned_runs_that_nobody_made_are_named(tmp_path: Path) -> None:
+    merged = merge([machine(tmp_path / "a", *RUNS[:3])], tmp_path / "out")
+    assert merged.missing == [RUNS[3].folder]
+    assert read_plan(tmp_path / "out")[1] == RUNS[:3]
+
+
+def test_a_run_made_twice_with_the_same_result_is_kept_once(tmp_path: Path) -> None:
+    one, other = machine(tmp_path / "a", *RUNS), machine(tmp_path / "b", *RUNS[:1], device="x")
+    merged = merge([one, other], tmp_path / "out")
+    assert (len(merged.runs), merged.twice) == (4, 1)
+    assert merged.source[RUNS[0].digest] == one
+
+
+def refused(tmp_path: Path, *studies: Path) -> str:
+    with pytest.raises(MergeError) as caught:
+        merge(studies, tmp_path / "out")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {study.name for study in studies}, "something half-written is left"
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_a_run_made_twice_with_other_results_is_refused(tmp_path: Path) -> None:
+    one, other = machine(tmp_path / "a", *RUNS), machine(tmp_path / "b", RUNS[2], acc=0.6)
+    message = refused(tmp_path, one, other)
+    assert RUNS[2].folder in message
+    assert "different accuracy.csv" in message
+
+
+def test_a_run_with_other_parameters_than_planned_is_refused(tmp_path: Path) -> None:
+    study = machine(tmp_path / "a", *RUNS)
+    path = study / "runs" / RUNS[1].folder / "config.json"
+    path.write_text(json.dumps(RUNS[1].to_dict() | {"epochs": 99}))
+    assert "epochs is 99, the study asks for" in refused(tmp_path, study)
+
+
+def test_other_images_are_refused(tmp_path: Path) -> None:
+    one, other = machine(tmp_path / "a", RUNS[0]), machine(tmp_path / "b", RUNS[1], data="d2")
+    assert "other images of mnist5k-28px (data digest d2)" in refused(tmp_path, one, other)
+
+
+def test_other_presets_are_refused(tmp_path: Path) -> None:
+    one, other = machine(tmp_path / "a", RUNS[0]), machine(tmp_path / "b", RUNS[1])
+    write_plan("paper", RUNS, other / "plan.json")
+    assert "paper, quick: other presets" in refused(tmp_path, one, other)
+
+
+def test_nothing_to_merge_is_refused(tmp_path: Path) -> None:
+    assert "no finished run" in refused(tmp_path, machine(tmp_path / "a"))
+
+
+def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
+    study = machine(tmp_path / "a", *RUNS)
+    before = sorted(study.rglob("*"))
+    with pytest.raises(MergeError, match="already has something"):
+        merge([study], study)
+    assert sorted(study.rglob("*")) == before
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    study = machine(tmp_path / "a", RUNS[0])
+    secret = tmp_path / "secret"
+    secret.write_text("not a result")
+    (study / "runs" / RUNS[0].folder / "link.csv").symlink_to(secret)
+    merge([study], tmp_path / "out")
+    assert not (tmp_path / "out" / "runs" / RUNS[0].folder / "link.csv").exists()
+
+
+def test_other_parameter_files_are_all_kept(tmp_path: Path) -> None:
+    studies = [machine(tmp_path / name, run) for name, run in zip("ab", RUNS)]
+    for k, study in enumerate(studies):
+        params = {"preset": "quick", "protocols": {f"p{k}": {}}}
+        (study / "params.json").write_text(json.dumps(params))
+    merge(studies, tmp_path / "out")
+    params = json.loads((tmp_path / "out" / "params.json").read_text())
+    assert set(params["protocols"]) == {"p0", "p1"}
+    assert len(params["merged_from"]) == 2
+
+
+def test_the_command_needs_no_torch_and_says_what_it_did(tmp_path: Path) -> None:
+    study = machine(tmp_path / "a", *RUNS[:3])
+    code = (
+        "import sys; from dstcl.cli import main\n"
+        f"main(['merge', {str(study)!r}, '--out', {str(tmp_path / 'out')!r}])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 runs" in done.stderr
+    assert "1 planned runs are in no folder" in done.stderr

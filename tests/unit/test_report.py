@@ -1,0 +1,205 @@
+"""The report page: what it says, and that a browser shows all of it without a network."""
+
+import base64
+import json
+import re
+import subprocess
+from html import unescape
+from pathlib import Path
+from shutil import which
+
+import pandas as pd
+import pytest
+
+from dstcl.evaluation.claims import load_claims
+from dstcl.evaluation.collect import cell_means
+from dstcl.evaluation.compare import compare
+from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
+from dstcl.evaluation.report import claim_blocks, write_report
+from dstcl.evaluation.verdicts import Tables, judge_claims
+from dstcl.figures import FIGURES
+from dstcl.figures.words import NOT_DRAWN
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEMPLATE = REPOSITORY / "workflow" / "report" / "report.html.j2"
+PICTURE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="40">'
+    '<rect width="300" height="40" fill="#0072B2"/></svg>'
+)
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+def write_study(folder: Path, seeds: int = 3) -> Path:
+    """Both inits and four growths, ERK three points better; one figure of two is drawn."""
+    rows = [
+        {"dataset": "mnist5k", "tasks": 5, "protocol": "corrected", "network": "convnet"}
+        | {"method": "dst", "density": 0.2, "init": init, "growth": growth, "seed": seed}
+        | {"acc": 0.7 + 0.05 * seed + 0.03 * (init == "erk") + 0.001 * seed * (init == "erk")}
+        | {"bwt": 0.0, "fwt": 0.0, "forgetting": 0.0, "learning_accuracy": 0.7, "seconds": 9.0}
+        | {
+            "used_fraction": 0.5,
+            "images_per_second": 1e4,
+            "digest": f"{init}{growth}{seed}{HOSTILE}",
+        }
+        for init in ("uniform", "erk")
+        for growth in ("random", "unfired", "gradient", "momentum")
+        for seed in range(seeds)
+    ]
+    summary = pd.DataFrame(rows)
+    accuracy = pd.DataFrame(columns=["digest", "after_task", "task", "accuracy"])
+    capacity = pd.DataFrame(columns=["digest", "task", "size", "free"])
+    claims = load_claims(REPOSITORY / "reference" / "claims.yaml")
+    made = summary[["digest"]].assign(
+        git_commit="0123456789abcdef", git_dirty=False, device=HOSTILE, threads=1, python="3.11"
+    )
+    made = made.assign(
+        torch="2.15.0", data_digest="5e5e", started="2026-01-02", finished="2026-01-03"
+    )
+    tables = {
+        "summary": summary,
+        "cells": cell_means(summary),
+        "comparisons": compare(summary),
+        "claims": judge_claims(claims, Tables(summary, accuracy, capacity)),
+        "paper": pd.DataFrame(columns=PAPER_COLUMNS),
+        "provenance": made,
+    }
+    (folder / "figures").mkdir(parents=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    for name in FIGURES:
+        drawn = name == "accuracy_over_tasks"
+        numbers = pd.DataFrame({"x": [1]} if drawn else {NOT_DRAWN: [f"no {name} here"]})
+        numbers.to_csv(folder / "figures" / f"{name}.csv", index=False)
+        (folder / "figures" / f"{name}.svg").write_text(PICTURE)
+    params = {
+        "preset": "quick",
+        "presets": {"quick": {"protocols": ["corrected"], "extra": [], "note": HOSTILE}},
+        "protocols": {"corrected": {"logits": "task"}, "unused": {"logits": "all"}},
+        "figures": {"dpi": 150},
+    }
+    (folder / "params.json").write_text(json.dumps(params))
+    return folder
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    study = write_study(tmp_path / "study")
+    write_report("quick", study, TEMPLATE)
+    return study / "report.html"
+
+
+def test_verdicts_come_before_figures_and_figures_before_runs(page: Path) -> None:
+    text = page.read_text()
+    places = [
+        text.index(f'id="{name}"') for name in ("verdicts", "paper", "figures", "runs", "how")
+    ]
+    assert places == sorted(places)
+    assert text.index("supported badge") < text.index("<img")
+
+
+def test_a_verdict_has_its_effect_interval_p_and_seeds(page: Path) -> None:
+    rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), re.DOTALL)
+    (row,) = [row for row in rows if "ERK is more accurate than uniform" in row]
+    # Differences 3.0, 3.1 and 3.2 points.
+    words = " ".join(unescape(re.sub(r"<[^>]+>", " ", row)).split())
+    assert "supported +3.10 (+2.85 to +3.35) p < 0.001, 3 seeds" in words
+
+
+def test_figures_that_do_not_apply_are_a_line_at_the_end(page: Path) -> None:
+    text = page.read_text()
+    assert text.count("<img src=") == 1
+    assert base64.b64encode(PICTURE.encode()).decode() in text
+    assert text.count("here</li>") == len(FIGURES) - 1
+    assert "mask overlap: no mask_overlap here" in text
+
+
+def test_the_page_loads_nothing_from_anywhere(page: Path) -> None:
+    text = page.read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", text)
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_text_from_files_cannot_break_out_of_the_page(page: Path) -> None:
+    text = page.read_text()
+    assert HOSTILE not in text
+    assert "&lt;/script&gt;&lt;img src=x" in text
+
+
+def test_params_are_those_of_the_preset(page: Path) -> None:
+    text = page.read_text()
+    assert "logits: task" in text
+    assert "logits: all" not in text
+    assert "0123456789ab" in text
+    assert "5e5e" in text
+
+
+def test_a_missing_table_and_a_broken_template_are_named(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    bad = tmp_path / "bad.j2"
+    bad.write_text("{{ nonsense }}")
+    with pytest.raises(ValueError, match=r"bad.j2: UndefinedError 'nonsense' is undefined"):
+        write_report("quick", study, bad)
+    with pytest.raises(ValueError, match=r"no.j2: TemplateNotFound"):
+        write_report("quick", study, tmp_path / "no.j2")
+    with pytest.raises(ValueError, match=r"params.json: no configuration of preset other"):
+        write_report("other", study, TEMPLATE)
+    (study / "claims.csv").unlink()
+    with pytest.raises(ValueError, match=r"claims.csv: no such file; `dstcl claims` writes it"):
+        write_report("quick", study, TEMPLATE)
+    assert not (study / "report.html").exists()
+
+
+def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
+    row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "claim": "c", "statement": "s"}
+    row |= {"source": "x", "note": None, "verdict": "not tested", "detail": "d", "seeds": 0}
+    names = ("odd", "published", "corrected")
+    (block,) = claim_blocks(pd.DataFrame([row | {"protocol": name} for name in names]))
+    assert block["protocols"] == ["corrected", "published"]
+    (block,) = claim_blocks(pd.DataFrame([row | {"protocol": "odd"}]))
+    assert block["protocols"] == ["odd"]
+
+
+PROBE = """<script>
+window.onload = () => {
+  const report = { images: [...document.images].filter((i) => !i.naturalWidth).length };
+  const search = document.querySelector('[data-table="runs"]');
+  const rows = () => search.querySelectorAll("tbody tr").length;
+  report.all = rows();
+  const input = search.querySelector("input");
+  input.value = "ERK gradient";
+  input.dispatchEvent(new Event("input"));
+  report.found = rows();
+  const titles = [...search.querySelectorAll("th")];
+  const acc = titles.find((cell) => cell.textContent === "acc %");
+  acc.click(); acc.click();
+  const column = titles.indexOf(acc);
+  report.sorted = [...search.querySelectorAll("tbody tr")].map((r) => r.cells[column].textContent);
+  report.count = search.querySelector("p").textContent;
+  document.title = JSON.stringify(report);
+};
+</script></body>"""
+
+
+def test_a_browser_shows_images_and_searches_tables_without_errors(
+    page: Path, tmp_path: Path
+) -> None:
+    browser = which("chromium") or which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    page.write_text(page.read_text().replace("</body>", PROBE))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
+    # No name resolves, so a page that needs the network fails here.
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000"]
+    done = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=180
+    )
+    (title,) = re.findall(r"<title>(\{.*?\})</title>", done.stdout)
+    found = json.loads(title)
+    assert found["images"] == 0, "images that cannot be shown"
+    assert found["all"] == 24
+    assert found["found"] == 3
+    assert found["sorted"] == ["83.2", "78.1", "73"]
+    assert found["count"].startswith("3 of 24 rows.")
+    assert "CONSOLE" not in done.stderr, done.stderr
