@@ -54,7 +54,7 @@ demo-remote: setup ## push and pull of a tiny study through a DVC remote, in a t
 
 # The database is not versioned: it is rebuilt where pulled results are newer.
 mlflow.db: $(wildcard results/*/mlflow.json) | setup
-	@for file in $^; do $(RUN) dstcl track "$${file%/mlflow.json}"; done
+	@for file in $^; do $(RUN) MLFLOW_TRACKING_URI=sqlite:///mlflow.db dstcl track "$${file%/mlflow.json}"; done
 	@touch $@
 
 mlflow: setup mlflow.db ## the MLflow UI on http://127.0.0.1:5000
