@@ -218,7 +218,7 @@ def test_file_digest_sees_contents_and_order_alone(tmp_path: Path) -> None:
 
 COMMANDS = {
     "train:train_one": "dstcl.continual.record dstcl.progress dstcl.runs dstcl.storage",
-    "data:data_split": "dstcl.data.prepare dstcl.data.tasks",
+    "data:data_split": "dstcl.data.stored dstcl.data.tasks",
     "config:config_plan": "dstcl.config dstcl.plan",
     "results:results_collect": "dstcl.evaluation.collect dstcl.plan",
     "results:results_overview": "dstcl.evaluation.overview",
