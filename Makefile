@@ -34,6 +34,7 @@ lint: setup ## formatting, style and types
 	@$(RUN) ruff format --check src tests
 	@$(RUN) ruff check src tests
 	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
+	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules
@@ -53,8 +54,8 @@ demo-remote: setup ## push and pull of a tiny study through a DVC remote, in a t
 
 # The database is not versioned: it is rebuilt where pulled results are newer.
 mlflow.db: $(wildcard results/*/mlflow.json) | setup
-	@for file in $^; do $(RUN) dstcl track "$${file%/mlflow.json}"; done
+	@for file in $^; do $(RUN) MLFLOW_TRACKING_URI=sqlite:///mlflow.db dstcl track "$${file%/mlflow.json}"; done
 	@touch $@
 
 mlflow: setup mlflow.db ## the MLflow UI on http://127.0.0.1:5000
-	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1

@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 
 from dstcl.data.batches import TrainingBatches, task_examples
-from dstcl.data.prepare import Prepared, load_prepared
+from dstcl.data.stored import Prepared, load_prepared
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
@@ -145,10 +145,11 @@ def ways_to_batches(data: Prepared) -> dict[str, Callable[[], int]]:
             picture = Image.fromarray(examples.images[index].permute(1, 2, 0).numpy())
             return transform(picture), int(examples.labels[index])
 
-    def ours(chosen: object) -> Callable[[], int]:
+    def ours(chosen: object, threads: int) -> Callable[[], int]:
         generator = torch.Generator().manual_seed(0)
 
         def epoch() -> int:
+            torch.set_num_threads(threads)
             batches = TrainingBatches(chosen, BATCH, "crop-flip", generator)  # type: ignore[arg-type]
             return sum(len(labels) for _, labels in batches)
 
@@ -162,8 +163,9 @@ def ways_to_batches(data: Prepared) -> dict[str, Callable[[], int]]:
         return lambda: sum(len(labels) for _, labels in loader)
 
     return {
-        "batches on tensors, 2 threads": ours(examples),
-        "batches on tensors, images read from the file, 2 threads": ours(in_file),
+        "batches on tensors, 1 thread": ours(examples, 1),
+        "batches on tensors, 2 threads": ours(examples, 2),
+        "batches on tensors, images read from the file, 1 thread": ours(in_file, 1),
         "PIL and torchvision, image by image, 2 processes": theirs(2),
         "PIL and torchvision, image by image, in the training process": theirs(0),
     }
@@ -171,7 +173,6 @@ def ways_to_batches(data: Prepared) -> dict[str, Callable[[], int]]:
 
 def batches(data: Prepared, rounds: int) -> dict[str, dict[str, object]]:
     """Images a second of every way, in turns."""
-    torch.set_num_threads(2)
     ways = ways_to_batches(data)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for attempt in range(rounds + 1):

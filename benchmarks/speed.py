@@ -27,7 +27,7 @@ import torch
 from dstcl.config import load_file, runs
 from dstcl.continual.learner import Learner
 from dstcl.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.study import Network
 
 REPOSITORY = Path(__file__).parents[1]

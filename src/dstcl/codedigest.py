@@ -29,7 +29,7 @@ def code_digest(*entries: str) -> str:
 
     Args:
         entries: ``module`` for a module with all that it imports, or ``module:function`` for one
-            function with what it uses; names within this package, as in ``cli:train_one``.
+            function with what it uses; names within this package, as in ``cli.train:train_one``.
 
     Raises:
         ValueError: there is no such module or function.

@@ -38,7 +38,7 @@ TIME_MARGIN = 3.0
 """Asked for over estimated: another processor, neighbours on the node, a slow disk."""
 SHORTEST_MINUTES = 10
 UNKNOWN_MINUTES = 24 * 60
-"""Asked for where no network like it has been measured."""
+"""Asked for where the network has not been measured, or the size of the data set is not known."""
 MEMORY_MARGIN = 1.5
 UNKNOWN_MB = 4000
 
@@ -96,26 +96,38 @@ def read_speeds(path: Path = SPEEDS_FILE) -> tuple[Speed, ...]:
     return tuple(speeds)
 
 
-def training_images(run: Run) -> int:
-    """Images a run trains on, repetitions included."""
-    return run.epochs * run.tasks * _images_a_task(run)
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do.
+
+    Attributes:
+        images: trained on, repetitions included.
+        steps: of the optimiser; the last batch of an epoch may be smaller.
+        evaluated: images tested on. Every task untrained, each again right before its training,
+            all seen tasks after each; and the validation part of a task after each epoch.
+    """
+
+    images: int
+    steps: int
+    evaluated: int
 
 
-def training_steps(run: Run) -> int:
-    """Optimiser steps; the last batch of an epoch may be smaller."""
-    return run.epochs * run.tasks * -(-_images_a_task(run) // run.batch_size)
-
-
-def evaluated_images(run: Run) -> int:
-    """Images a run is tested on: every task untrained, each again right before its training, and
-    all seen tasks after each."""
-    tests = DATASETS[run.dataset].test_per_class * DATASETS[run.dataset].classes // run.tasks
-    return tests * (run.tasks + run.tasks - 1 + run.tasks * (run.tasks + 1) // 2)
-
-
-def _images_a_task(run: Run) -> int:
-    info = DATASETS[run.dataset]
-    return info.train_per_class * info.classes // run.tasks
+def work_of(run: Run) -> Work | None:
+    """What a run has to do; None for a data set whose size is not known before it is read."""
+    info = DATASETS.get(run.dataset)
+    if info is None or not info.train_per_class:
+        return None
+    classes = run.task_sizes or [info.classes // run.tasks] * run.tasks
+    share = max(1, round(run.validation * info.train_per_class)) if run.validation else 0
+    held_out = [share * size for size in classes]
+    training = [info.train_per_class * size - less for size, less in zip(classes, held_out)]
+    tests = [info.test_per_class * size for size in classes]
+    after = sum(sum(tests[: task + 1]) for task in range(run.tasks))
+    return Work(
+        images=run.epochs * sum(training),
+        steps=run.epochs * sum(-(-images // run.batch_size) for images in training),
+        evaluated=sum(tests) + sum(tests[1:]) + after + run.epochs * sum(held_out),
+    )
 
 
 def find_speed(
@@ -138,9 +150,9 @@ def find_speed(
     return None
 
 
-def run_seconds(run: Run, images_per_second: float) -> float:
+def run_seconds(work: Work, images_per_second: float) -> float:
     """Wall time of a run that is alone on its device."""
-    images = training_images(run) + TEST_SHARE * evaluated_images(run)
+    images = work.images + TEST_SHARE * work.evaluated
     return START_SECONDS + images / images_per_second
 
 
@@ -150,10 +162,10 @@ def minutes_to_ask_for(run: Run, attempt: int = 1, speeds: Sequence[Speed] | Non
     A second attempt asks for twice as much, in case the estimate was why the first one failed;
     later ones for no more, as interrupted runs gain nothing from it.
     """
-    speed = find_speed(run, "cpu", speeds)
-    if speed is None:
+    speed, work = find_speed(run, "cpu", speeds), work_of(run)
+    if speed is None or work is None:
         return min(attempt, 2) * UNKNOWN_MINUTES
-    return min(attempt, 2) * with_margin(run_seconds(run, speed.images_per_second))
+    return min(attempt, 2) * with_margin(run_seconds(work, speed.images_per_second))
 
 
 def with_margin(seconds: float) -> int:
@@ -163,11 +175,11 @@ def with_margin(seconds: float) -> int:
 
 def memory_mb_to_ask_for(run: Run, attempt: int = 1, speeds: Sequence[Speed] | None = None) -> int:
     """Main memory to ask a scheduler for; twice as much from the second attempt on."""
-    speed = find_speed(run, "cpu", speeds)
-    info = DATASETS[run.dataset]
+    speed, info = find_speed(run, "cpu", speeds), DATASETS.get(run.dataset)
+    if speed is None or info is None or not info.train_per_class:
+        return min(attempt, 2) * UNKNOWN_MB
     images = info.classes * (info.train_per_class + info.test_per_class)
     data_mb = images * info.channels * run.image_size**2 / 1e6
     # The data set as it is read, and once more as the tensors of its tasks.
-    measured = None if speed is None else MEMORY_MARGIN * (speed.host_mb + 2 * data_mb)
-    needed = UNKNOWN_MB if measured is None else measured
+    needed = MEMORY_MARGIN * (speed.host_mb + 2 * data_mb)
     return min(attempt, 2) * 500 * math.ceil(needed / 500)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from dstcl.cost import (
     Speed,
+    Work,
     find_speed,
     memory_mb_to_ask_for,
     read_speeds,
     run_seconds,
-    training_images,
-    training_steps,
     with_margin,
+    work_of,
 )
 from dstcl.data.catalog import DATASETS
 from dstcl.runs import RESULT_FILES, Run
@@ -28,19 +28,23 @@ class Kind:
     Attributes:
         run: one of them.
         count: how many there are.
+        work: what one has to do, or None where the size of the data set is not known.
         speed: images a second, or None where nobody has measured it.
         source: where the speed comes from.
     """
 
     run: Run
     count: int
+    work: Work | None
     speed: float | None
     source: str
 
     @property
     def seconds(self) -> float | None:
         """Of one run."""
-        return None if self.speed is None else run_seconds(self.run, self.speed)
+        if self.speed is None or self.work is None:
+            return None
+        return run_seconds(self.work, self.speed)
 
 
 def cost_report(
@@ -68,8 +72,8 @@ def cost_report(
         raise ValueError(f"--at-once: {at_once}; 1 or more")
     kinds = _kinds(runs, device, images_per_second, speeds)
     parts = [
-        f"{len(runs):,} runs, {sum(k.count * training_images(k.run) for k in kinds):,} images in "
-        f"{sum(k.count * training_steps(k.run) for k in kinds):,} steps",
+        f"{len(runs):,} runs, {sum(k.count * k.work.images for k in kinds if k.work):,} images in "
+        f"{sum(k.count * k.work.steps for k in kinds if k.work):,} steps",
         "",
         _table(kinds),
         "",
@@ -97,7 +101,12 @@ def _kinds(
         )  # fmt: skip
         groups.setdefault(key, []).append(run)
     return [
-        Kind(alike[0], len(alike), *_speed(alike[0], device, images_per_second, speeds))
+        Kind(
+            alike[0],
+            len(alike),
+            work_of(alike[0]),
+            *_speed(alike[0], device, images_per_second, speeds),
+        )
         for alike in groups.values()
     ]
 
@@ -125,7 +134,7 @@ def _speed(
 def _table(kinds: Sequence[Kind]) -> str:
     rows = [HEAD]
     for kind in kinds:
-        run, seconds = kind.run, kind.seconds
+        run, work, seconds = kind.run, kind.work, kind.seconds
         speed = "not measured" if kind.speed is None else f"{kind.speed:,.0f}"
         rows.append(
             (
@@ -133,8 +142,8 @@ def _table(kinds: Sequence[Kind]) -> str:
                 str(run.tasks),
                 run.network,
                 f"{kind.count:,}",
-                f"{training_steps(run):,}",
-                f"{training_images(run):,}",
+                "not known" if work is None else f"{work.steps:,}",
+                "not known" if work is None else f"{work.images:,}",
                 speed,
                 "-" if seconds is None else f"{seconds / 60:,.1f}",
                 "-" if seconds is None else f"{with_margin(seconds):,}",
@@ -153,7 +162,7 @@ def _table(kinds: Sequence[Kind]) -> str:
 def _time(kinds: Sequence[Kind], at_once: int) -> str:
     known = [kind.count * kind.seconds / 3600 for kind in kinds if kind.seconds is not None]
     if len(known) < len(kinds):
-        return "time: not known, as not every speed is"
+        return "time: not known, as not every speed or data set is"
     text = f"time: {sum(known):,.1f} hours of the device, one run after the other"
     if at_once > 1:
         text += f"; {at_once} runs at once: {sum(known) / at_once:,.1f} hours"
@@ -163,6 +172,8 @@ def _time(kinds: Sequence[Kind], at_once: int) -> str:
 def _disk(runs: Sequence[Run]) -> str:
     sizes: dict[tuple[object, ...], int] = {}
     results = 0
+    if own := {run.dataset for run in runs} - DATASETS.keys():
+        return f"disk: not known for data sets of your own: {', '.join(sorted(own))}"
     for run in runs:
         alike = (run.dataset, run.tasks, run.network, run.head, run.method == "separate")
         if alike not in sizes:
@@ -178,8 +189,8 @@ def _disk(runs: Sequence[Run]) -> str:
 
 def stored_bytes(run: Run) -> int:
     """Size of a run's weights and masks: the dense store, and of each task one bit a weight, its
-    head and its normalisation; one more dense store a task for method "separate". The tables and
-    texts beside them are some kilobytes."""
+    head and its normalisation; for method "separate" one more dense store a task. Tables and texts
+    are some kilobytes."""
     import torch
 
     from dstcl.models import build_network

@@ -1,22 +1,18 @@
 """The synced runs as a person sees them: `mlflow ui` in a real browser."""
 
-import contextlib
 import csv
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
+import re
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY, Browser
+from mlflow_server import mlflow_server
 
-from dstcl.tracking import SyncReport, sync
+from dstcl.tracking import sync
 
 PRESET, TASKS, EPOCHS = "quick", 3, 4
 GROWTHS = ("random", "gradient", "momentum")
@@ -80,68 +76,71 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, folders: list[Path]) -> Iterator[str]:
-    """Address of an MLflow server on a freshly synced database."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert sync(PRESET, folders, uri=uri) == SyncReport(created=6)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    command += ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    log = tmp_path / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=os.environ | light,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that its workers can be ended with it
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            try:
-                with urllib.request.urlopen(f"{address}/health", timeout=5):
-                    break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.3)
+def figure(tmp_path: Path) -> Path:
+    """A figure, as the pipeline leaves it: any picture will do."""
+    path = tmp_path / "results" / PRESET / "figures" / "accuracy_over_tasks.png"
+    path.parent.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "docs" / "images" / "accuracy_over_tasks.png", path)
+    return path
+
+
+@pytest.fixture
+def server(tmp_path: Path, folders: list[Path], figure: Path) -> Iterator[str]:
+    """Address of an MLflow server on a freshly synced database, moved after the sync."""
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    first.mkdir()
+    assert sync(PRESET, folders, [figure], uri=f"sqlite:///{first / 'mlflow.db'}").created == 6
+    first.rename(moved)
+    with mlflow_server(moved) as address:
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with contextlib.suppress(ProcessLookupError):  # all gone already
-            os.killpg(process.pid, signal.SIGKILL)
+
+
+def pages(chromium: Browser, url: str, *words: str) -> str:
+    """The page with all words on it; virtual time may run out before the server has answered."""
+    page = ""
+    for _ in range(4):
+        page = chromium(url, "--dump-dom").stdout
+        if all(word in page for word in words):
+            return page
+    missing = [word for word in words if word not in page]
+    raise AssertionError(f"{missing} not on {url}")
+
+
+def found(server: str, name: str):
+    """A run by its name, and the address of its page."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name(f"dstcl/{PRESET}")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    number = runs[name].info.run_id
+    return runs[name], f"{server}/#/experiments/{experiment.experiment_id}/runs/{number}"
+
+
+NAME = "dst momentum d0.1 erk mnist5k-3tasks cnn corrected"
 
 
 def test_the_list_of_runs_shows_what_was_synced(server, chromium, tmp_path):
-    from mlflow import MlflowClient
-
-    experiment = MlflowClient(server).get_experiment_by_name(f"dstcl/{PRESET}")
-    assert experiment is not None
-    url = f"{server}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
-    for _ in range(4):  # virtual time may run out before the server has answered
-        page = chromium(url, "--dump-dom").stdout
-        if "dst momentum d0.1" in page:
-            break
-    for growth in GROWTHS:
-        assert f"dst {growth} d0.1 erk mnist5k-3tasks cnn corrected" in page
+    _, address = found(server, NAME)
+    url = f"{address.rpartition('/')[0]}?workflowType=machine_learning"
+    names = [f"dst {growth} d0.1 erk mnist5k-3tasks cnn corrected" for growth in GROWTHS]
+    pages(chromium, url, *names)
     picture = tmp_path / "mlflow.png"
     chromium(url, f"--screenshot={picture}")
     assert picture.stat().st_size > 20_000  # an empty page has less
 
 
-def test_sync_works_through_a_tracking_server(server, folders, tmp_path):
-    assert sync(PRESET, folders, uri=server) == SyncReport(unchanged=6)
-    changed = json.loads((folders[0] / "metrics.json").read_text()) | {"acc": 0.5}
-    (folders[0] / "metrics.json").write_text(json.dumps(changed))
-    new = write_run(tmp_path / "results", "random", seed=2)
-    expected = SyncReport(created=1, updated=1, unchanged=5)
-    assert sync(PRESET, [*folders, new], uri=server) == expected
-    assert sync(PRESET, [*folders, new], uri=server) == SyncReport(unchanged=7)
+def test_a_run_shows_its_curves_and_its_files(server, chromium):
+    _, address = found(server, f"{NAME} seed0")
+    page = pages(chromium, f"{address}/model-metrics", "accuracy_mean_seen", "js-plotly-plot")
+    assert re.search('class="[^"]*scatterlayer', page), "no chart is drawn"
+    pages(chromium, f"{address}/artifacts", "accuracy.csv", "history.csv", "provenance.json")
+
+
+def test_a_figure_is_shown_after_the_folder_was_moved(server, figure):
+    """What the page asks the server for when a person clicks on the figure."""
+    run, _ = found(server, "figures")
+    place = f"{server}/get-artifact?path={figure.name}&run_uuid={run.info.run_id}"
+    with urllib.request.urlopen(place, timeout=30) as answer:
+        assert answer.read() == figure.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import BIN, REPOSITORY, Workspace
+from stubs.kubernetes_api import kubernetes_api
 
 PROFILES = REPOSITORY / "workflow" / "profiles"
 STUBS = Path(__file__).parent / "stubs"
@@ -91,7 +94,7 @@ def test_a_run_takes_a_slot_of_the_gpu_profile(workspace: Workspace, tmp_path: P
 
 def test_a_run_without_the_card_it_asked_for_fails(workspace: Workspace, tmp_path: Path) -> None:
     """It must not train on the processor unnoticed."""
-    environ = {"CUDA_VISIBLE_DEVICES": "7", "DSTCL_GPU_LOCKS": str(tmp_path / "locks")}
+    environ = {"CUDA_VISIBLE_DEVICES": "99", "DSTCL_GPU_LOCKS": str(tmp_path / "locks")}
     done = snakemake(workspace, "gpu", "--", "train", **environ, PATH=search_path())
     assert done.returncode != 0
     assert "no GPU that torch can use" in " ".join(done.stdout.split())
@@ -197,6 +200,36 @@ def test_states_of_pbs_are_understood(tmp_path: Path, said: str, code: int, stat
         env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == f"{state}\n"
+
+
+@needs("kubernetes")
+@pytest.mark.skipif(
+    find_spec("snakemake_storage_plugin_fs") is None or shutil.which("rsync") is None,
+    reason="a folder stands in for the bucket: snakemake_storage_plugin_fs and rsync are needed",
+)
+def test_kubernetes_is_asked_for_one_gpu(workspace: Workspace, tmp_path: Path) -> None:
+    """As given, but with a folder as the bucket; no pod runs."""
+    with_data(workspace)
+    bucket = tmp_path / "bucket"
+    shutil.copytree(workspace.folder / "data", bucket / "data")
+    profile = yaml.safe_load((PROFILES / "kubernetes" / "config.yaml").read_text())
+    profile |= {"default-storage-provider": "fs", "default-storage-prefix": str(bucket)}
+    folder = tmp_path / "profile"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(profile | {"retries": 0}))
+    kubeconfig = tmp_path / "kubeconfig"
+    with kubernetes_api(kubeconfig) as jobs:
+        environ = {"KUBECONFIG": str(kubeconfig), "PATH": search_path()}
+        done = snakemake(workspace, str(folder), "--", "train", **environ)
+    assert done.returncode != 0, "the stand-in lets every job fail"
+    assert len(jobs) == 1, done.stdout
+    pod = jobs[0]["spec"]["template"]["spec"]
+    assert [toleration["key"] for toleration in pod["tolerations"]] == ["nvidia.com/gpu"]
+    (container,) = pod["containers"]
+    assert container["image"] == profile["container-image"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["resources"]["limits"]["memory"] == "16000M"
+    assert container["resources"]["requests"]["ephemeral-storage"] == "4000M"
 
 
 def search_path() -> str:

@@ -124,7 +124,7 @@ def test_a_change_of_code_re_runs_the_rules_that_use_it(
 
 def test_a_new_command_trains_nothing(study: Path) -> None:
     """Of the command line only the function behind a rule counts."""
-    cli = study / "src" / "dstcl" / "cli.py"
+    cli = study / "src" / "dstcl" / "cli" / "train.py"
     cli.write_text(cli.read_text() + "\n\ndef another() -> None:\n    print('new')\n")
     assert planned(study) == Counter()
     changed = cli.read_text().replace('f"done: accuracy', 'f"finished: accuracy')

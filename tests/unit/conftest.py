@@ -7,8 +7,8 @@ import torch
 
 from dstcl.config import load_file, runs
 from dstcl.data.catalog import DATASETS
-from dstcl.data.prepare import Prepared
 from dstcl.data.sources import read_mnist5k
+from dstcl.data.stored import Prepared
 from dstcl.runs import Run
 
 # Tiny tensors gain nothing from threads, and lose much where cores are shared.

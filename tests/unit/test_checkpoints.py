@@ -15,7 +15,7 @@ import torch
 from dstcl.continual import Learner, Outcome
 from dstcl.continual.checkpoints import Checkpoints, decode, encode
 from dstcl.continual.record import train_run
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.interruption import EXIT_CODE, SIGNALS, Interrupted, StopRequest
 from dstcl.runs import RESULT_FILES, Run

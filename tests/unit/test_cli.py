@@ -21,6 +21,7 @@ from dstcl.runs import RESULT_FILES, Run
 from dstcl.storage import read_json
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+REFERENCE = PARAMS.parent / "reference"
 
 CONFIG: dict[str, Any] = {
     "preset": "tiny",
@@ -246,10 +247,23 @@ def test_collect_refuses_a_run_of_another_study(study: Path) -> None:
 
 def test_a_summary_names_the_preset_and_every_figure(study: Path) -> None:
     main(["collect", str(study)])
+    main(["claims", str(study), "--reference", str(REFERENCE)])
     main(["summary", str(study)])
     text = (study / "summary.md").read_text()
     assert "tiny" in text.splitlines()[0]
     assert all(f"figures/{name}.svg" in text for name in FIGURES)
+
+
+def test_a_claims_file_with_a_mistake_is_refused_and_nothing_is_written(study: Path) -> None:
+    main(["collect", str(study)])
+    reference = study / "reference"
+    reference.mkdir()
+    (reference / "claims.yaml").write_text("claims:\n  - {id: a, kind: guess}\n")
+    assert "claim a: kind: guess; allowed: " in mistake(
+        "claims", str(study), "--reference", str(reference)
+    )
+    assert "claims.yaml: no such file" in mistake("claims", str(study), "--reference", "nowhere")
+    assert not (study / "claims.csv").exists()
 
 
 def test_a_figure_is_drawn_in_every_format(study: Path) -> None:

@@ -217,13 +217,13 @@ def test_file_digest_sees_contents_and_order_alone(tmp_path: Path) -> None:
 
 
 COMMANDS = {
-    "train_one": "dstcl.continual.record dstcl.progress dstcl.runs dstcl.storage",
-    "data_split": "dstcl.data.prepare dstcl.data.tasks",
-    "config_plan": "dstcl.config dstcl.plan",
-    "results_collect": "dstcl.evaluation.collect dstcl.plan",
-    "results_overview": "dstcl.evaluation.overview",
-    "results_summary": "dstcl.evaluation.summary dstcl.plan",
-    "results_track": "dstcl.plan dstcl.storage dstcl.tracking",
+    "train:train_one": "dstcl.continual.record dstcl.progress dstcl.runs dstcl.storage",
+    "data:data_split": "dstcl.data.stored dstcl.data.tasks",
+    "config:config_plan": "dstcl.config dstcl.plan",
+    "results:results_collect": "dstcl.evaluation.collect dstcl.plan",
+    "results:results_overview": "dstcl.evaluation.overview",
+    "results:results_summary": "dstcl.evaluation.summary dstcl.plan",
+    "tracking:results_track": "dstcl.plan dstcl.storage dstcl.tracking",
 }
 
 
@@ -237,20 +237,25 @@ def test_no_module_that_a_command_really_imports_is_missed(command: str) -> None
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     loaded = {Path(name) for name in done.stdout.split()}
     assert loaded, done.stderr
-    assert loaded <= set(code_files(f"cli:{command}"))
+    assert loaded <= set(code_files(f"cli.{command}"))
 
 
 def test_every_figure_has_its_own_digest() -> None:
-    digests = {code_digest("cli:results_figure", f"figures.{name}") for name in FIGURES}
+    digests = {code_digest("cli.results:results_figure", f"figures.{name}") for name in FIGURES}
     assert len(digests) == len(FIGURES)
 
 
 def test_tables_and_figures_do_not_depend_on_training() -> None:
     heavy = set(Path(SOURCE, "sparse").iterdir()) | set(Path(SOURCE, "continual").iterdir())
-    for command in ("results_collect", "results_overview", "results_summary", "results_track"):
-        assert not heavy & set(code_files(f"cli:{command}")), command
+    for command in (
+        "results:results_collect",
+        "results:results_overview",
+        "results:results_summary",
+        "tracking:results_track",
+    ):
+        assert not heavy & set(code_files(f"cli.{command}")), command
     for name in FIGURES:
-        assert not heavy & set(code_files("cli:results_figure", f"figures.{name}")), name
+        assert not heavy & set(code_files("cli.results:results_figure", f"figures.{name}")), name
 
 
 def test_modules_are_imported_by_a_computed_name_in_one_place_only() -> None:
@@ -263,7 +268,7 @@ def test_modules_are_imported_by_a_computed_name_in_one_place_only() -> None:
 
 def test_the_training_graph_is_found_without_importing_it() -> None:
     program = (
-        "import sys; from dstcl.codedigest import code_digest; code_digest('cli:train_one');"
+        "import sys; from dstcl.codedigest import code_digest; code_digest('cli.train:train_one');"
         "print(*({'torch', 'numpy', 'pandas', 'pydantic'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -307,9 +312,9 @@ def test_a_stage_depends_on_all_its_code(stage: str) -> None:
     named = re.findall(r'code_of\("([a-z_.:]+)"\)', rules_text(stage))
     entries = ["config", "codedigest", *named]
     if "figure_code" in rules_text(stage):
-        entries += ["cli:results_figure", *(f"figures.{name}" for name in FIGURES)]
+        entries += ["cli.results:results_figure", *(f"figures.{name}" for name in FIGURES)]
     if "dstcl config check" in str(STAGES[stage]["cmd"]):
-        entries.append("cli:config_check")
+        entries.append("cli.config:config_check")
     assert named
     # Without the editable install: the files of this checkout.
     source = REPOSITORY / "src" / "dstcl"

@@ -134,6 +134,8 @@ def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: s
         for point in product(*(lists[axis] for axis in axes), lists["growths"], lists["seeds"]):
             benchmark, protocol, network, method, density, init, growth, seed = point
             growth = growth if method == "dst" else "none"
+            if method in ("finetune", "ewc", "separate", "joint"):
+                density, init = 1.0, "none"
             cell = (protocol, network, method, density, init, growth, seed)
             asked.add((json.dumps(benchmark), *cell))
     planned = runs(load_file(PARAMS, preset))

@@ -12,7 +12,7 @@ from dstcl.continual.record import train_run
 from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.continual.stage import learning_rate
 from dstcl.data.batches import evaluation_batches, task_examples
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.data.tasks import held_out, split_classes
 from dstcl.models import build_network
 from dstcl.runs import RESULT_FILES, Run

@@ -16,15 +16,14 @@ from dstcl.cost import (
     START_SECONDS,
     UNKNOWN_MINUTES,
     Speed,
-    evaluated_images,
+    Work,
     find_speed,
     memory_mb_to_ask_for,
     minutes_to_ask_for,
     read_speeds,
     run_seconds,
-    training_images,
-    training_steps,
     with_margin,
+    work_of,
 )
 from dstcl.data.prepare import prepare
 from dstcl.data.tasks import write_tasks
@@ -52,14 +51,31 @@ SPEEDS = [
 
 def test_images_and_steps_of_preset_quick_by_hand() -> None:
     """5 tasks of 2 digits, 400 training images a digit, 10 epochs, batch 64."""
-    assert training_images(QUICK[0]) == 5 * 2 * 400 * 10
-    assert training_steps(QUICK[0]) == 5 * 10 * 13  # 800 / 64 = 12.5
+    images, steps = 5 * 2 * 400 * 10, 5 * 10 * 13  # 800 / 64 = 12.5
     # 5 tasks untrained, 4 again before their training, 1 + 2 + ... + 5 after; 200 images each.
-    assert evaluated_images(QUICK[0]) == (5 + 4 + 15) * 200
+    assert work_of(QUICK[0]) == Work(images, steps, (5 + 4 + 15) * 200)
+
+
+def test_unequal_tasks_and_a_validation_part_by_hand() -> None:
+    """Tasks of 4 and 6 digits; of 400 images a digit 40 are held out and tested each epoch."""
+    run = replace(QUICK[0], tasks=2, task_sizes=(4, 6), validation=0.1, epochs=3)
+    images, steps = 3 * 10 * 360, 3 * (23 + 34)  # 1440 / 64 = 22.5, 2160 / 64 = 33.75
+    assert work_of(run) == Work(images, steps, 1000 + 600 + (400 + 1000) + 3 * 10 * 40)
+
+
+def test_a_data_set_of_ones_own_is_not_known_before_it_is_read() -> None:
+    run = replace(PAPER[0], dataset="birds")
+    assert work_of(run) is None
+    assert minutes_to_ask_for(run, speeds=SPEEDS) == UNKNOWN_MINUTES
+    assert memory_mb_to_ask_for(run, speeds=SPEEDS) == 4000
+    report = cost_report([*PAPER[:2], run], "example", speeds=SPEEDS)
+    assert "birds" in report
+    assert "time: not known" in report
+    assert "disk: not known for data sets of your own: birds" in report
 
 
 def test_every_benchmark_of_the_paper_is_counted_with_its_own_epochs() -> None:
-    counted = {(r.dataset, r.tasks): training_images(r) for r in PAPER}
+    counted = {(run.dataset, run.tasks): work_of(run).images for run in PAPER}
     assert counted == {
         ("cifar100", 5): 5_000_000,
         ("cifar100", 10): 5_000_000,
@@ -69,13 +85,12 @@ def test_every_benchmark_of_the_paper_is_counted_with_its_own_epochs() -> None:
 
 
 def test_seconds_are_start_and_images() -> None:
-    run = QUICK[0]
-    assert run_seconds(run, 1000.0) == pytest.approx(START_SECONDS + 40 + 4.8 / 3)
+    assert run_seconds(work_of(QUICK[0]), 1000.0) == pytest.approx(START_SECONDS + 40 + 4.8 / 3)
 
 
 def test_the_recorded_run_of_preset_quick_took_what_is_estimated() -> None:
     """reference/quick: 90 runs, 542 CPU seconds, at 17,940 images a second."""
-    estimated = sum(run_seconds(run, 17_940) for run in QUICK)
+    estimated = sum(run_seconds(work_of(run), 17_940) for run in QUICK)
     assert estimated == pytest.approx(542, rel=0.1)
 
 
@@ -170,7 +185,7 @@ def test_a_run_leaves_what_was_foretold(
     write_tasks(data, "mnist5k", 5, run.order_name, tasks)
     train_run(run, data, tasks, out, device="cpu", threads=1)
     measured = len((out / "accuracy.csv").read_text().splitlines()) - 1
-    assert measured * 200 == evaluated_images(run)
+    assert measured * 200 == work_of(run).evaluated
     found = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     names = 16_000  # of the tensors, in the files' headers
     assert stored_bytes(run) <= found <= stored_bytes(run) + names
@@ -179,7 +194,7 @@ def test_a_run_leaves_what_was_foretold(
 def test_the_report_adds_up() -> None:
     report = cost_report(PAPER, "example", speeds=SPEEDS, at_once=8)
     assert report.startswith("1,600 runs, 6,500,000,000 images in 87,000,000 steps\n")
-    hours = sum(run_seconds(run, 10_000.0) for run in PAPER) / 3600
+    hours = sum(run_seconds(work_of(run), 10_000.0) for run in PAPER) / 3600
     assert f"time: {hours:,.1f} hours" in report
     assert f"8 runs at once: {hours / 8:,.1f} hours" in report
     assert "measured by hand" in report
@@ -202,7 +217,7 @@ def test_a_given_speed_replaces_what_was_measured(capsys: pytest.CaptureFixture[
     everything = runs(load_file(PARAMS, "paper"))
     assert said.startswith(f"preset paper: {len(everything):,} runs")
     assert "images/s: as given" in said
-    assert f"{sum(run_seconds(run, 5000) for run in everything) / 3600:,.1f} hours" in said
+    assert f"{sum(run_seconds(work_of(run), 5000) for run in everything) / 3600:,.1f} hours" in said
 
 
 @pytest.mark.parametrize(

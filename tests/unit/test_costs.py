@@ -8,7 +8,7 @@ from torch import nn
 
 from dstcl.continual import Learner
 from dstcl.continual.costs import dense_gradient_share, run_costs, training_flops
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.models import build_network
 from dstcl.runs import Run
 from dstcl.sparse import forward_flops, uses_per_image

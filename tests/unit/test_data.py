@@ -28,7 +28,7 @@ from dstcl.data.batches import (
     task_examples,
 )
 from dstcl.data.catalog import DATASETS, DatasetInfo
-from dstcl.data.prepare import Prepared, load_prepared, prepare
+from dstcl.data.prepare import prepare
 from dstcl.data.sources import (
     READERS,
     DataError,
@@ -36,7 +36,8 @@ from dstcl.data.sources import (
     read_source,
     split_by_class,
 )
-from dstcl.data.tasks import read_tasks, split_classes, write_tasks
+from dstcl.data.stored import Prepared, load_prepared, read_tasks
+from dstcl.data.tasks import split_classes, write_tasks
 from dstcl.storage import write_tensors
 
 CPU = torch.device("cpu")

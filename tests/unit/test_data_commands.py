@@ -18,9 +18,10 @@ from PIL import Image
 from dstcl.cli import main
 from dstcl.data.catalog import DATASETS, DatasetInfo, Download
 from dstcl.data.check import check, duplicates
-from dstcl.data.prepare import load_prepared, prepare
+from dstcl.data.prepare import prepare
 from dstcl.data.raw import read_header
 from dstcl.data.sheet import sheet
+from dstcl.data.stored import load_prepared
 
 TOY = DatasetInfo(3, 3, 8, (0.5,) * 3, (0.3,) * 3, 4, 2, "Toy")
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
-from dstcl.data.prepare import load_prepared, prepare
+from dstcl.data.prepare import prepare
 from dstcl.data.raw import DataError, read_header
 from dstcl.data.sources import read_source
 from dstcl.data.sources.decode import decode
+from dstcl.data.stored import load_prepared
 
 TOY = DatasetInfo(2, 3, 8, (0.5,) * 3, (0.5,) * 3, 4, 2, "Toy")
 Pixels = NDArray[np.uint8]

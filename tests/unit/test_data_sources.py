@@ -657,7 +657,8 @@ def test_means_are_measured_on_training_images_where_none_are_known(
 ) -> None:
     from dataclasses import replace
 
-    from dstcl.data.prepare import load_prepared, prepare
+    from dstcl.data.prepare import prepare
+    from dstcl.data.stored import load_prepared
 
     monkeypatch.setitem(DATASETS, "toy", replace(TOY, mean=(), std=()))
     images_ = as_folder(raw / "toy")

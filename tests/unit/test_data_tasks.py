@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from dstcl.data.batches import TrainingBatches, evaluation_batches, task_examples
 from dstcl.data.orders import PATTERN, Order, order_name, parse_order
-from dstcl.data.prepare import Prepared, load_prepared, prepare
+from dstcl.data.prepare import prepare
+from dstcl.data.stored import Prepared, load_prepared, read_tasks
 from dstcl.data.superclasses import CIFAR100, FINE_NAMES, SUPERCLASSES
 from dstcl.data.tasks import (
     held_out,
-    read_tasks,
     split_classes,
     superclasses_of,
     write_tasks,

@@ -13,7 +13,7 @@ from dstcl.continual.ewc import EwcMemory, EwcTraining, diagonal_fisher
 from dstcl.continual.methods import METHODS
 from dstcl.continual.packnet import PackNetTraining
 from dstcl.continual.scoring import JointOutputs, Outputs, task_outputs
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.runs import Run
 from dstcl.study import DENSE_METHODS, Method

@@ -17,7 +17,7 @@ from dstcl.continual import Learner
 from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.data.batches import evaluation_batches
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.models import build_network
 from dstcl.runs import Run

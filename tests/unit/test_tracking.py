@@ -339,6 +339,19 @@ def test_a_bad_file_is_named_and_nothing_is_written(study, name, content):
     assert study.database.read_bytes() == before
 
 
+def test_a_database_is_whole_or_absent(synced, study, monkeypatch):
+    """Whoever opened one that MLflow is still making would break it."""
+    study.database.unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        study.sync()
+    assert {path.name for path in study.root.iterdir()} == {
+        *("results", "mlartifacts", "mlflow.db.lock")
+    }
+    study.sync()
+    assert study.content() == synced.content()
+
+
 def test_processes_that_start_at_once_restore_a_deleted_database(synced, study):
     study.database.unlink()
     program = (

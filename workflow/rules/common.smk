@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 from dstcl.codedigest import code_digest
 from dstcl.config import ConfigError, load, runs
 from dstcl.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
+from dstcl.data.raw import source_state
 from dstcl.figures import FIGURES
 from dstcl.runs import RESULT_FILES
 
@@ -46,7 +48,7 @@ def code_of(*entries):
 
 def figure_code(wildcards):
     """The digest of all code behind one figure; the others' modules do not count."""
-    return code_digest("cli:results_figure", f"figures.{wildcards.figure}")
+    return code_digest("cli.results:results_figure", f"figures.{wildcards.figure}")
 
 
 def study_json(wildcards):
@@ -61,6 +63,24 @@ def study_json(wildcards):
 def run_json(wildcards):
     """The resolved description of one run: all that its training depends on."""
     return json.dumps(RUNS[wildcards.folder].to_dict(), sort_keys=True)
+
+
+def own_dataset_json(wildcards):
+    """The entry of a data set of the user's own in params.yaml, or nothing."""
+    own = PARAMS.datasets.get(wildcards.dataset)
+    return json.dumps(own.model_dump(), sort_keys=True) if own else "{}"
+
+
+def archive_state(wildcards):
+    """A fingerprint of the archive that is found, so that another one is noticed.
+
+    Not an input: prepared data that were pulled without their archive are complete, and must not be
+    made again because an input is gone.
+    """
+    prepared = f"data/prepared/{wildcards.dataset}-{wildcards.size}px.safetensors"
+    own = wildcards.dataset in PARAMS.datasets
+    info = PARAMS.dataset_info(wildcards.dataset) if own else None
+    return source_state(wildcards.dataset, Path(prepared), info)
 
 
 def run_memory(wildcards, attempt):

@@ -1,26 +1,3 @@
-from pathlib import Path
-
-from dstcl.data.raw import source_state
-
-
-def own_dataset_json(wildcards):
-    """The entry of a data set of the user's own in params.yaml, or nothing."""
-    own = PARAMS.datasets.get(wildcards.dataset)
-    return json.dumps(own.model_dump(), sort_keys=True) if own else "{}"
-
-
-def archive_state(wildcards):
-    """A fingerprint of the archive that is found, so that another one is noticed.
-
-    Not an input: prepared data that were pulled without their archive are complete, and must not be
-    made again because an input is gone.
-    """
-    prepared = f"data/prepared/{wildcards.dataset}-{wildcards.size}px.safetensors"
-    own = wildcards.dataset in PARAMS.datasets
-    info = PARAMS.dataset_info(wildcards.dataset) if own else None
-    return source_state(wildcards.dataset, Path(prepared), info)
-
-
 rule prepare_dataset:
     """Decode a data set once into one file of uint8 images, labels and the split."""
     output:

@@ -9,7 +9,7 @@ rule collect_runs:
         f"{LOGS}/collect.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("cli:results_collect"),
+        code=code_of("cli.results:results_collect"),
     shell:
         "dstcl collect {params.study} 2> {log}"
 
@@ -28,7 +28,7 @@ rule test_claims:
     params:
         study=subpath(input.plan, parent=True),
         reference=subpath(input.claims, parent=True),
-        code=code_of("cli:results_claims"),
+        code=code_of("cli.results:results_claims"),
     shell:
         "dstcl claims {params.study} --reference {params.reference} 2> {log}"
 
@@ -44,6 +44,6 @@ rule write_overview:
         f"{LOGS}/overview.log",
     params:
         study=subpath(input.summary, parent=True),
-        code=code_of("cli:results_overview"),
+        code=code_of("cli.results:results_overview"),
     shell:
         "dstcl overview {params.study} 2> {log}"

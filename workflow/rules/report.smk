@@ -14,7 +14,7 @@ rule write_summary:
         f"{LOGS}/summary.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("cli:results_summary"),
+        code=code_of("cli.results:results_summary"),
     shell:
         "dstcl summary {params.study} 2> {log}"
 
@@ -41,14 +41,14 @@ rule write_report:
         figures=all_figures("svg"),
         numbers=all_figures("csv"),
         summary=rules.write_summary.output,
-        words=[f"{PAGE}/{name}" for name in PAGE_FILES],
+        template=f"{PAGE}/{PAGE_FILES[0]}",
+        words=[f"{PAGE}/{name}" for name in PAGE_FILES[1:]],
     output:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
     params:
         study=subpath(input.plan, parent=True),
-        template=f"{PAGE}/{PAGE_FILES[0]}",
-        code=code_of("cli:results_report"),
+        code=code_of("cli.results:results_report"),
     shell:
-        "dstcl report {params.study} --template {params.template} 2> {log}"
+        "dstcl report {params.study} --template {input.template} 2> {log}"

@@ -3,6 +3,8 @@ localrules:
     plan_study,
     split_tasks,
     collect_runs,
+    test_claims,
+    write_overview,
     draw_figure,
     write_summary,
     write_params,

@@ -21,6 +21,6 @@ rule plan_study:
         f"{LOGS}/plan.log",
     params:
         study=study_json,
-        code=code_of("cli:config_plan"),
+        code=code_of("cli.config:config_plan"),
     shell:
         "dstcl config plan --values {params.study:q} --out {output} 2> {log}"

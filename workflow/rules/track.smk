@@ -18,7 +18,7 @@ rule sync_mlflow:
         f"{LOGS}/track.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("cli:results_track"),
+        code=code_of("cli.tracking:results_track"),
         failures=lambda wildcards: failures_so_far(Path(RESULTS, "mlflow.json")),
     shell:
         "dstcl track {params.study} --record {output} --failures {params.failures} 2> {log}"

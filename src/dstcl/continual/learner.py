@@ -14,7 +14,7 @@ from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, tas
 from dstcl.continual.stage import Effort, Stage
 from dstcl.continual.subnets import InvariantError, SubnetStore
 from dstcl.data.batches import Examples, Part, evaluation_batches, task_examples
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.models import batch_statistics, build_network
 from dstcl.runs import Run
 from dstcl.seeds import derive_seed, generator
@@ -252,7 +252,7 @@ class Learner:
 
     def _probe(self, task: int) -> Tensor:
         tests = self._tests[task]
-        return tests.normalised(tests.images[:PROBE_IMAGES])
+        return tests.normalised(tests.first(PROBE_IMAGES))
 
     @torch.no_grad()
     def _logits(self, images: Tensor) -> Tensor:

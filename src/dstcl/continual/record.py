@@ -19,8 +19,7 @@ from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.checkpoints import Checkpoints
 from dstcl.continual.costs import run_costs
 from dstcl.continual.learner import Learner, Outcome, Progress
-from dstcl.data.prepare import load_prepared
-from dstcl.data.tasks import read_tasks
+from dstcl.data.stored import load_prepared, read_tasks
 from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
 from dstcl.interruption import StopRequest
 from dstcl.runs import RESULT_FILES, Run
@@ -87,7 +86,7 @@ def train_run(
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "dstcl": __version__,
-        "code": code_digest("cli:train_one"),
+        "code": code_digest("cli.train:train_one"),
         "torch": torch.__version__,
     }
     with StopRequest() as stop:

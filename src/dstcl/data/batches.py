@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 
 PADDING = 4
 Part = Literal["train", "validation", "test"]
@@ -44,6 +44,10 @@ class Examples:
         """uint8, (N, C, S, S): the task's images; gathered anew each time if they are not stored
         on the device."""
         return self.stored if self.rows is None else self.stored[self.rows]
+
+    def first(self, count: int) -> Tensor:
+        """The first images, uint8 (count, C, S, S), without reading the others."""
+        return self.stored[:count] if self.rows is None else self.stored[self.rows[:count]]
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 images to float32 of about zero mean and unit variance, on the device."""
@@ -183,13 +187,13 @@ def _batches(
 def _images(examples: Examples, parts: Sequence[Tensor]) -> Iterator[Tensor]:
     """The images of each batch on the device; from a file, the next is read meanwhile."""
     if examples.rows is None:
-        yield from (examples.stored[chosen] for chosen in parts)
+        yield from (examples.stored.index_select(0, chosen) for chosen in parts)
         return
     device = examples.labels.device
     where = [examples.rows[chosen.cpu()] for chosen in parts]
 
     def read(rows: Tensor) -> Tensor:
-        images = examples.stored[rows]
+        images = examples.stored.index_select(0, rows)
         return images.pin_memory() if device.type == "cuda" else images
 
     with ThreadPoolExecutor(1) as reader:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
-from dstcl.data.prepare import Moments, Prepared, load_prepared
+from dstcl.data.prepare import Moments
 from dstcl.data.raw import DataError, raw_folder, read_header
+from dstcl.data.stored import Prepared, load_prepared
 
 PREPARED = Path("data/prepared")
 TOLERANCE = 0.03

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,37 +16,13 @@ from dstcl.data.catalog import DatasetInfo
 from dstcl.data.raw import DataError, known, source_state
 from dstcl.data.sources import Source, open_source
 from dstcl.data.sources.source import Notes, Pixels
-from dstcl.storage import METADATA, read_tensors, replacing
+from dstcl.storage import METADATA, replacing
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 # Space in a file's header for what is only known when all images are decoded.
 RESERVED = 4096
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared data set.
-
-    Attributes:
-        images: uint8, (N, C, S, S).
-        labels: int64, (N,).
-        is_test: bool, (N,).
-        class_names: by label.
-        mean, std: for normalisation, on the scale 0 to 1, one value a channel.
-        digest: over pixels, labels and split.
-        dataset: name of the data set.
-    """
-
-    images: Tensor
-    labels: Tensor
-    is_test: Tensor
-    class_names: list[str]
-    mean: list[float]
-    std: list[float]
-    digest: str
-    dataset: str = ""
 
 
 def prepare(
@@ -156,21 +131,3 @@ class Moments:
         mean = share @ values
         std = np.sqrt(np.maximum(share @ values**2 - mean**2, 0))
         return [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std]
-
-
-def load_prepared(path: Path) -> Prepared:
-    """Open a prepared file; images stay on disk until they are used.
-
-    Raises:
-        ValueError: naming the file, if it is missing, damaged or of another kind.
-    """
-    tensors, metadata = read_tensors(path)
-    keys = ("class_names", "mean", "std", "digest")
-    if not tensors.keys() >= {"images", "labels", "is_test"} or not metadata.keys() >= set(keys):
-        raise ValueError(f"{path}: not a prepared data set")
-    return Prepared(
-        tensors["images"],
-        tensors["labels"],
-        tensors["is_test"],
-        *(metadata.get(key, "") for key in (*keys, "dataset")),
-    )

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dstcl.data.catalog import dataset_title
-from dstcl.data.prepare import Prepared
+from dstcl.data.stored import Prepared
 from dstcl.storage import write_bytes
 
 GAP = 2

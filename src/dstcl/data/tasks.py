@@ -15,10 +15,10 @@ from dstcl.data.orders import parse_order, size_problem
 from dstcl.data.sources.source import SPLIT_SEED
 from dstcl.data.superclasses import SUPERCLASSES
 from dstcl.seeds import generator
-from dstcl.storage import read_json, write_json
+from dstcl.storage import write_json
 
 if TYPE_CHECKING:
-    from dstcl.data.prepare import Prepared
+    from dstcl.data.stored import Prepared
 
 VALIDATION_STREAM = 1
 
@@ -106,7 +106,7 @@ def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> 
     Args:
         order: see `dstcl.data.orders`.
     """
-    from dstcl.data.prepare import load_prepared
+    from dstcl.data.stored import load_prepared
 
     prepared = load_prepared(data)
     if prepared.dataset not in ("", dataset):
@@ -124,15 +124,3 @@ def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> 
         description["validation"] = held_out(prepared, fraction)
     text = json.dumps(description, sort_keys=True)
     write_json(out, description | {"digest": hashlib.sha256(text.encode()).hexdigest()[:16]})
-
-
-def read_tasks(path: Path) -> dict[str, Any]:
-    """The content of a file of `write_tasks`.
-
-    Raises:
-        ValueError: naming the file, if it is missing or no split.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or not {"tasks", "data_digest", "digest"} <= content.keys():
-        raise ValueError(f"{path}: not a task split")
-    return content

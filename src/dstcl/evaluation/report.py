@@ -210,7 +210,7 @@ def _rows(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _embedded(value: Any) -> str:

@@ -12,9 +12,9 @@ from dstcl.tracking.attempts import Attempt, attempt_entry
 from dstcl.tracking.database import (
     Experiment,
     check_server,
+    hurried,
     tracking_errors,
     tracking_uri,
-    without_disk_waits,
 )
 from dstcl.tracking.entry import CONFIGURATION, KIND, PARENT, RUNNING, Entry
 from dstcl.tracking.lock import single_writer
@@ -60,7 +60,7 @@ def sync(
     running = {a.run.folder for a in attempts if a.status == RUNNING}
     told = [attempt_entry(a, a.run.folder) for a in attempts if live or a.status != RUNNING]
 
-    with tracking_errors(uri), single_writer(uri), without_disk_waits(uri):
+    with tracking_errors(uri), single_writer(uri), hurried(uri):
         experiment = Experiment(uri, f"dstcl/{preset}")
         known = experiment.stored()
         # Neither the remains of an interrupted sync nor runs that nobody is training any more.

@@ -1,0 +1,217 @@
+"""Time syncs of generated runs to MLflow: 1,000 runs of 5 tasks x 10 epochs, about 350 points each.
+
+    python benchmarks/tracking.py [--runs 1000] [--server]    # a few minutes; writes tracking.json
+
+Each row is one `dstcl track` in a process of its own, as a person or the pipeline calls it. With
+--server the same through `mlflow server` on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dstcl.config import load_file, runs
+from dstcl.plan import write_plan
+from dstcl.runs import RESULT_FILES, Run
+
+REPOSITORY = Path(__file__).parents[1]
+LAYERS = {"features.0.weight": 36, "features.3.weight": 288, "features.6.weight": 576}
+TARGETS = {"first": 60, "again": 5}
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """A finished run with every file of the contract and random numbers in it."""
+    draws = random.Random(run.digest)
+    tasks = range(1, run.tasks + 1)
+    started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=draws.randrange(10**6))
+    tables = {
+        "accuracy": "after_task,task,accuracy\n"
+        + "".join(f"{i},{j},{draws.random()}\n" for i in (0, *tasks) for j in tasks[: max(i, 1)]),
+        "history": "task,epoch,loss,accuracy,learning_rate,prune_rate,density,explored\n"
+        + "".join(
+            f"{task},{epoch},{draws.random()},{draws.random()},0.01,{draws.random()},0.2,0.4\n"
+            for task in tasks
+            for epoch in range(1, run.epochs + 1)
+        ),
+        "capacity": "task,layer,size,active,new,shared,free\n"
+        + "".join(
+            f"{task},{layer},{size},{size // 5},{size // 5},0,{size - size // 5}\n"
+            for task in tasks
+            for layer, size in LAYERS.items()
+        ),
+        "overlap": "task,other,shared,jaccard\n"
+        + "".join(f"{i},{j},10,0.1\n" for i in tasks for j in tasks if j < i),
+    }
+    documents = {
+        "config": run.to_dict(),
+        "metrics": {
+            "digest": run.digest,
+            **{name: draws.random() for name in ("acc", "bwt", "fwt", "forgetting", "seconds")},
+            **{name: draws.random() for name in ("images_per_second", "training_flops")},
+            "density_per_task": [0.2] * run.tasks,
+        },
+        "provenance": {
+            "git_commit": "0" * 40,
+            "git_dirty": False,
+            "versions": {"torch": "2.15.0"},
+            "device": "cpu",
+            "data_digest": "0" * 16,
+            "tasks_digest": "0" * 16,
+            "started": started.isoformat(),
+            "finished": (started + timedelta(minutes=1)).isoformat(),
+        },
+    }
+    folder.mkdir(parents=True)
+    for kind, text in tables.items():
+        (folder / RESULT_FILES[kind]).write_text(text)
+    for kind, value in documents.items():
+        (folder / RESULT_FILES[kind]).write_text(json.dumps(value))
+    for kind in ("masks", "weights"):
+        (folder / RESULT_FILES[kind]).write_bytes(hashlib.sha256(kind.encode()).digest() * 500)
+
+
+def write_study(root: Path, count: int) -> Path:
+    """A study of so many runs: configurations of preset quick, three seeds each."""
+    template = replace(runs(load_file(REPOSITORY / "params.yaml", "quick"))[0], tasks=5, epochs=10)
+    planned = [
+        replace(template, seed=number % 3, learning_rate=0.001 + number // 3 * 1e-6)
+        for number in range(count)
+    ]
+    study = root / "results" / "quick"
+    write_plan("quick", planned, study / "plan.json")
+    for run in planned:
+        write_run(study / "runs" / run.folder, run)
+    return study
+
+
+def track(root: Path, uri: str) -> dict[str, float | str]:
+    """One call; seconds and what it said.
+
+    Raises:
+        SystemExit: it failed; its output is shown.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", "from dstcl.cli import main; main()", "track", "results/quick"],
+        cwd=root,
+        env=os.environ | {"MLFLOW_TRACKING_URI": uri},
+        capture_output=True,
+        text=True,
+    )
+    wall = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    said = done.stdout.strip()
+    return {"wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1), "said": said}
+
+
+def measure(root: Path, uri: str, study: Path, count: int) -> dict[str, dict[str, float | str]]:
+    """First sync, syncs with nothing to do, and one after a run was trained again."""
+    rows = {f"{count} runs, first sync": track(root, uri)}
+    rows["again (nothing to do)"] = track(root, uri)
+    rows["and again"] = track(root, uri)
+    changed = next(study.rglob(RESULT_FILES["metrics"]))
+    changed.write_text(json.dumps(json.loads(changed.read_text()) | {"acc": 0.5}))
+    rows["one run changed"] = track(root, uri)
+    return rows
+
+
+def serve(root: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A server on a new database, when it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *("--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "served"),
+            *("--host", "127.0.0.1", "--port", port),
+        ],
+        cwd=root,
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return server, address
+        except OSError:
+            time.sleep(0.3)
+    server.terminate()
+    sys.exit("the server did not start")
+
+
+def processor() -> str:
+    """Name of the CPU, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if "model name" in line]
+    return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+def main() -> None:
+    """Measure, record and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--server", action="store_true", help="through a tracking server too")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    places = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        study = write_study(root, options.runs)
+        places["SQLite"] = measure(root, "sqlite:///mlflow.db", study, options.runs)
+        if options.server:
+            server, address = serve(root)
+            try:
+                places["server"] = measure(root, address, study, options.runs)
+            finally:
+                server.terminate()
+                server.wait()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    record = {
+        "command": "python benchmarks/tracking.py " + " ".join(sys.argv[1:]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "mlflow": importlib.metadata.version("mlflow"),
+        "sqlalchemy": importlib.metadata.version("sqlalchemy"),
+        "load_before": load,
+        "load_after": os.getloadavg()[0],
+        "runs": options.runs,
+        "targets_seconds": TARGETS,
+        "places": places,
+    }
+    (REPOSITORY / "benchmarks" / "tracking.json").write_text(json.dumps(record, indent=2) + "\n")
+    print("| to | sync | wall, s | CPU, s |\n|---|---|---|---|")
+    for place, rows in places.items():
+        for name, row in rows.items():
+            print(f"| {place} | {name} | {row['wall_seconds']} | {row['cpu_seconds']} |")
+
+
+if __name__ == "__main__":
+    main()

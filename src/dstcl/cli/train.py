@@ -1,0 +1,66 @@
+"""`dstcl train`: train one run from its description."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dstcl.cli.command import add_command
+
+
+def add_train(commands: Any) -> None:
+    """Add the commands of this module."""
+    train = add_command(commands, "train", train_one, "train one run from its description")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", help="run description as JSON (dstcl config runs --json)")
+    source.add_argument("--run-file", type=Path, help="file with that JSON")
+    train.add_argument("--data", type=Path, required=True, help="prepared file")
+    train.add_argument("--tasks", type=Path, required=True, help="task split of that data")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--gpus", type=int, help="GPUs given to this job: 0 or 1, not --device")
+    train.add_argument("--gpu-slots", default="", help="cards x runs a card of this machine: 4x2")
+    train.add_argument("--threads", type=int, help="CPU threads")
+    train.add_argument(
+        "--checkpoint-every",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="seconds between checkpoints, from which an interrupted run goes on (default 300)",
+    )
+
+
+def train_one(options: argparse.Namespace) -> None:
+    """Train one run from its description, on the card that this job was given."""
+    from dstcl.devices import granted_device
+
+    with granted_device(options.device, options.gpus, options.gpu_slots) as device:
+        _train_on(device, options)
+
+
+def _train_on(device: str, options: argparse.Namespace) -> None:
+    from dstcl.continual.record import train_run
+    from dstcl.progress import EpochProgress
+    from dstcl.runs import Run
+    from dstcl.storage import read_json
+
+    try:
+        values = json.loads(options.run) if options.run else read_json(options.run_file)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--run: not JSON ({error})") from None
+    run = Run.from_dict(values)
+    with EpochProgress(run) as progress:
+        metrics = train_run(
+            run,
+            options.data,
+            options.tasks,
+            options.out,
+            device=device,
+            threads=options.threads,
+            progress=progress,
+            checkpoint_every=options.checkpoint_every,
+        )
+    print(f"done: accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s", file=sys.stderr)
