@@ -37,7 +37,10 @@ def timed(command: list[str], folder: Path) -> dict[str, float]:
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    # What the rules call is found beside this Python, as in an activated environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = os.environ | {"PATH": path}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     wall = time.perf_counter() - started
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
