@@ -15,7 +15,7 @@ from dstcl.runs import RESULT_FILES, Run
 from dstcl.tracking import SyncReport, TrackingError
 from dstcl.tracking import study as tracked
 from dstcl.tracking.attempts import find_attempts, judge
-from dstcl.tracking.database import check_server
+from dstcl.tracking.database import check_server, tracking_errors
 
 EPOCH = (
     "task {task}/2  epoch {epoch}/4  loss 0.5000  "
@@ -334,6 +334,17 @@ def test_a_dead_server_ends_in_one_line(
     assert message.startswith(f"dstcl: MLflow at http://127.0.0.1:{port}: no answer (")
     assert "secret" not in message
     assert len(message.splitlines()) == 1
+
+
+def test_a_password_is_in_no_message() -> None:
+    """MLflow's own messages name the address that they were sent to."""
+    from mlflow.exceptions import MlflowException
+
+    uri = "https://me:secret@127.0.0.1:5000"
+    with pytest.raises(TrackingError) as caught, tracking_errors(uri):
+        raise MlflowException(f"API request to {uri}/api failed\nand more")
+    said = "MLflow at https://127.0.0.1:5000: API request to https://127.0.0.1:5000/api failed"
+    assert str(caught.value) == said
 
 
 def test_a_server_that_accepts_and_never_answers_is_given_up(
