@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.methods import Method
+from dstcl.continual.optimizers import build_optimizer
 from dstcl.continual.scoring import Scoring
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples, TrainingBatches
@@ -190,20 +191,3 @@ def learning_rate(run: Run, epochs_done: int) -> float:
         if epochs_done >= int(fraction * run.epochs):
             rate *= run.lr_factor
     return rate
-
-
-def build_optimizer(run: Run, network: Network) -> torch.optim.Optimizer:
-    """A fresh optimiser, as for every task (section c3 of the paper's code)."""
-    parameters = list(network.parameters())
-    if run.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            run.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=run.weight_decay,
-            fused=True,
-        )
-    return torch.optim.Adam(
-        parameters, run.learning_rate, weight_decay=run.weight_decay, fused=True
-    )
