@@ -16,6 +16,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -31,7 +32,9 @@ from dstcl.sparse import (
     PublishedSparseTraining,
     SparseTraining,
     UpdateSchedule,
+    pack_masks,
 )
+from dstcl.storage import write_tensors
 
 Step = Callable[[], None]
 Times = dict[str, list[float]]
@@ -191,6 +194,21 @@ def describe(device: torch.device, rounds: int) -> dict[str, object]:
     }
 
 
+def mask_bytes(bench: Bench) -> dict[str, float]:
+    """Bytes on disk of a task's mask, file header included, over its number of weights."""
+    network, optimizer = bench.network()
+    result = {}
+    for density in DENSITIES:
+        trainer = SparseTraining(network, optimizer, **bench.settings(density))
+        packed = pack_masks(trainer.masks)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "masks.safetensors"
+            write_tensors(path, packed, {"shapes": trainer.shapes})
+            weights = sum(mask.numel() for mask in trainer.masks.values())
+            result[str(density)] = round(path.stat().st_size / weights, 5)
+    return result
+
+
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -223,7 +241,9 @@ def main() -> None:
                     f"| {protocol} | {density} | {growth} | {row['ms']['median']} "
                     f"| {cost['median']} | {low} to {high} |", flush=True,
                 )  # fmt: skip
-    record |= {"variants": steps, "updates": updates}
+    masks = mask_bytes(bench)
+    print(f"\nbytes a weight and task, on disk: {masks}")
+    record |= {"variants": steps, "updates": updates, "mask_bytes_a_weight": masks}
     options.out.write_text(json.dumps(record, indent=2) + "\n")
 
 
