@@ -7,6 +7,7 @@ optimiser. To add one, write a class and register it in `METHODS` and in `dstcl.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,25 @@ from dstcl.sparse import (
 )
 
 
+@dataclass(frozen=True)
+class OpenTask:
+    """A task that is about to be trained.
+
+    Attributes:
+        network: holds what earlier tasks left.
+        optimizer: fresh, over all its parameters.
+        store: of the sub-networks.
+        index: of the task, from 0.
+        steps: optimiser steps that will be made.
+    """
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    store: SubnetStore
+    index: int
+    steps: int
+
+
 class Method:
     """A sub-network for each task with the mask drawn at its start: static sparse training.
 
@@ -44,16 +64,9 @@ class Method:
     def __init__(self, run: Run) -> None:
         self.run = run
 
-    def training(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        store: SubnetStore,
-        task: int,
-        total_steps: int,
-    ) -> SparseTraining:
-        """The optimiser-side step for a task (from 0) of so many steps."""
-        return SparseTraining(network, optimizer, **self._common(store, task))
+    def training(self, task: OpenTask) -> SparseTraining:
+        """The optimiser-side step for a task."""
+        return SparseTraining(task.network, task.optimizer, **self._common(task))
 
     def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
         """Look at a finished task once more; nothing to remember unless a method says so."""
@@ -65,36 +78,29 @@ class Method:
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""
 
-    def _common(self, store: SubnetStore, task: int) -> dict[str, Any]:
+    def _common(self, task: OpenTask) -> dict[str, Any]:
         run = self.run
         return {
             "density": run.density,
             "init": run.init,
-            "frozen": store.frozen(),
+            "frozen": task.store.frozen(),
             "regrown": run.regrown_frozen,
-            "exclude": store.unmasked,
-            "generator": generator(run.seed, "masks", task),
+            "exclude": task.store.unmasked,
+            "generator": generator(run.seed, "masks", task.index),
         }
 
 
 class DynamicSparse(Method):
     """A sub-network for each task, found by dynamic sparse training: the paper's method."""
 
-    def training(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        store: SubnetStore,
-        task: int,
-        total_steps: int,
-    ) -> SparseTraining:
+    def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
         run = self.run
         published = run.mask_counts == "bernoulli"
         kind = PublishedSparseTraining if published else DynamicSparseTraining
         return kind(
-            network,
-            optimizer,
+            task.network,
+            task.optimizer,
             prune=run.prune,
             grow=run.growth,
             switch_at=run.switch_at,
@@ -102,69 +108,48 @@ class DynamicSparse(Method):
             floor=run.prune_rate_floor,
             prune_schedule=run.prune_schedule,
             update_every=run.update_every,
-            total_steps=total_steps,
+            total_steps=task.steps,
             stop_at=run.stop_at,
             candidates=run.candidates,
             redistribute=run.redistribute,
-            **self._common(store, task),
+            **self._common(task),
         )
 
 
 class Gradual(Method):
     """A sub-network for each task, found by pruning a dense one step by step."""
 
-    def training(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        store: SubnetStore,
-        task: int,
-        total_steps: int,
-    ) -> SparseTraining:
+    def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
         return GradualMagnitudePruning(
-            network,
-            optimizer,
-            total_steps=total_steps,
+            task.network,
+            task.optimizer,
+            total_steps=task.steps,
             update_every=self.run.update_every,
             stop_at=self.run.stop_at,
-            **self._common(store, task),
+            **self._common(task),
         )
 
 
 class PackNet(Method):
     """A sub-network for each task on top of all earlier ones (Mallya and Lazebnik 2018)."""
 
-    def training(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        store: SubnetStore,
-        task: int,
-        total_steps: int,
-    ) -> SparseTraining:
+    def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
         return PackNetTraining(
-            network, optimizer, total_steps=total_steps, **self._common(store, task)
+            task.network, task.optimizer, total_steps=task.steps, **self._common(task)
         )
 
 
 class Dense(Method):
     """Every weight active; the base of methods without sub-networks."""
 
-    def training(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        store: SubnetStore,
-        task: int,
-        total_steps: int,
-    ) -> SparseTraining:
+    def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
-        return SparseTraining(network, optimizer, **self._dense(store))
+        return SparseTraining(task.network, task.optimizer, **self._dense(task))
 
-    def _dense(self, store: SubnetStore) -> dict[str, Any]:
-        return {"density": 1.0, "init": "uniform", "exclude": store.unmasked}
+    def _dense(self, task: OpenTask) -> dict[str, Any]:
+        return {"density": 1.0, "init": "uniform", "exclude": task.store.unmasked}
 
 
 class FineTuning(Dense):
@@ -193,16 +178,9 @@ class Ewc(FineTuning):
         super().__init__(run)
         self._memory = EwcMemory(run.ewc_strength)
 
-    def training(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        store: SubnetStore,
-        task: int,
-        total_steps: int,
-    ) -> SparseTraining:
+    def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
-        return EwcTraining(network, optimizer, memory=self._memory, **self._dense(store))
+        return EwcTraining(task.network, task.optimizer, memory=self._memory, **self._dense(task))
 
     def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
         """Measure how much each weight matters to the finished task."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dstcl.continual.best_epoch import BestEpoch
-from dstcl.continual.methods import Method
+from dstcl.continual.methods import Method, OpenTask
 from dstcl.continual.optimizers import build_optimizer
 from dstcl.continual.scoring import Scoring
 from dstcl.continual.subnets import SubnetStore
@@ -68,7 +68,9 @@ class Stage:
         self.device = examples.images.device
         optimizer = build_optimizer(run, network)
         steps = -(-len(examples) // run.batch_size) * run.epochs
-        self.sparse: SparseTraining = method.training(network, optimizer, store, index, steps)
+        self.sparse: SparseTraining = method.training(
+            OpenTask(network, optimizer, store, index, steps)
+        )
         self.draws = generator(run.seed, "batches", index)
         self.best = None if run.checkpoint == "last" else BestEpoch()
         self.epochs_done = 0
