@@ -157,7 +157,7 @@ def test_pbs_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     assert done.returncode == 0, done.stdout
     assert len(workspace.runs()) == 1
     prepare, train = submitted()
-    assert after(prepare, "-l") == ["select=1:ncpus=1:ngpus=0:mem=4000mb", "walltime=1800"]
+    assert after(prepare, "-l") == ["select=1:ncpus=2:ngpus=0:mem=4000mb", "walltime=1800"]
     assert after(train, "-l") == ["select=1:ncpus=1:ngpus=1:mem=16000mb", "walltime=14400"]
     assert after(train, "-N") == ["train_run"]
     assert "-V" in train
