@@ -93,9 +93,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A `project.Project` with a tiny study, run once to the end; tests must not change it."""
+    """A `project.Project` with a tiny study, run once to the end; tests must not change it.
+
+    One a module, so that stories of one kind cannot disturb those of another."""
     from project import make_project  # which needs names of this file
 
     return make_project(tmp_path_factory.mktemp("made") / "project")
