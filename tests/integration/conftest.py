@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -91,6 +91,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     done = workspace.run()
     assert done.returncode == 0, done.stdout
     return workspace
+
+
+@pytest.fixture(autouse=True)
+def environment_of_its_own() -> Iterator[None]:
+    """What a test leaves in the environment, as MLflow's set_tracking_uri does, ends with it: the
+    study of another test would look for that server in vain and plan its sync again each time."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
