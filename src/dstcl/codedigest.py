@@ -46,17 +46,6 @@ def code_files(*entries: str) -> list[Path]:
     return _this_package().files(entries)
 
 
-def file_digest(*paths: str | Path) -> str:
-    """Sixteen hexadecimal digits over the contents of files, whatever they are called.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    contents = [Path(path).read_bytes() for path in paths]
-    parts = b"".join(hashlib.sha256(content).digest() for content in contents)
-    return hashlib.sha256(parts).hexdigest()[:16]
-
-
 @cache
 def _digest(entries: tuple[str, ...]) -> str:
     return _this_package().digest(entries)
@@ -77,6 +66,7 @@ class Piece:
     """Whether imports inside functions count too. They do not for a package that is only
     imported on the way to one of its modules: nobody calls its functions."""
 
+    @cached_property
     def imports(self) -> set[str]:
         """Full names that the piece may import; some name attributes rather than modules."""
         found: set[str] = set()
@@ -102,6 +92,16 @@ class Module:
     def nodes(self) -> tuple[ast.stmt, ...]:
         """The statements that do something."""
         return tuple(_effective(ast.parse(self.path.read_bytes()).body))
+
+    @cached_property
+    def whole(self) -> Piece:
+        """All of the module."""
+        return Piece(self, self.nodes)
+
+    @cached_property
+    def on_the_way(self) -> Piece:
+        """The module as a package that is only imported on the way to one of its modules."""
+        return Piece(self, self.nodes, lazy=False)
 
     @cached_property
     def text(self) -> str:
@@ -169,10 +169,10 @@ class Package:
             if key in found and found[key].lazy >= piece.lazy:
                 continue
             found[key] = piece
-            modules = [self._module(name) for name in piece.imports()]
+            modules = [self._module(name) for name in piece.imports]
             for module in [piece.module, *filter(None, modules)]:
                 waiting += self._parents(module)
-            waiting += [(m.name, Piece(m, m.nodes)) for m in modules if m]
+            waiting += [(m.name, m.whole) for m in modules if m]
         return found
 
     def _entry(self, entry: str) -> tuple[str, Piece]:
@@ -180,8 +180,9 @@ class Package:
         module = self._module(f"{self.folder.name}.{name}")
         if module is None:
             raise ValueError(f"{self.folder}: no module {name!r}")
-        nodes = module.function(function) if function else module.nodes
-        return (f"{module.name}:{function}" if function else module.name), Piece(module, nodes)
+        if not function:
+            return module.name, module.whole
+        return f"{module.name}:{function}", Piece(module, module.function(function))
 
     def _parents(self, module: Module) -> Iterator[tuple[str, Piece]]:
         """The packages around a module: Python runs their ``__init__`` on the way to it."""
@@ -189,7 +190,7 @@ class Package:
         for length in range(1, len(parts)):
             parent = self._module(".".join(parts[:length]))
             if parent:
-                yield parent.name, Piece(parent, parent.nodes, lazy=False)
+                yield parent.name, parent.on_the_way
 
     def _module(self, name: str) -> Module | None:
         """The module of that full name, or None if it is not one of this package."""

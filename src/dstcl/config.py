@@ -11,27 +11,15 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
 from dstcl.runs import Run
 from dstcl.study import DENSE_METHODS, Axes, Benchmark, Model, Params
+from dstcl.yamlfile import read_yaml
 
 
 class ConfigError(ValueError):
     """A params.yaml that cannot be run; the message is one line that names the key."""
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """YAML's safe subset without a key twice in one mapping, of which YAML would take the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """The mapping; raises ConfigError with line and key."""
-        keys = [key.value for key, _ in node.value]
-        repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
-        if repeated:
-            raise ConfigError(f"line {node.start_mark.line + 1}: key {repeated[0]!r} twice")
-        return super().construct_mapping(node, deep)
 
 
 def load(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
@@ -56,17 +44,9 @@ def load_file(path: str | Path = "params.yaml", preset: str | None = None) -> Pa
         ConfigError: the file is missing, is not YAML, or does not pass `load`.
     """
     try:
-        values = yaml.load(Path(path).read_text(), UniqueKeys)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}:{where} is not YAML") from None
+        values = read_yaml(Path(path))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     return load(with_preset(values, preset), str(path))
 
 
@@ -85,17 +65,18 @@ def runs(params: Params) -> list[Run]:
 
 
 def _block_runs(params: Params, block: Axes) -> Iterator[Run]:
-    axes = product(
-        block.benchmarks,
-        block.protocols,
-        block.networks,
-        block.methods,
-        block.densities,
-        block.inits,
-        block.growths,
-        block.seeds,
-    )
-    return (_run(params, *point) for point in axes)
+    """Every combination of the lists; where a method has no use for a list it counts once."""
+    for benchmark, protocol, network, method in product(
+        block.benchmarks, block.protocols, block.networks, block.methods
+    ):
+        dense = method in DENSE_METHODS
+        for density, init, growth, seed in product(
+            [1.0] if dense else block.densities,
+            ["none"] if dense else block.inits,
+            block.growths if method == "dst" else ["none"],
+            block.seeds,
+        ):
+            yield _run(params, benchmark, protocol, network, method, density, init, growth, seed)
 
 
 def _run(
@@ -118,16 +99,15 @@ def _run(
         **params.protocols[protocol].model_dump(),
         **overrides,
     }
-    dense = method in DENSE_METHODS
     return Run.from_dict(
         settings
         | {
             "protocol": protocol,
             "network": network,
             "method": method,
-            "density": 1.0 if dense else float(density),
-            "init": "none" if dense else init,
-            "growth": growth if method == "dst" else "none",
+            "density": float(density),
+            "init": init,
+            "growth": growth,
             "seed": seed,
             "ewc_strength": params.study.baselines.ewc_strength if method == "ewc" else 0.0,
         }

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from conftest import BIN
+from workspace import BIN
 
 # All that a plan imports but this package, which a test may have changed.
 HEAVY = ["snakemake.cli", "pandas", "pydantic", "yaml", "snakemake.report.html_reporter"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from conftest import BIN, REPOSITORY, TINY
 from PIL import Image
+from workspace import BIN, REPOSITORY, TINY
 
 from dstcl.config import load_file, runs
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Workspace
 from PIL import Image
+from workspace import Workspace
 
 
 def test_real_miniimagenet_images_run_through_the_pipeline(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BIN, Workspace
 from mlflow_server import free_port, mlflow_server
+from workspace import BIN, Workspace
 
 from dstcl.tracking import SyncReport, TrackingError, sync
 from dstcl.tracking.register import register

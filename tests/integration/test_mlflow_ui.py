@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Browser
+from conftest import Browser
 from mlflow_server import mlflow_server
+from workspace import REPOSITORY
 
 from dstcl.tracking import sync
 

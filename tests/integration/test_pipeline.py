@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import BIN, REPOSITORY, Workspace
+from workspace import BIN, REPOSITORY, Workspace
 
 from dstcl.config import load_file, runs
 from dstcl.runs import RESULT_FILES, Run

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import BIN, REPOSITORY, Workspace
 from stubs.kubernetes_api import kubernetes_api
+from workspace import BIN, REPOSITORY, Workspace
 
 PROFILES = REPOSITORY / "workflow" / "profiles"
 STUBS = Path(__file__).parent / "stubs"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BIN, REPOSITORY, Workspace
 from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
+from workspace import BIN, REPOSITORY, Workspace
 
 pytestmark = pytest.mark.slow
 PROFILES = REPOSITORY / "workflow" / "profiles"

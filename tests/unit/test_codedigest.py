@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import dstcl
-from dstcl.codedigest import Package, code_digest, code_files, file_digest
+from dstcl.codedigest import Package, code_digest, code_files
 from dstcl.figures import FIGURES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -205,15 +205,6 @@ def test_place_and_name_of_the_checkout_do_not_matter(toy: Path, tmp_path: Path)
 def test_an_unknown_entry_is_named(toy: Path, entry: str) -> None:
     with pytest.raises(ValueError, match="nothing"):
         digest(toy, entry)
-
-
-def test_file_digest_sees_contents_and_order_alone(tmp_path: Path) -> None:
-    a, b, c = (tmp_path / name for name in "abc")
-    a.write_text("1")
-    b.write_text("2")
-    c.write_text("1")
-    assert file_digest(a, b) == file_digest(c, b) != file_digest(b, a)
-    assert file_digest(a, b) != file_digest(a)
 
 
 COMMANDS = {

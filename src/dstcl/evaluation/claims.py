@@ -9,12 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from dstcl.config import UniqueKeys
 from dstcl.data.catalog import DATASETS
 from dstcl.study import GROWTHS, Method, Model
+from dstcl.yamlfile import read_yaml
 
 CELL_AXES = ("method", "density", "init", "growth")
 BLOCK_AXES = ("dataset", "tasks", "protocol", "network")
@@ -251,17 +250,9 @@ def load_claims(path: Path) -> list[AnyClaim]:
             line that names the file, the claim and the key.
     """
     try:
-        values = yaml.load(path.read_text(), UniqueKeys)
-    except FileNotFoundError:
-        raise ClaimsError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClaimsError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise ClaimsError(f"{path}:{where} is not YAML") from None
+        values = read_yaml(path)
     except ValueError as error:
-        raise ClaimsError(f"{path}: {error}") from None
+        raise ClaimsError(str(error)) from None
     try:
         return list(Claims.model_validate(values).claims)
     except ValidationError as error:
