@@ -14,7 +14,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import ValidationError
 
 from dstcl.runs import Run
-from dstcl.study import DENSE_METHODS, Axes, Benchmark, Model, Params
+from dstcl.settings import Model
+from dstcl.study import DENSE_METHODS, Axes, Benchmark, Params
 from dstcl.yamlfile import read_yaml
 
 
@@ -96,6 +97,7 @@ def _run(
         "task_sizes": [],
         **params.study.training.model_dump(),
         **params.study.topology.model_dump(),
+        **params.study.engine.model_dump(),
         **params.protocols[protocol].model_dump(),
         **overrides,
     }

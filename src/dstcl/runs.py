@@ -89,6 +89,9 @@ class Run:
     regrown_frozen: str
     checkpoint: str
     ewc_strength: float
+    precision: str
+    layout: str
+    compile: str
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary that JSON can hold."""
@@ -144,6 +147,16 @@ class Run:
     def data_name(self) -> str:
         """Name of the prepared data file, without its suffix."""
         return f"{self.dataset}-{self.image_size}px"
+
+    @property
+    def data_file(self) -> str:
+        """The prepared data set, below the folder of all data."""
+        return f"prepared/{self.data_name}.safetensors"
+
+    @property
+    def tasks_file(self) -> str:
+        """The split of the data set into tasks, below the folder of all data."""
+        return f"tasks/{self.data_name}-{self.tasks}tasks/{self.order_name}.json"
 
     @property
     def order_name(self) -> str:

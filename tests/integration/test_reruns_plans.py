@@ -138,13 +138,8 @@ def expected(folder: Path, params: Params, section: str) -> Counter[str]:
     results = folder / "results" / params.preset / "runs"
     files = {
         "train_run": {results / run.folder / RESULT_FILES["metrics"] for run in wanted},
-        "prepare_dataset": {
-            folder / f"data/prepared/{run.data_name}.safetensors" for run in wanted
-        },
-        "split_tasks": {
-            folder / f"data/tasks/{run.data_name}-{run.tasks}tasks/{run.order_name}.json"
-            for run in wanted
-        },
+        "prepare_dataset": {folder / "data" / run.data_file for run in wanted},
+        "split_tasks": {folder / "data" / run.tasks_file for run in wanted},
     }
     missing = {rule: sum(not path.exists() for path in paths) for rule, paths in files.items()}
     return SECTIONS[section] + Counter(missing)

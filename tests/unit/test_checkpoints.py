@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from result_folders import same_results
 
 from dstcl.continual import Learner, Outcome
 from dstcl.continual.checkpoints import Checkpoints, decode, encode
@@ -55,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "joint": {"method": "joint", **DENSE},
     "published gradient": {"growth": "gradient", **PUBLISHED},
     "published momentum": {"growth": "momentum", **PUBLISHED},
+    "bfloat16": {"growth": "gradient", "precision": "bfloat16", "layout": "channels_last"},
 }
 
 
@@ -198,18 +200,6 @@ def inputs(tmp_path: Path, digits: Prepared) -> tuple[Path, Path]:
     write_tensors(data, tensors, fields)
     write_json(tasks, {"data_digest": digits.digest, "digest": "d", "tasks": TASKS})
     return data, tasks
-
-
-def same_results(first: Path, second: Path) -> bool:
-    timed = {"metrics.json", "provenance.json"}
-    metrics = [read_json(folder / "metrics.json") for folder in (first, second)]
-    for values in metrics:
-        del values["seconds"], values["images_per_second"]
-    return metrics[0] == metrics[1] and all(
-        (first / name).read_bytes() == (second / name).read_bytes()
-        for name in RESULT_FILES.values()
-        if name not in timed
-    )
 
 
 @pytest.mark.parametrize("number", SIGNALS)

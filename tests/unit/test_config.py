@@ -242,6 +242,9 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "redistribute": "none",
         "switch_at": 0.5,
         "ewc_strength": 0.0,
+        "precision": "auto",
+        "layout": "auto",
+        "compile": "off",
     }
     assert asdict(run) == expected | CORRECTED
 

@@ -52,9 +52,8 @@ def write_study(folder: Path, seeds: int = 3) -> Path:
     made = summary[["digest"]].assign(
         git_commit="0123456789abcdef", git_dirty=False, device=HOSTILE, threads=1, python="3.11"
     )
-    made = made.assign(
-        torch="2.15.0", data_digest="5e5e", started="2026-01-02", finished="2026-01-03"
-    )
+    made = made.assign(torch="2.15.0", precision="float32", data_digest="5e5e")
+    made = made.assign(started="2026-01-02", finished="2026-01-03")
     tables = {
         "summary": summary,
         "cells": cell_means(summary),

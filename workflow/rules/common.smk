@@ -92,27 +92,19 @@ def run_minutes(wildcards, attempt):
 
 
 def prepared_data(wildcards):
-    return f"data/prepared/{RUNS[wildcards.folder].data_name}.safetensors"
+    return f"data/{RUNS[wildcards.folder].data_file}"
 
 
 def task_split(wildcards):
-    run = RUNS[wildcards.folder]
-    return f"data/tasks/{run.data_name}-{run.tasks}tasks/{run.order_name}.json"
+    return f"data/{RUNS[wildcards.folder].tasks_file}"
 
 
 def all_prepared_data(wildcards):
-    return sorted(
-        {f"data/prepared/{run.data_name}.safetensors" for run in RUNS.values()}
-    )
+    return sorted({f"data/{run.data_file}" for run in RUNS.values()})
 
 
 def all_task_splits(wildcards):
-    return sorted(
-        {
-            f"data/tasks/{run.data_name}-{run.tasks}tasks/{run.order_name}.json"
-            for run in RUNS.values()
-        }
-    )
+    return sorted({f"data/{run.tasks_file}" for run in RUNS.values()})
 
 
 def all_runs():

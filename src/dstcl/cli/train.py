@@ -1,10 +1,11 @@
-"""`dstcl train`: train one run from its description."""
+"""`dstcl train` and `dstcl train-study`: train runs from their descriptions."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,24 @@ def add_train(commands: Any) -> None:
     train.add_argument("--data", type=Path, required=True, help="prepared file")
     train.add_argument("--tasks", type=Path, required=True, help="task split of that data")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
-    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
     train.add_argument("--gpus", type=int, help="GPUs given to this job: 0 or 1, not --device")
     train.add_argument("--gpu-slots", default="", help="cards x runs a card of this machine: 4x2")
-    train.add_argument("--threads", type=int, help="CPU threads")
-    train.add_argument(
+
+    study = add_command(
+        commands, "train-study", train_study, "train what is left of a study, without Snakemake"
+    )
+    study.add_argument("study", type=Path, help="folder with plan.json; runs/ is written in it")
+    study.add_argument("--data", type=Path, default=Path("data"), help="holds prepared/ and tasks/")
+    study.add_argument("--only", default="*", help="runs whose folder matches, as '*/erk/*'")
+    study.add_argument("--at-once", type=int, default=1, help="runs at a time (default 1)")
+    for command in (train, study):
+        _add_where_and_when(command)
+
+
+def _add_where_and_when(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--threads", type=int, help="CPU threads of a run")
+    command.add_argument(
         "--checkpoint-every",
         type=float,
         default=300.0,
@@ -64,3 +78,26 @@ def _train_on(device: str, options: argparse.Namespace) -> None:
             checkpoint_every=options.checkpoint_every,
         )
     print(f"done: accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s", file=sys.stderr)
+
+
+def train_study(options: argparse.Namespace) -> None:
+    """Train the runs of a plan that are not finished, several at a time where asked for."""
+    from dstcl.continual.many import Place, train_many
+    from dstcl.plan import read_plan
+
+    if options.at_once < 1:
+        raise ValueError(f"--at-once: {options.at_once}; at least 1")
+    _, planned = read_plan(options.study)
+    chosen = [run for run in planned if fnmatch(run.folder, options.only)]
+    if not chosen:
+        raise ValueError(f"--only: {options.only!r} matches none of {len(planned)} runs")
+    place = Place(
+        options.data,
+        options.study / "runs",
+        options.device,
+        options.threads,
+        options.checkpoint_every,
+    )
+    train_many(
+        chosen, place, options.at_once, lambda line: print(line, file=sys.stderr, flush=True)
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dstcl.continual.engine import arithmetic_of
 from dstcl.continual.methods import METHODS
 from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, task_outputs
 from dstcl.continual.stage import Effort, Stage
@@ -89,6 +90,7 @@ class Learner:
             seed=derive_seed(run.seed, "weights"),
             norm=batch_statistics if run.batch_norm == "batch" else nn.BatchNorm2d,
             head_bias=True if run.head == "task" else None,
+            arithmetic=arithmetic_of(run, device),
         ).to(device)
         store = self.method.store(
             self.network,

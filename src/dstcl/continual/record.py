@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dstcl.continual.attempts import Attempts
 from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.checkpoints import Checkpoints
 from dstcl.continual.costs import run_costs
+from dstcl.continual.engine import arithmetic_of
 from dstcl.continual.learner import Learner, Outcome, Progress
 from dstcl.data.stored import load_prepared, read_tasks
 from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
@@ -81,8 +83,10 @@ def train_run(
         raise ValueError(f"{tasks_file}: made for other data than {data_file}; make it again")
     if len(split["tasks"]) != run.tasks:
         raise ValueError(f"{tasks_file}: {len(split['tasks'])} tasks, the run has {run.tasks}")
+    arithmetic = arithmetic_of(run, where)
     origin = {
         "run": run.digest,
+        "engine": f"{arithmetic.precision} {arithmetic.layout}",
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "dstcl": __version__,
@@ -111,6 +115,7 @@ def train_run(
         },
         "device": _device_name(where),
         "threads": torch.get_num_threads(),
+        "engine": {**asdict(arithmetic), "compile": run.compile},
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "started": _iso(saved.first_start),

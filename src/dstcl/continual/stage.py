@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dstcl.continual.best_epoch import BestEpoch
+from dstcl.continual.engine import training_forward
 from dstcl.continual.methods import Method, OpenTask
 from dstcl.continual.optimizers import build_optimizer
 from dstcl.continual.scoring import Scoring
@@ -65,7 +66,8 @@ class Stage:
         self.run, self.network, self.index = run, network, index
         self._validate = validate
         self.examples, self.scoring, self.effort = examples, scoring, effort
-        self.device = examples.images.device
+        self.device = examples.labels.device
+        self._forward = training_forward(network, run, self.device)
         optimizer = build_optimizer(run, network)
         steps = -(-len(examples) // run.batch_size) * run.epochs
         self.sparse: SparseTraining = method.training(
@@ -160,13 +162,13 @@ class Stage:
 
     def _train_epoch(self, after_step: Callable[[], None]) -> tuple[float, float]:
         """Mean loss over the task's classes, and accuracy by the protocol's rule, in training."""
-        network, sparse, scoring = self.network, self.sparse, self.scoring
-        network.train()
+        sparse, scoring = self.sparse, self.scoring
+        self.network.train()
         if self._batches is None:
             self._batches = self._open_epoch()
         since = perf_counter()
         for images, labels in self._batches:
-            logits = network(images)
+            logits = self._forward(images)
             loss = scoring.loss(logits, labels)
             sparse.optimizer.zero_grad(set_to_none=True)
             loss.backward()

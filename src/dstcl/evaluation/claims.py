@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from dstcl.data.catalog import DATASETS
-from dstcl.study import GROWTHS, Method, Model
+from dstcl.settings import Model
+from dstcl.study import GROWTHS, Method
 from dstcl.yamlfile import read_yaml
 
 CELL_AXES = ("method", "density", "init", "growth")

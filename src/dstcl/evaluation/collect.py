@@ -44,6 +44,8 @@ MADE_BY = {
     "git_dirty": ("git_dirty",),
     "device": ("device",),
     "threads": ("threads",),
+    "precision": ("engine", "precision"),
+    "layout": ("engine", "layout"),
     "python": ("versions", "python"),
     "torch": ("versions", "torch"),
     "data_digest": ("data_digest",),

@@ -26,7 +26,7 @@ MAIN_PROTOCOLS = ("corrected", "published")
 PERCENT = ("acc", "learning_accuracy", "bwt", "fwt", "forgetting", "used_fraction")
 MEASURES = (*PERCENT, "seconds", "images_per_second", "inference_flops", "training_flops")
 CELL_COLUMNS = ("acc", "learning_accuracy", "forgetting", "used_fraction")
-MADE_WITH = ["device", "threads", "torch", "python", "git_commit", "git_dirty"]
+MADE_WITH = ["device", "threads", "precision", "torch", "python", "git_commit", "git_dirty"]
 
 
 def write_report(preset: str, study: Path, template: Path) -> None:

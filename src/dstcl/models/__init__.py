@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from dstcl.models.arithmetic import PLAIN, Arithmetic
 from dstcl.models.convnet import convnet_features
 from dstcl.models.lenet import lenet5_features
 from dstcl.models.mobilenet import mobilenetv2_features
@@ -44,6 +45,7 @@ def build_network(
     *,
     norm: Norm = nn.BatchNorm2d,
     head_bias: bool | None = None,
+    arithmetic: Arithmetic = PLAIN,
 ) -> Network:
     """A freshly initialised network; the same seed gives the same weights.
 
@@ -54,6 +56,7 @@ def build_network(
         seed: of the initial weights.
         norm: makes every normalisation.
         head_bias: whether the head has a bias; None: as its architecture says.
+        arithmetic: how it computes.
 
     Raises:
         ValueError: an unknown name.
@@ -65,7 +68,15 @@ def build_network(
         torch.manual_seed(seed)
         features, width = architecture.features(channels, norm)
         bias = architecture.head_bias if head_bias is None else head_bias
-        return Network(features, width, classes, bias)
+        return Network(features, width, classes, bias, arithmetic)
 
 
-__all__ = ["FEATURES", "Architecture", "Network", "Norm", "batch_statistics", "build_network"]
+__all__ = [
+    "FEATURES",
+    "Architecture",
+    "Arithmetic",
+    "Network",
+    "Norm",
+    "batch_statistics",
+    "build_network",
+]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from dstcl.models.arithmetic import PLAIN, Arithmetic
+
 Norm = Callable[[int], nn.Module]
 """Makes the normalisation of a layer with so many channels; takes maps (N, channels, H, W)."""
 
@@ -33,15 +35,25 @@ class Network(nn.Module):
         width: number of features.
         classes: outputs of the head.
         head_bias: whether the head has a bias.
+        arithmetic: how it computes; the head computes in float32 whatever it is.
     """
 
     def __init__(
-        self, features: nn.Module, width: int, classes: int, head_bias: bool = True
+        self,
+        features: nn.Module,
+        width: int,
+        classes: int,
+        head_bias: bool = True,
+        arithmetic: Arithmetic = PLAIN,
     ) -> None:
         super().__init__()
+        self.arithmetic = arithmetic
         self.features = features
         self.head = nn.Linear(width, classes, bias=head_bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, classes)."""
-        return self.head(self.features(images))
+        with self.arithmetic.casting(images.device):
+            features: Tensor = self.features(self.arithmetic.arrange(images))
+        # With eight bits the largest of close logits would be a matter of chance.
+        return self.head(features.float())

@@ -40,10 +40,7 @@ def read_origin(run: Run, folder: Path, tasks: Path | None, data: Path | None) -
         ValueError: naming the file that is missing, or is not the one that the run was trained on.
     """
     place = Path(folder.resolve().as_posix().rpartition("/results/")[0], "data")
-    tasks = tasks or place.joinpath(
-        "tasks", f"{run.data_name}-{run.tasks}tasks", f"{run.order_name}.json"
-    )
-    data = data or place.joinpath("prepared", f"{run.data_name}.safetensors")
+    tasks, data = tasks or place / run.tasks_file, data or place / run.data_file
     split, (facts, example) = read_json(tasks), _head(data)
     expected = read_json(folder / RESULT_FILES["provenance"])
     for file, found, wanted in (

@@ -1,0 +1,67 @@
+"""What a device makes of a run's engine settings (`dstcl.settings.Engine`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dstcl.models import Arithmetic, Network
+from dstcl.runs import Run
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def arithmetic_of(run: Run, device: torch.device) -> Arithmetic:
+    """Precision and layout of a run on a device, with "auto" decided.
+
+    Sets the switch of this process that lets CUDA use TF32 for float32: on for "tf32" alone,
+    although torch's own default is on for convolutions.
+
+    Raises:
+        ValueError: the device cannot do it.
+    """
+    precision, layout = run.precision, run.layout
+    if precision == "tf32" and device.type != "cuda":
+        raise ValueError(f"precision: 'tf32' needs an NVIDIA GPU; this run is on {device.type}")
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16_units(device) else "float32"
+    if layout == "auto":
+        layout = "contiguous" if precision == "float32" else "channels_last"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return Arithmetic(precision, layout)
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether bfloat16 is faster by design: tensor cores since Ampere, AMX on Intel processors."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+def training_forward(network: Network, run: Run, device: torch.device) -> Forward:
+    """The network's forward pass for training steps, compiled where the run asks for it.
+
+    A batch that is smaller than the others, as the last of an epoch is, goes through the network
+    itself: compiling for it would cost more than it saves.
+
+    Raises:
+        ValueError: the device cannot do it.
+    """
+    if run.compile == "off":
+        return network
+    graphs = run.compile == "graphs"
+    if graphs and device.type != "cuda":
+        raise ValueError(f"compile: 'graphs' needs an NVIDIA GPU; this run is on {device.type}")
+    compiled = torch.compile(network, dynamic=False, mode="reduce-overhead" if graphs else None)
+
+    def forward(images: Tensor) -> Tensor:
+        if len(images) < run.batch_size:
+            return network(images)
+        if graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        return compiled(images)
+
+    return forward

@@ -1,0 +1,156 @@
+"""Precision, layout and compilation: what "auto" becomes, and that weights do not notice."""
+
+from dataclasses import replace
+from pathlib import Path
+from shutil import which
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from dstcl.continual import Learner, engine
+from dstcl.continual.engine import arithmetic_of, has_bfloat16_units, training_forward
+from dstcl.data.stored import Prepared
+from dstcl.data.tasks import split_classes
+from dstcl.models import Arithmetic, Network, build_network
+from dstcl.runs import Run
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+TASKS = split_classes(10, 5, "natural")[:2]
+LOW = Arithmetic("bfloat16", "channels_last")
+
+
+@pytest.mark.parametrize(
+    ("asked", "units", "expected"),
+    [
+        (("auto", "auto"), True, ("bfloat16", "channels_last")),
+        (("auto", "auto"), False, ("float32", "contiguous")),
+        (("float32", "auto"), True, ("float32", "contiguous")),
+        (("bfloat16", "auto"), False, ("bfloat16", "channels_last")),
+        (("auto", "contiguous"), True, ("bfloat16", "contiguous")),
+        (("float32", "channels_last"), True, ("float32", "channels_last")),
+    ],
+)
+def test_auto_becomes_what_the_device_is_made_for(
+    asked: tuple[str, str],
+    units: bool,
+    expected: tuple[str, str],
+    short_run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "has_bfloat16_units", lambda device: units)
+    run = replace(short_run, precision=asked[0], layout=asked[1])
+    assert arithmetic_of(run, CPU) == Arithmetic(*expected)
+
+
+@pytest.mark.parametrize(("generation", "expected"), [(7, False), (8, True), (9, True)])
+def test_tensor_cores_since_ampere_count_as_units(
+    generation: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (generation, 0))
+    assert has_bfloat16_units(CUDA) is expected
+
+
+def test_this_processor_has_units_if_the_system_lists_them() -> None:
+    features = Path("/proc/cpuinfo")
+    if not features.exists():
+        pytest.skip("no list of this processor's features")
+    assert has_bfloat16_units(CPU) is ("amx_bf16" in features.read_text())
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True)])
+def test_float32_means_float32_on_cuda_too(
+    precision: str, allowed: bool, short_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switches = [SimpleNamespace(allow_tf32=not allowed) for _ in range(2)]
+    monkeypatch.setattr(torch.backends.cuda, "matmul", switches[0])
+    monkeypatch.setattr(torch.backends, "cudnn", switches[1])
+    arithmetic_of(replace(short_run, precision=precision), CUDA)
+    assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
+
+
+@pytest.mark.parametrize(("key", "value"), [("precision", "tf32"), ("compile", "graphs")])
+def test_what_only_a_gpu_can_do_is_refused_before_training(
+    key: str, value: str, short_run: Run, digits: Prepared
+) -> None:
+    run = replace(short_run, tasks=2, **{key: value})
+    with pytest.raises(ValueError, match=f"^{key}: '{value}' needs an NVIDIA GPU; .* on cpu$"):
+        Learner(run, digits, TASKS, CPU).fit()
+
+
+def network(arithmetic: Arithmetic) -> Network:
+    return build_network("resnet18-slim", 3, 10, seed=0, arithmetic=arithmetic)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("arithmetic", [LOW, Arithmetic("bfloat16"), Arithmetic(layout=LOW.layout)])
+def test_weights_gradients_and_logits_are_those_of_float32_but_for_rounding(
+    arithmetic: Arithmetic, images: Tensor
+) -> None:
+    plain, other = network(Arithmetic()), network(arithmetic)
+    expected, logits = plain(images), other(images)
+    assert logits.dtype == torch.float32
+    tolerance = 0.06 if arithmetic.precision == "bfloat16" else 1e-5
+    assert (logits - expected).norm() < tolerance * expected.norm()
+    assert not torch.equal(logits, expected), "the arithmetic is another one"
+    for mine, theirs in zip(other.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.is_contiguous()
+    expected.logsumexp(1).sum().backward()
+    logits.logsumexp(1).sum().backward()
+    for name, parameter in other.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+        theirs = plain.get_parameter(name).grad
+        assert theirs is not None
+        similar = torch.nn.functional.cosine_similarity(
+            parameter.grad.flatten(), theirs.flatten(), 0
+        )
+        assert similar > 0.9, name
+
+
+def test_bfloat16_learns_and_keeps_what_it_learned(short_run: Run, digits: Prepared) -> None:
+    """The learner asserts that finished tasks' logits stay the same, bit for bit."""
+    run = replace(
+        short_run, seed=2, tasks=2, epochs=8, precision="bfloat16", layout="channels_last"
+    )
+    learner = Learner(run, digits, TASKS, CPU)
+    outcome = learner.fit()
+    assert learner.network.arithmetic == LOW
+    final = [row["accuracy"] for row in outcome.accuracy if row["after_task"] == 2]
+    assert sum(final) / 2 > 0.75
+    assert all(tensor.dtype == torch.float32 for tensor in outcome.store.dense.values())
+
+
+@pytest.mark.skipif(which("c++") is None, reason="no C++ compiler on this machine")
+def test_compiled_steps_train_the_same_network(short_run: Run, digits: Prepared) -> None:
+    run = replace(short_run, tasks=2, epochs=1)
+    plain, compiled = (
+        Learner(replace(run, compile=how), digits, TASKS, CPU).fit() for how in ("off", "on")
+    )
+    for mine, theirs in zip(compiled.history, plain.history, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_only_whole_batches_go_through_the_compiled_network(
+    short_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def compiler(network: Network, **options: object) -> engine.Forward:
+        def compiled(images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return network(images)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    run = replace(short_run, compile="on", batch_size=4)
+    forward = training_forward(network(Arithmetic()), run, CPU)
+    assert [len(forward(torch.zeros(n, 3, 32, 32))) for n in (4, 4, 2)] == [4, 4, 2]
+    assert seen == [4, 4]
