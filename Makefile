@@ -31,15 +31,15 @@ test: setup ## the tests (ARGS="-k masks" for some)
 	@$(RUN) python -m pytest $(ARGS)
 
 lint: setup ## formatting, style and types
-	@$(RUN) ruff format --check src tests
-	@$(RUN) ruff check src tests
+	@$(RUN) ruff format --check src tests benchmarks
+	@$(RUN) ruff check src tests benchmarks
 	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
 	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules
-	@$(RUN) ruff format src tests
-	@$(RUN) ruff check --fix src tests
+	@$(RUN) ruff format src tests benchmarks
+	@$(RUN) ruff check --fix src tests benchmarks
 	@$(RUN) snakefmt Snakefile workflow
 
 schema: setup ## write workflow/schemas/params.schema.json from the types

@@ -11,9 +11,7 @@ pages that processes share count once, and what the system caches of files does 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import resource
 import shutil
 import statistics
@@ -23,19 +21,18 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import REPOSITORY, machine, record
 from PIL import Image
 
 from dstcl.data.batches import TrainingBatches, task_examples
 from dstcl.data.stored import Prepared, load_prepared
 
-REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
-from cifar_files import cifar100_files, packed  # noqa: E402
+from cifar_files import cifar100_files, packed
 
 BATCH = 64
 
@@ -198,24 +195,14 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="zip with 60,000 PNG files")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    told = machine()
     folder = Path(tempfile.mkdtemp())
     try:
         preparation = preparing(options.images, folder)
         rates = batches(load_prepared(folder / "png1.safetensors"), options.rounds)
     finally:
         shutil.rmtree(folder)
-    record = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load_before": round(load, 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "rounds": options.rounds,
-        "preparing": preparation,
-        "batches": rates,
-    }
-    (REPOSITORY / "benchmarks" / "data.json").write_text(json.dumps(record, indent=2) + "\n")
+    record("data", told | {"rounds": options.rounds, "preparing": preparation, "batches": rates})
     print("| from | wall, s | CPU, s | peak memory, MiB |\n|---|---|---|---|")
     for name, row in preparation.items():
         print(f"| {name} | {row['wall_seconds']} | {row['cpu_seconds']} | {row['peak_mib']} |")

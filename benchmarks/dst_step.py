@@ -11,19 +11,15 @@ dense steps of that round. Each replaces half of the active weights, as the firs
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine, record
 from torch import Tensor, nn
 
 from dstcl.models import build_network
@@ -176,24 +172,6 @@ def summarise_updates(times: Times) -> dict[str, dict[str, object]]:
     return rows
 
 
-def describe(device: torch.device, rounds: int) -> dict[str, object]:
-    """Where, when and with what the numbers were taken."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent, capture_output=True, text=True,
-    )  # fmt: skip
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "rounds": rounds,
-    }
-
-
 def mask_bytes(bench: Bench) -> dict[str, float]:
     """Bytes on disk of a task's mask, file header included, over its number of weights."""
     network, optimizer = bench.network()
@@ -214,12 +192,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error("--rounds: quartiles need at least 2")
     bench = Bench(torch.device(options.device))
-    record = describe(bench.device, options.rounds)
+    told = machine(device=bench.device)
     steps = summarise_steps(measure(bench.without_updates(), options.rounds))
     print("| step | median, ms | quartiles, ms | ratio to dense |\n|---|---|---|---|")
     for kind, row in steps.items():
@@ -243,8 +220,8 @@ def main() -> None:
                 )  # fmt: skip
     masks = mask_bytes(bench)
     print(f"\nbytes a weight and task, on disk: {masks}")
-    record |= {"variants": steps, "updates": updates, "mask_bytes_a_weight": masks}
-    options.out.write_text(json.dumps(record, indent=2) + "\n")
+    told |= {"threads": torch.get_num_threads(), "rounds": options.rounds, "variants": steps}
+    record("dst_step", told | {"updates": updates, "mask_bytes_a_weight": masks})
 
 
 if __name__ == "__main__":

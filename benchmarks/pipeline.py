@@ -8,19 +8,17 @@ Prints the table of docs/benchmarks.md. Times are wall clock; CPU time is that o
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[1]
+from machine import REPOSITORY, machine, record
+
 SNAKEMAKE = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
 COMMANDS = {
     "preset quick, everything": [*SNAKEMAKE, "--cores", "all"],
@@ -49,42 +47,19 @@ def timed(command: list[str], folder: Path) -> dict[str, float]:
     return {"wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1)}
 
 
-def processor() -> str:
-    """Name of the CPU, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line]
-    return names[0].split(":")[1].strip() if names else platform.processor()
-
-
 def main() -> None:
     """Measure every command, record and print."""
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, help="leave the results in this new folder")
     keep = parser.parse_args().keep
-    load = os.getloadavg()[0]
+    told = machine()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(REPOSITORY / "params.yaml", folder)
         rows = {name: timed(command, Path(folder)) for name, command in COMMANDS.items()}
         runs = len(list(Path(folder).rglob("metrics.json")))
         if keep:
             shutil.copytree(Path(folder) / "results", keep)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    record = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "load_before": load,
-        "runs": runs,
-        "commands": rows,
-    }
-    (REPOSITORY / "benchmarks" / "pipeline.json").write_text(json.dumps(record, indent=2) + "\n")
+    record("pipeline", told | {"runs": runs, "commands": rows})
     print("| command | wall, s | CPU, s |\n|---|---|---|")
     for name, row in rows.items():
         print(f"| {name} | {row['wall_seconds']} | {row['cpu_seconds']} |")

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import resource
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from machine import REPOSITORY, machine
 
 from dstcl.config import load_file, runs
 from dstcl.continual.learner import Learner
@@ -30,7 +28,6 @@ from dstcl.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
 from dstcl.data.stored import Prepared
 from dstcl.study import Network
 
-REPOSITORY = Path(__file__).parents[1]
 # Image size, channels and update interval of the preset that uses a network.
 DIGITS, COLOUR = (28, 1, 8), (32, 3, 40)
 CLASSES = 10
@@ -86,15 +83,10 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
 
 def source() -> str:
     """Where a row comes from: this script, the day, the commit, the processor."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
-    ).stdout.strip()
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line]
-    processor = names[0].split(":")[1].strip() if names else platform.processor()
+    told = machine()
     return (
-        f"benchmarks/speed.py on {datetime.now(UTC).date()} at {commit}; {processor}, "
-        f"torch {torch.__version__}"
+        f"benchmarks/speed.py on {told['date']} at {told['commit']}; {told['processor']}, "
+        f"torch {told['torch']}"
     )
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import random
 import resource
 import socket
@@ -26,11 +24,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from machine import REPOSITORY, machine, record
+
 from dstcl.config import load_file, runs
 from dstcl.plan import write_plan
 from dstcl.runs import RESULT_FILES, Run
 
-REPOSITORY = Path(__file__).parents[1]
 LAYERS = {"features.0.weight": 36, "features.3.weight": 288, "features.6.weight": 576}
 TARGETS = {"first": 60, "again": 5}
 
@@ -162,20 +161,13 @@ def serve(root: Path) -> tuple[subprocess.Popen[bytes], str]:
     sys.exit("the server did not start")
 
 
-def processor() -> str:
-    """Name of the CPU, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line]
-    return names[0].split(":")[1].strip() if names else platform.processor()
-
-
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--server", action="store_true", help="through a tracking server too")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    told = machine("mlflow", "sqlalchemy")
     places = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -188,25 +180,7 @@ def main() -> None:
             finally:
                 server.terminate()
                 server.wait()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    record = {
-        "command": "python benchmarks/tracking.py " + " ".join(sys.argv[1:]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "mlflow": importlib.metadata.version("mlflow"),
-        "sqlalchemy": importlib.metadata.version("sqlalchemy"),
-        "load_before": load,
-        "load_after": os.getloadavg()[0],
-        "runs": options.runs,
-        "targets_seconds": TARGETS,
-        "places": places,
-    }
-    (REPOSITORY / "benchmarks" / "tracking.json").write_text(json.dumps(record, indent=2) + "\n")
+    record("tracking", told | {"runs": options.runs, "targets_seconds": TARGETS, "places": places})
     print("| to | sync | wall, s | CPU, s |\n|---|---|---|---|")
     for place, rows in places.items():
         for name, row in rows.items():

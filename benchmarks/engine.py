@@ -1,0 +1,191 @@
+"""How fast runs train: the engine's switches one by one, against a plain loop, and runs at once.
+
+    python benchmarks/engine.py [--network resnet18] [--images 2000] [--rounds 5] [--device cuda]
+
+Images a second of training steps, topology updates and masks included, evaluation not; second epoch
+of a task, so that what is compiled or cached is. Variants take turns within each round; medians and
+quartiles. With --at-once, so many processes of one thread each train at the same time. Writes
+engine-<network>-<device>.json here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+import plain_loop
+import torch
+from machine import REPOSITORY, machine, record
+from speed import random_data
+
+from dstcl.config import load_file, runs
+from dstcl.continual.engine import arithmetic_of
+from dstcl.continual.learner import Learner
+from dstcl.models import build_network
+from dstcl.runs import Run
+from dstcl.sparse import forward_flops, uses_per_image
+
+CLASSES = 10
+SWITCHES: dict[str, dict[str, str]] = {
+    "float32": {"precision": "float32", "layout": "contiguous"},
+    "float32, channels last": {"precision": "float32", "layout": "channels_last"},
+    "bfloat16": {"precision": "bfloat16", "layout": "contiguous"},
+    "bfloat16, channels last": {"precision": "bfloat16", "layout": "channels_last"},
+    "bfloat16, channels last, compiled": {
+        "precision": "bfloat16", "layout": "channels_last", "compile": "on",
+    },
+}  # fmt: skip
+ON_CUDA: dict[str, dict[str, str]] = {
+    "tf32, channels last": {"precision": "tf32", "layout": "channels_last"},
+    "bfloat16, channels last, graphs": {
+        "precision": "bfloat16", "layout": "channels_last", "compile": "graphs",
+    },
+}  # fmt: skip
+
+
+def a_run(network: str, **settings: Any) -> Run:
+    """A run of preset paper, cut to two epochs of one task."""
+    run = runs(load_file(REPOSITORY / "params.yaml", "paper"))[0]
+    return replace(
+        run, network=network, tasks=1, epochs=2, update_every=20, growth="gradient", **settings
+    )
+
+
+def images_per_second(run: Run, images: int, device: torch.device) -> float:
+    """Training speed of the second epoch."""
+    ends: list[float] = []
+
+    def note(task: int, epoch: int, row: dict[str, Any]) -> None:
+        ends.append(learner.outcome.effort.seconds)
+
+    data = random_data(images // 2, run.image_size, 3)
+    learner = Learner(run, data, [list(range(2 * CLASSES))], device, note)
+    learner.fit()
+    return learner.outcome.effort.images / 2 / (ends[1] - ends[0])
+
+
+def in_turn(
+    variants: dict[str, Callable[[], float]], rounds: int
+) -> dict[str, dict[str, float | list[float]]]:
+    """Median and quartiles of each, and how many times the first one's median."""
+    speeds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, measure in variants.items():
+            speeds[name].append(measure())
+    first = statistics.median(next(iter(speeds.values())))
+    rows: dict[str, dict[str, float | list[float]]] = {}
+    for name, values in speeds.items():
+        middle = statistics.median(values)
+        low, _, high = statistics.quantiles(values, n=4)
+        rows[name] = {
+            "images_per_second": round(middle, 1),
+            "quartiles": [round(low, 1), round(high, 1)],
+            "times_the_first": round(middle / first, 2),
+        }
+    return rows
+
+
+def _one_of_many(run: Run, images: int, device: str, threads: int) -> float:
+    torch.set_num_threads(threads)
+    return images_per_second(run, images, torch.device(device))
+
+
+def together(run: Run, images: int, device: str, count: int) -> float:
+    """Images a second of so many runs at the same time, in all."""
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        jobs = [pool.submit(_one_of_many, run, images, device, 1) for _ in range(count)]
+        return sum(job.result() for job in jobs)
+
+
+def peak_flops(device: torch.device, precision: str, size: int = 2048) -> float:
+    """FLOP a second of a large matrix product: what this device can do at best."""
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        started = time.perf_counter()
+        for _ in range(4):
+            c = a @ b
+        float(c[0, 0])  # waits for the device
+        best = min(best, time.perf_counter() - started)
+    return 4 * 2 * size**3 / best
+
+
+def roofline(run: Run, speed: float, device: torch.device) -> dict[str, float]:
+    """FLOP/s of training, at three forward passes an image of the dense network, against the peak:
+    masks save no arithmetic on this hardware."""
+    network = build_network(run.network, 3, 2 * CLASSES, seed=0)
+    uses = uses_per_image(network, torch.zeros(1, 3, run.image_size, run.image_size))
+    sizes = {name: weight.numel() for name, weight in network.named_parameters()}
+    flops = forward_flops({name: sizes[name] for name in uses}, uses)
+    achieved = 3 * flops * speed
+    peak = peak_flops(device, arithmetic_of(run, device).precision)
+    return {
+        "mega_flops_an_image_forward": round(flops / 1e6, 1),
+        "achieved_giga_flops": round(achieved / 1e9, 1),
+        "peak_giga_flops": round(peak / 1e9, 1),
+        "share_of_peak": round(achieved / peak, 3),
+    }
+
+
+def main() -> None:
+    """Measure, record and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="resnet18-slim")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--images", type=int, default=2000, help="of an epoch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--no-compile", action="store_true", help="without compiled steps")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    told = machine("torchvision", device=device) | {"threads": torch.get_num_threads()}
+    switches = SWITCHES | (ON_CUDA if device.type == "cuda" else {})
+    if options.no_compile:
+        switches = {name: values for name, values in switches.items() if "compile" not in values}
+    count = options.images * 10 // 9  # a tenth are test images
+    data = random_data(count // 2, 32, 3)
+    variants: dict[str, Callable[[], float]] = {
+        "plain loop": lambda: plain_loop.images_per_second(
+            a_run(options.network), data, device, workers=2
+        )
+    }
+    for name, values in switches.items():
+        run = a_run(options.network, **values)
+        variants[name] = lambda run=run: images_per_second(run, count, device)
+    rows = in_turn(variants, options.rounds)
+    print("| variant | images/s | quartiles | times the plain loop |\n|---|---|---|---|")
+    for name, row in rows.items():
+        low, high = row["quartiles"]  # type: ignore[misc]
+        speed, times = row["images_per_second"], row["times_the_first"]
+        print(f"| {name} | {speed} | {low} to {high} | {times} |", flush=True)
+    default = a_run(options.network)
+    many = {
+        str(number): round(
+            statistics.median(
+                together(default, count, options.device, number) for _ in range(options.rounds)
+            ),
+            1,
+        )
+        for number in options.at_once
+    }
+    print("\n| runs at once, one thread each | images/s in all |\n|---|---|")
+    for number, speed in many.items():
+        print(f"| {number} | {speed} |")
+    chosen = arithmetic_of(default, device)
+    key = f"{chosen.precision}, {chosen.layout.replace('_', ' ')}".replace(", contiguous", "")
+    roof = roofline(default, float(rows[key]["images_per_second"]), device)  # type: ignore[arg-type]
+    print(f"\n{key}: {roof}")
+    told |= {"network": options.network, "images": options.images, "rounds": options.rounds}
+    told |= {"variants": rows, "at_once": many, "roofline": roof}
+    record(f"engine-{options.network}-{device.type}", told)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Where and with what numbers were taken: the head of every record in this folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def machine(*packages: str, device: torch.device | None = None) -> dict[str, Any]:
+    """Command, day, commit, processor, versions, and how busy the machine is: below 0.5 is quiet.
+
+    Args:
+        packages: whose versions matter beside Python's and torch's.
+        device: with a GPU, its name is told.
+    """
+    told = {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device is not None and device.type == "cuda":
+        told["gpu"] = torch.cuda.get_device_name(device)
+    return told | {name: importlib.metadata.version(name) for name in packages}
+
+
+def processor() -> str:
+    """Name of the CPU, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line for line in lines if "model name" in line]
+    return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+def commit() -> str:
+    """Of the repository, with "+" if tracked files differ from it; "" outside one."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--exclude=*", "--dirty=+"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def record(name: str, content: dict[str, Any]) -> None:
+    """Write benchmarks/<name>.json."""
+    (REPOSITORY / "benchmarks" / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
