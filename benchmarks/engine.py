@@ -19,19 +19,16 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
-import plain_loop
 import torch
-from machine import REPOSITORY, machine, record
-from speed import random_data
+from machine import machine, record
+from subjects import CLASSES, paper_run, random_data
 
-from dstcl.config import load_file, runs
 from dstcl.continual.engine import arithmetic_of
 from dstcl.continual.learner import Learner
 from dstcl.models import build_network
 from dstcl.runs import Run
 from dstcl.sparse import forward_flops, uses_per_image
 
-CLASSES = 10
 SWITCHES: dict[str, dict[str, str]] = {
     "float32": {"precision": "float32", "layout": "contiguous"},
     "float32, channels last": {"precision": "float32", "layout": "channels_last"},
@@ -51,9 +48,14 @@ ON_CUDA: dict[str, dict[str, str]] = {
 
 def a_run(network: str, **settings: Any) -> Run:
     """A run of preset paper, cut to two epochs of one task."""
-    run = runs(load_file(REPOSITORY / "params.yaml", "paper"))[0]
     return replace(
-        run, network=network, tasks=1, epochs=2, update_every=20, growth="gradient", **settings
+        paper_run(),
+        network=network,
+        tasks=1,
+        epochs=2,
+        update_every=20,
+        growth="gradient",
+        **settings,
     )
 
 
@@ -142,25 +144,29 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="of an epoch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--workers", type=int, default=2, help="loaders of the plain loop")
+    parser.add_argument("--no-plain-loop", action="store_true", help="where torchvision is missing")
     parser.add_argument("--no-compile", action="store_true", help="without compiled steps")
     options = parser.parse_args()
     device = torch.device(options.device)
-    told = machine("torchvision", device=device) | {"threads": torch.get_num_threads()}
+    told = machine(device=device) | {"threads": torch.get_num_threads()}
     switches = SWITCHES | (ON_CUDA if device.type == "cuda" else {})
     if options.no_compile:
         switches = {name: values for name, values in switches.items() if "compile" not in values}
     count = options.images * 10 // 9  # a tenth are test images
     data = random_data(count // 2, 32, 3)
-    variants: dict[str, Callable[[], float]] = {
-        "plain loop": lambda: plain_loop.images_per_second(
-            a_run(options.network), data, device, workers=2
+    variants: dict[str, Callable[[], float]] = {}
+    if not options.no_plain_loop:
+        import plain_loop  # which needs torchvision
+
+        variants["plain loop"] = lambda: plain_loop.images_per_second(
+            a_run(options.network), data, device, options.workers
         )
-    }
     for name, values in switches.items():
         run = a_run(options.network, **values)
         variants[name] = lambda run=run: images_per_second(run, count, device)
     rows = in_turn(variants, options.rounds)
-    print("| variant | images/s | quartiles | times the plain loop |\n|---|---|---|---|")
+    print("| variant | images/s | quartiles | times the first |\n|---|---|---|---|")
     for name, row in rows.items():
         low, high = row["quartiles"]  # type: ignore[misc]
         speed, times = row["images_per_second"], row["times_the_first"]

@@ -48,14 +48,13 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """Of the repository, with "+" if tracked files differ from it; "" outside one."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--exclude=*", "--dirty=+"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
+    """Of the repository, with "+" if tracked files other than records differ; "" outside one."""
+    git = ["git", "-C", str(REPOSITORY)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    records = [":!benchmarks/*.json", ":!src/dstcl/speeds.csv"]
+    changes = [*git, "status", "--porcelain", "-uno", "--", ".", *records]
+    changed = subprocess.run(changes, capture_output=True, text=True).stdout
+    return head.stdout.strip() + "+" * bool(changed)
 
 
 def record(name: str, content: dict[str, Any]) -> None:

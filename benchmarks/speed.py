@@ -17,34 +17,18 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
-from machine import REPOSITORY, machine
+from machine import machine
+from subjects import CLASSES, paper_run, random_data
 
-from dstcl.config import load_file, runs
 from dstcl.continual.learner import Learner
 from dstcl.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
-from dstcl.data.stored import Prepared
-from dstcl.study import Network
+from dstcl.models import FEATURES
 
 # Image size, channels and update interval of the preset that uses a network.
 DIGITS, COLOUR = (28, 1, 8), (32, 3, 40)
-CLASSES = 10
-
-
-def random_data(images: int, size: int, channels: int) -> Prepared:
-    """Two tasks of ten classes; pixels do not matter for speed."""
-    labels = torch.arange(2 * images) % (2 * CLASSES)
-    return Prepared(
-        images=torch.randint(256, (2 * images, channels, size, size), dtype=torch.uint8),
-        labels=labels,
-        is_test=torch.arange(2 * images) % 10 == 9,
-        class_names=[str(label) for label in range(2 * CLASSES)],
-        mean=[0.5] * channels,
-        std=[0.25] * channels,
-        digest="random",
-    )
 
 
 def measure(network: str, device: str, threads: int, images: int) -> dict[str, Any]:
@@ -53,7 +37,7 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
     where = torch.device(device)
     size, channels, every = DIGITS if network in ("convnet", "lenet5") else COLOUR
     run = replace(
-        runs(load_file(REPOSITORY / "params.yaml", "paper"))[0],
+        paper_run(),
         network=network, tasks=2, image_size=size, epochs=1, update_every=every, growth="gradient",
         augment="none" if channels == 1 else "crop-flip",
     )  # fmt: skip
@@ -64,9 +48,7 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
     clock = time.perf_counter if cuda or threads > 1 else time.process_time
     learner = Learner(run, random_data(images, size, channels), tasks, where)
     started = clock()
-    outcome = (
-        learner.fit()
-    )  # ends with accuracies on this side: nothing is left on the card's queue
+    outcome = learner.fit()  # ends with accuracies on this side: the card's queue is empty
     seconds = clock() - started
     tested = len(outcome.accuracy) * (images // 10)
     return {
@@ -96,7 +78,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=int, default=1024, help="a task; more on a GPU")
-    parser.add_argument("--networks", nargs="*", default=list(get_args(Network)))
+    parser.add_argument("--networks", nargs="*", default=list(FEATURES))
     parser.add_argument("--note", default="", help="appended to the source, as: shared machine")
     parser.add_argument("--print", action="store_true", help="one network; print, write nothing")
     options = parser.parse_args()

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import re
-import zipfile
-from collections.abc import Mapping
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from image_trees import assert_equal, encoded, picture, raw_folder, unpacked, zipped
 from PIL import Image
 from torch import Tensor
 
@@ -42,8 +40,6 @@ from dstcl.storage import write_tensors
 
 CPU = torch.device("cpu")
 fuzzed = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-
-Pixels = NDArray[np.uint8]
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -218,41 +214,10 @@ TOY = DatasetInfo(3, 3, 8, (0.5,) * 3, (0.5,) * 3, 4, 2, "Toy")
 @pytest.fixture
 def raw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The empty folder in which archives of the data set "toy" with three classes belong."""
-    monkeypatch.setitem(DATASETS, "toy", TOY)
-    monkeypatch.setenv("DSTCL_DATA", str(tmp_path / "raw"))
-    (tmp_path / "raw").mkdir()
-    return tmp_path / "raw"
+    return raw_folder(monkeypatch, tmp_path, TOY)
 
 
-def picture(seed: int, size: int = 8) -> Pixels:
-    """Colour noise, (size, size, 3)."""
-    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-
-
-def encoded(pixels: Pixels, kind: str = "PNG") -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, kind)
-    return content.getvalue()
-
-
-Tree = dict[str, bytes]
-
-
-def zipped(path: Path, tree: Mapping[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in tree.items():
-            archive.writestr(name, content)
-    return path
-
-
-def unpacked(folder: Path, tree: Mapping[str, bytes]) -> Path:
-    for name, content in tree.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def split_tree(classes: str = "cab") -> Tree:
+def split_tree(classes: str = "cab") -> dict[str, bytes]:
     """Two training images and one test image of each class."""
     return {
         f"{part}/{name}/{index}.png": encoded(picture(100 * ord(name) + index))
@@ -261,7 +226,7 @@ def split_tree(classes: str = "cab") -> Tree:
     }
 
 
-def flat_tree(each: int, classes: str = "cab") -> Tree:
+def flat_tree(each: int, classes: str = "cab") -> dict[str, bytes]:
     """``each`` images of each class, without a split."""
     return {
         f"{name}/{index:02}.png": encoded(picture(100 * ord(name) + index))
@@ -272,13 +237,6 @@ def flat_tree(each: int, classes: str = "cab") -> Tree:
 
 def toy(size: int = 8) -> Images:
     return read_source("toy", size)
-
-
-def assert_equal(one: Images, other: Images) -> None:
-    assert np.array_equal(one.pixels, other.pixels)
-    assert np.array_equal(one.labels, other.labels)
-    assert np.array_equal(one.is_test, other.is_test)
-    assert one.class_names == other.class_names
 
 
 def test_a_tree_keeps_its_split_its_classes_and_every_pixel(raw: Path) -> None:
@@ -361,7 +319,11 @@ def test_a_wide_image_loses_its_sides_and_a_large_one_its_resolution(raw: Path) 
     wide = np.zeros((32, 96, 3), np.uint8)
     wide[:, 32:64, 1] = 200
     tall = wide.transpose(1, 0, 2)
-    tree = {"a/1.png": encoded(wide), "b/1.png": encoded(tall), "c/1.png": encoded(picture(0, 16))}
+    tree = {
+        "a/1.png": encoded(wide),
+        "b/1.png": encoded(tall),
+        "c/1.png": encoded(picture(0, 16, 16, 3)),
+    }
     tree |= {name.replace("1", "2"): content for name, content in tree.items()}
     zipped(raw / "toy.zip", tree)
     pixels = toy(16).pixels[::2]
@@ -369,7 +331,7 @@ def test_a_wide_image_loses_its_sides_and_a_large_one_its_resolution(raw: Path) 
     for image in pixels[:2]:
         assert (image[1, :, 2:-2] == 200).mean() > 0.8  # a resized edge may blend
         assert image[0].max() == image[2].max() == 0
-    assert np.array_equal(pixels[2], picture(0, 16).transpose(2, 0, 1))
+    assert np.array_equal(pixels[2], picture(0, 16, 16, 3).transpose(2, 0, 1))
 
 
 def test_other_files_and_suffixes_in_capitals_are_understood(raw: Path) -> None:
@@ -868,7 +830,7 @@ def test_an_archive_that_cannot_be_read_is_named(raw: Path, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["chunk", "header", "huge"])
 def test_an_image_that_pillow_refuses_is_named(raw: Path, what: str) -> None:
-    good = encoded(picture(0, 64))
+    good = encoded(picture(0, 64, 64, 3))
     if what == "chunk":  # a part that is shorter than it should be: SyntaxError
         data = good.index(b"IDAT")
         content = good[: data - 4] + b"\0\0\0\x64" + good[data:]

@@ -1,6 +1,5 @@
 """Archives and images that are broken, mislabelled or meant to harm: one line, and no file."""
 
-import io
 import os
 import stat
 import struct
@@ -8,15 +7,16 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from image_trees import encoded, picture, raw_folder, unpacked, zipped
 from numpy.typing import NDArray
 from PIL import Image
 
-from dstcl.data.catalog import DATASETS, DatasetInfo
+from dstcl.data.catalog import DatasetInfo
 from dstcl.data.prepare import prepare
 from dstcl.data.raw import DataError, read_header
 from dstcl.data.sources import read_source
@@ -24,27 +24,12 @@ from dstcl.data.sources.decode import decode
 from dstcl.data.stored import load_prepared
 
 TOY = DatasetInfo(2, 3, 8, (0.5,) * 3, (0.5,) * 3, 4, 2, "Toy")
-Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture
 def raw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The empty folder in which archives of the data set "toy" with two classes belong."""
-    monkeypatch.setitem(DATASETS, "toy", TOY)
-    monkeypatch.setenv("DSTCL_DATA", str(tmp_path / "raw"))
-    (tmp_path / "raw").mkdir()
-    return tmp_path / "raw"
-
-
-def picture(seed: int, *shape: int) -> Pixels:
-    return np.random.default_rng(seed).integers(0, 256, shape or (8, 8, 3), dtype=np.uint8)
-
-
-def encoded(image: Image.Image | Pixels, kind: str = "PNG") -> bytes:
-    content = io.BytesIO()
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.save(content, kind)
-    return content.getvalue()
+    return raw_folder(monkeypatch, tmp_path, TOY)
 
 
 def tree(each: int = 2) -> dict[str, bytes]:
@@ -54,20 +39,6 @@ def tree(each: int = 2) -> dict[str, bytes]:
         for name in ("ant", "bee")
         for k in range(each)
     }
-
-
-def zipped(path: Path, content: Mapping[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    return path
-
-
-def unpacked(folder: Path, content: Mapping[str, bytes]) -> Path:
-    for name, data in content.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
 
 
 @pytest.fixture

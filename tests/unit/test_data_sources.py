@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cifar_files import cifar100_files, packed, record
+from image_trees import Pixels, assert_equal, encoded, picture, raw_folder, unpacked
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,7 +25,6 @@ from dstcl.data.sources.records import RecordError, read_record
 from dstcl.data.sources.source import Notes
 from dstcl.data.superclasses import FINE_NAMES
 
-Pixels = NDArray[np.uint8]
 NAMES = ["ant", "bee", "cat"]
 TOY = DatasetInfo(3, 3, 32, (0.5,) * 3, (0.5,) * 3, 4, 2, "Toy", archives=("toy-python.tar.gz",))
 
@@ -32,51 +32,33 @@ TOY = DatasetInfo(3, 3, 32, (0.5,) * 3, (0.5,) * 3, 4, 2, "Toy", archives=("toy-
 @pytest.fixture
 def raw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The empty folder in which archives of the data set "toy" with three classes belong."""
-    monkeypatch.setitem(DATASETS, "toy", TOY)
-    monkeypatch.setenv("DSTCL_DATA", str(tmp_path / "raw"))
-    (tmp_path / "raw").mkdir()
-    return tmp_path / "raw"
+    return raw_folder(monkeypatch, tmp_path, TOY)
 
 
-def picture(seed: int) -> Pixels:
-    """Colour noise, (3, 32, 32)."""
-    return np.random.default_rng(seed).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+def colours(seed: int) -> Pixels:
+    """Noise with channels first, as archives of CIFAR hold them."""
+    return picture(seed, 3, 32, 32)
 
 
-def encoded(pixels: Pixels, kind: str = "PNG") -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(content, kind)
-    return content.getvalue()
+def png(pixels: Pixels, kind: str = "PNG") -> bytes:
+    return encoded(pixels.transpose(1, 2, 0), kind)
 
 
 def images(each: int, start: int) -> list[tuple[str, int, Pixels]]:
     """(file name, label, pixels), classes mixed as in the archives."""
     return [
-        (f"x_s_{start + k:04}.png", k % 3, picture(start + k)) for k in reversed(range(3 * each))
+        (f"x_s_{start + k:04}.png", k % 3, colours(start + k)) for k in reversed(range(3 * each))
     ]
 
 
 TRAIN, TEST = images(4, 0), images(2, 100)
 
 
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
 def as_folder(folder: Path) -> Images:
     """The same images as PNG files in class folders."""
     for part, content in (("train", TRAIN), ("test", TEST)):
-        write(folder, {f"{part}/{NAMES[k]}/{name}": encoded(p) for name, k, p in content})
+        unpacked(folder, {f"{part}/{NAMES[k]}/{name}": png(p) for name, k, p in content})
     return read_source("toy", 32)
-
-
-def assert_equal(one: Images, other: Images) -> None:
-    assert one.class_names == other.class_names
-    assert np.array_equal(one.labels, other.labels)
-    assert np.array_equal(one.is_test, other.is_test)
-    assert np.array_equal(one.pixels, other.pixels)
 
 
 def complaint(size: int = 32) -> str:
@@ -108,7 +90,7 @@ def test_an_extracted_archive_gives_the_same(raw: Path, kind: str) -> None:
     from_archive = read_source("toy", 32)
     path.unlink()
     if kind == "folder":
-        write(raw / "toy" / "cifar-100-python", files)
+        unpacked(raw / "toy" / "cifar-100-python", files)
     else:
         with zipfile.ZipFile(raw / "toy.zip", "w") as archive:
             for name, content in files.items():
@@ -313,7 +295,7 @@ def parquet(path: Path, content: list[tuple[str, int, Pixels]], **options: Any) 
     label = options.get("label", "fine_label")
     values = {
         options.get("image", "img"): [
-            {"bytes": encoded(pixels), "path": name} for name, _, pixels in content
+            {"bytes": png(pixels), "path": name} for name, _, pixels in content
         ],
         label: [NAMES[k] if options.get("text") else k for _, k, _ in content],
     }
@@ -383,10 +365,10 @@ def test_without_pyarrow_parquet_says_what_is_missing(
 
 
 def flat(folder: Path, each: int = 6) -> None:
-    write(
+    unpacked(
         folder,
         {
-            f"{name}/{name}{index:04}.png": encoded(picture(100 * k + index))
+            f"{name}/{name}{index:04}.png": png(colours(100 * k + index))
             for k, name in enumerate(NAMES)
             for index in range(each)
         },
@@ -417,7 +399,7 @@ def test_lists_of_ravi_and_larochelle_give_what_class_folders_give(raw: Path) ->
     ],
 )
 def test_a_wrong_line_of_a_list_is_named(raw: Path, line: str, words: str) -> None:
-    write(raw / "toy", {"images/a.png": encoded(picture(0))})
+    unpacked(raw / "toy", {"images/a.png": png(colours(0))})
     (raw / "toy" / "train.csv").write_text(f"filename,label\n{line}\n")
     assert complaint().startswith(f"{raw / 'toy'}:train.csv {words}")
 
@@ -454,18 +436,18 @@ FIRST_TEST_IMAGES = [13, 22, 30, 43, 48, 61]
 
 
 def tiny(folder: Path, *, rearranged: bool = False) -> None:
-    tree = {f"train/{NAMES[k]}/images/{n}": encoded(p, "JPEG") for n, k, p in TRAIN}
+    tree = {f"train/{NAMES[k]}/images/{n}": png(p, "JPEG") for n, k, p in TRAIN}
     tree = {name.replace(".png", ".JPEG"): content for name, content in tree.items()}
     lines = []
     for index, (_, k, pixels) in enumerate(TEST):
         place = f"val/{NAMES[k]}/images" if rearranged else "val/images"
-        tree[f"{place}/val_{index}.JPEG"] = encoded(pixels, "JPEG")
+        tree[f"{place}/val_{index}.JPEG"] = png(pixels, "JPEG")
         lines.append(f"val_{index}.JPEG\t{NAMES[k]}\t0\t0\t62\t62\n")
     if not rearranged:
         tree["val/val_annotations.txt"] = "".join(lines).encode()
-        tree["test/images/test_0.JPEG"] = encoded(picture(1), "JPEG")
+        tree["test/images/test_0.JPEG"] = png(colours(1), "JPEG")
         tree["wnids.txt"] = b"ant\nbe"  # cut short
-    write(folder / "tiny-imagenet-200", tree)
+    unpacked(folder / "tiny-imagenet-200", tree)
 
 
 def test_tiny_imagenet_takes_its_classes_from_folders_and_its_test_labels_from_a_list(
@@ -476,7 +458,7 @@ def test_tiny_imagenet_takes_its_classes_from_folders_and_its_test_labels_from_a
     assert found.class_names == NAMES
     assert found.is_test.sum() == 6
     assert len(found.labels) == 18
-    expected = sorted((k, encoded(p, "JPEG")) for _, k, p in TEST)
+    expected = sorted((k, png(p, "JPEG")) for _, k, p in TEST)
     decoded = [np.asarray(Image.open(io.BytesIO(c))).transpose(2, 0, 1) for _, c in expected]
     pairs = {(k, image.tobytes()) for (k, _), image in zip(expected, decoded, strict=True)}
     assert pairs == {
@@ -526,7 +508,7 @@ def mnist_files(packed_: bool = True) -> dict[str, bytes]:
 def test_idx_files_are_read_packed_or_not(
     raw: Path, dataset: str, is_packed: bool, inner: str
 ) -> None:
-    write(raw / dataset / inner, mnist_files(is_packed))
+    unpacked(raw / dataset / inner, mnist_files(is_packed))
     found = read_source(dataset, 28)
     assert found.pixels.shape == (50, 1, 28, 28)
     assert found.is_test.tolist() == [False] * 30 + [True] * 20
@@ -560,7 +542,7 @@ def test_idx_files_are_read_packed_or_not(
 def test_wrong_idx_files_are_named(raw: Path, name: str, change: Any, words: str) -> None:
     files = mnist_files(False)
     files[name] = change(files[name])
-    write(raw / "mnist", {k: v for k, v in files.items() if v is not None})
+    unpacked(raw / "mnist", {k: v for k, v in files.items() if v is not None})
     with pytest.raises(DataError, match=words) as caught:
         read_source("mnist", 28)
     assert str(caught.value).startswith(str(raw / "mnist"))
@@ -569,13 +551,13 @@ def test_wrong_idx_files_are_named(raw: Path, name: str, change: Any, words: str
 def test_a_packed_idx_file_that_stops_is_named(raw: Path) -> None:
     files = mnist_files()
     files["train-images-idx3-ubyte.gz"] = files["train-images-idx3-ubyte.gz"][:-20]
-    write(raw / "mnist", files)
+    unpacked(raw / "mnist", files)
     with pytest.raises(DataError, match="train-images-idx3-ubyte.gz: damaged"):
         read_source("mnist", 28)
 
 
 def test_mnist_has_one_size(raw: Path) -> None:
-    write(raw / "mnist", mnist_files())
+    unpacked(raw / "mnist", mnist_files())
     with pytest.raises(DataError, match="mnist: image_size 32; only 28"):
         read_source("mnist", 32)
 

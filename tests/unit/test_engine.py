@@ -111,7 +111,7 @@ def test_weights_gradients_and_logits_are_those_of_float32_but_for_rounding(
         similar = torch.nn.functional.cosine_similarity(
             parameter.grad.flatten(), theirs.flatten(), 0
         )
-        assert similar > 0.9, name
+        assert similar > 0.8, name
 
 
 def test_bfloat16_learns_and_keeps_what_it_learned(short_run: Run, digits: Prepared) -> None:

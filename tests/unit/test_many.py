@@ -68,6 +68,9 @@ def test_runs_end_as_they_would_alone(
     for run in planned:
         assert f"  {run.folder}  accuracy 0." in said
     assert same_results(folder(planned[3]), alone(planned[3]))
+    log = Path("logs", "study", "train", f"{planned[0].folder}.log").read_text()
+    assert log.startswith(f"run {planned[0].folder} started ")
+    assert "task 2/2  epoch 2/2  loss" in log
 
 
 def test_finished_runs_are_left_alone(
@@ -93,6 +96,8 @@ def test_a_failed_run_is_named_and_stops_no_other(
     reason = "precision: 'tf32' needs an NVIDIA GPU; this run is on cpu"
     assert end.value.code == f"dstcl: 1 of 3 runs failed; {bad.folder}: {reason}"
     assert f"{bad.folder}  FAILED: {reason}" in capfd.readouterr().err
+    log = Path("logs", "study", "train", f"{bad.folder}.log").read_text()
+    assert log.endswith(f"dstcl: {reason}\n")
     assert all((folder(run) / "metrics.json").exists() for run in planned[1:3])
 
 

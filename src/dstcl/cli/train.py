@@ -29,6 +29,7 @@ def add_train(commands: Any) -> None:
     )
     study.add_argument("study", type=Path, help="folder with plan.json; runs/ is written in it")
     study.add_argument("--data", type=Path, default=Path("data"), help="holds prepared/ and tasks/")
+    study.add_argument("--logs", type=Path, help="a log a run (default logs/<preset>/train)")
     study.add_argument("--only", default="*", help="runs whose folder matches, as '*/erk/*'")
     study.add_argument("--at-once", type=int, default=1, help="runs at a time (default 1)")
     for command in (train, study):
@@ -87,13 +88,14 @@ def train_study(options: argparse.Namespace) -> None:
 
     if options.at_once < 1:
         raise ValueError(f"--at-once: {options.at_once}; at least 1")
-    _, planned = read_plan(options.study)
+    preset, planned = read_plan(options.study)
     chosen = [run for run in planned if fnmatch(run.folder, options.only)]
     if not chosen:
         raise ValueError(f"--only: {options.only!r} matches none of {len(planned)} runs")
     place = Place(
         options.data,
         options.study / "runs",
+        options.logs or Path("logs", preset, "train"),
         options.device,
         options.threads,
         options.checkpoint_every,

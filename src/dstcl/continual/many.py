@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from dstcl.continual.record import CHECKPOINT_EVERY, train_run
 from dstcl.interruption import SIGNALS, Interrupted
+from dstcl.progress import EpochProgress
 from dstcl.runs import RESULT_FILES, Run
 from dstcl.storage import read_json
 
@@ -28,26 +29,36 @@ class Place:
     Attributes:
         data: folder with prepared/ and tasks/, as the pipeline makes it.
         out: folder of the runs' folders.
+        logs: folder of a log a run, named as the pipeline names them.
         device, threads, checkpoint_every: see `train_run`; threads are those of one run.
     """
 
     data: Path
     out: Path
+    logs: Path
     device: str = "auto"
     threads: int | None = None
     checkpoint_every: float = CHECKPOINT_EVERY
 
     def train(self, run: Run) -> dict[str, Any]:
         """Train one run; its metrics."""
-        return train_run(
-            run,
-            self.data / run.data_file,
-            self.data / run.tasks_file,
-            self.out / run.folder,
-            device=self.device,
-            threads=self.threads,
-            checkpoint_every=self.checkpoint_every,
-        )
+        path = self.logs / f"{run.folder}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as log, redirect_stderr(log), EpochProgress(run) as progress:
+            try:
+                return train_run(
+                    run,
+                    self.data / run.data_file,
+                    self.data / run.tasks_file,
+                    self.out / run.folder,
+                    device=self.device,
+                    threads=self.threads,
+                    progress=progress,
+                    checkpoint_every=self.checkpoint_every,
+                )
+            except Exception as error:
+                print(f"dstcl: {error}", file=log)
+                raise
 
     def finished(self, run: Run) -> bool:
         """Whether the run's last file is there and is this run's."""
