@@ -42,9 +42,10 @@ def main() -> None:
         planned = write_params(Path(folder), count)
         rows["snakemake -n"] = timed([*SNAKEMAKE, "-n", "--quiet"], Path(folder))
         write_study(Path(folder), count)
-        for command in ("collect", "claims"):
-            name = f"dstcl {command}"
-            rows[name] = timed(["dstcl", command, "results/quick"], Path(folder))
+        reference = ["--reference", str(REPOSITORY / "reference")]
+        for command, options in (("collect", []), ("claims", reference)):
+            called = ["dstcl", command, "results/quick", *options]
+            rows[f"dstcl {command}"] = timed(called, Path(folder))
     record("scale", told | {"runs": planned, "targets_seconds": TARGETS, "commands": rows})
     print(f"{planned:,} runs\n\n| command | wall, s | CPU, s |\n|---|---|---|")
     for name, row in rows.items():

@@ -62,7 +62,9 @@ def write_run(folder: Path, run: Run) -> None:
         "metrics": {
             "digest": run.digest,
             **{name: draws.random() for name in ("acc", "bwt", "fwt", "forgetting", "seconds")},
-            **{name: draws.random() for name in ("images_per_second", "training_flops")},
+            **{name: draws.random() for name in ("learning_accuracy", "used_fraction")},
+            **{name: draws.random() for name in ("images_per_second", "mask_bytes")},
+            **{name: draws.random() for name in ("inference_flops", "training_flops")},
             "density_per_task": [0.2] * run.tasks,
         },
         "provenance": {

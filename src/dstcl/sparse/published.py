@@ -144,7 +144,7 @@ def _grow_unfired(view: LayerView, kept: Tensor, removed: int, inactive: Tensor)
 
 def _without_ties(draws: Tensor, eligible: Tensor, chosen: Tensor, count: int) -> bool:
     """Whether no eligible entry outside ``chosen`` equals the least inside."""
-    least = draws[chosen].min()
+    least = torch.where(chosen, draws, torch.inf).min()
     return int((eligible & (draws >= least)).count_nonzero()) == count
 
 
