@@ -912,8 +912,11 @@ def test_training_needs_nothing_but_what_the_package_depends_on(tmp_path: Path) 
     from dstcl.storage import write_tensors
 
     generator = torch.Generator().manual_seed(0)
+    run = a_run(tasks=2, epochs=1, batch_size=8, update_every=1, image_size=8)
+    data = tmp_path / run.data_file
+    data.parent.mkdir()
     write_tensors(
-        tmp_path / "data.safetensors",
+        data,
         {
             "images": torch.randint(256, (40, 1, 8, 8), generator=generator, dtype=torch.uint8),
             "labels": torch.arange(40) % 4,
@@ -921,7 +924,7 @@ def test_training_needs_nothing_but_what_the_package_depends_on(tmp_path: Path) 
         },
         {"class_names": ["a", "b", "c", "d"], "mean": [0.5], "std": [0.5], "digest": "d"},
     )
-    run = a_run(tasks=2, epochs=1, batch_size=8, update_every=1, image_size=8)
+    write_plan("study", [run], tmp_path / "study" / "plan.json")
     (tmp_path / "run.json").write_text(json.dumps(run.to_dict()))
     code = """
 import sys
@@ -929,14 +932,15 @@ for name in ("pydantic", "mlflow", "pandas", "snakemake", "dvc", "yaml", "scipy"
     sys.modules[name] = None  # as if it were not installed
 import dstcl.continual.record
 from dstcl.cli import main
-folder = sys.argv[1]
-data = ["--data", f"{folder}/data.safetensors"]
-main(["data", "split", "toy", *data, "--tasks", "2", "--order", "natural",
-      "--out", f"{folder}/tasks.json"])
-main(["train", "--run-file", f"{folder}/run.json", *data, "--tasks", f"{folder}/tasks.json",
+folder, data, tasks = sys.argv[1:]
+main(["data", "split", "toy", "--data", data, "--tasks", "2", "--order", "natural",
+      "--out", tasks])
+main(["train", "--run-file", f"{folder}/run.json", "--data", data, "--tasks", tasks,
       "--out", f"{folder}/out", "--device", "cpu", "--threads", "1"])
+main(["train-study", f"{folder}/study", "--data", folder, "--logs", f"{folder}/logs"])
 """
-    in_a_new_process(code, str(tmp_path))
+    in_a_new_process(code, str(tmp_path), str(data), str(tmp_path / run.tasks_file))
+    assert (tmp_path / "study" / "runs" / run.folder / "metrics.json").exists()
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(RESULT_FILES.values())
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["digest"] == run.digest
 
