@@ -24,8 +24,10 @@ def machine(*packages: str, device: torch.device | None = None) -> dict[str, Any
         packages: whose versions matter beside Python's and torch's.
         device: with a GPU, its name is told.
     """
+    # Names of files without their folders: those are of this machine.
+    arguments = [Path(argument).name for argument in sys.argv[1:]]
     told = {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
         "processor": processor(),

@@ -47,13 +47,18 @@ def granted_device(
         environ: environment that is read, and in which the card is made visible.
 
     Raises:
-        ValueError: an unknown device, more than one GPU for a run, slots that are none, or no
-            visible card.
+        ValueError: an unknown device, more than one GPU for a run, slots that are none, slots for
+            a run without a GPU, or no visible card.
         OSError: the folder of locks cannot be used.
     """
     if gpus is not None:
         if gpus not in (0, 1):
             raise ValueError(f"--gpus: {gpus}; a run uses one GPU or none: 0 or 1")
+        if slots and not gpus:
+            raise ValueError(
+                f"--gpu-slots: {slots!r} for a run without a GPU (--gpus 0); in Snakemake both or "
+                "none: --set-resources train_run:gpu=1 train_run:gpu_slots=" + slots
+            )
         device = "cuda" if gpus else "cpu"
     slots = slots or environ.get(SLOTS, "")
     if device not in ("auto", "cuda") or not slots:

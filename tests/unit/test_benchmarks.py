@@ -1,5 +1,6 @@
 """Benchmarks must run where there is nothing but Python and torch."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,8 @@ def test_what_measures_a_gpu_needs_only_what_training_needs(script: str) -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("record", sorted(FOLDER.glob("*.json")), ids=lambda path: path.name)
+def test_records_name_no_place_on_the_machine_that_made_them(record: Path) -> None:
+    assert not re.search(r"[ \"](/|[A-Z]:)\w", record.read_text())

@@ -187,6 +187,11 @@ def test_a_rehearsal_takes_the_slot_and_trains_elsewhere(tmp_path: Path) -> None
         ({}, {"DSTCL_GPU_SLOTS": "4"}, ["DSTCL_GPU_SLOTS", "'4'", "4x2"]),
         ({"slots": "0x2"}, {}, ["--gpu-slots", "'0x2'"]),
         ({"slots": "2x-1"}, {}, ["'2x-1'"]),
+        (
+            {"slots": "4x3", "gpus": 0},
+            {},
+            ["--gpu-slots", "train_run:gpu=1 train_run:gpu_slots=4x3"],
+        ),
         ({"slots": "1x1"}, {"CUDA_VISIBLE_DEVICES": ""}, ["CUDA_VISIBLE_DEVICES", "no card"]),
         ({"slots": "1x1"}, {"CUDA_VISIBLE_DEVICES": "-1"}, ["'-1'", "no card"]),
     ],
