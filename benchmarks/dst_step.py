@@ -1,11 +1,12 @@
 """What sparsity costs: steps of the plain optimiser, steps with masks and topology updates.
 
-    python benchmarks/dst_step.py [--rounds 15] [--device cpu]    # writes benchmarks/dst_step.json
+    python benchmarks/dst_step.py [--rounds 15] [--device cpu]
 
-ResNet-18 as published, batch 64, 32-pixel images. Everything takes turns within each round, so that
-what else the machine does falls on all of it; medians and the spread between quartiles. An update
-costs one training step with it less one without, by the same trainer in the same round, counted in
-dense steps of that round. Each replaces half of the active weights, as the first of a task does.
+Writes dst_step-<device>.json here. ResNet-18 as published, batch 64, 32-pixel images. Everything
+takes turns within each round, so that what else the machine does falls on all of it; medians and
+the spread between quartiles. An update costs one training step with it less one without, by the
+same trainer in the same round, counted in dense steps of that round. Each replaces half of the
+active weights, as the first of a task does.
 """
 
 from __future__ import annotations
@@ -221,7 +222,9 @@ def main() -> None:
     masks = mask_bytes(bench)
     print(f"\nbytes a weight and task, on disk: {masks}")
     told |= {"threads": torch.get_num_threads(), "rounds": options.rounds, "variants": steps}
-    record("dst_step", told | {"updates": updates, "mask_bytes_a_weight": masks})
+    record(
+        f"dst_step-{bench.device.type}", told | {"updates": updates, "mask_bytes_a_weight": masks}
+    )
 
 
 if __name__ == "__main__":

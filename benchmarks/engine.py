@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
@@ -93,30 +94,54 @@ def in_turn(
     return rows
 
 
-def _one_of_many(run: Run, images: int, device: str, threads: int) -> float:
-    torch.set_num_threads(threads)
-    return images_per_second(run, images, torch.device(device))
+_line: Barrier | None = None
+
+
+def _line_up(line: Barrier) -> None:
+    global _line
+    _line = line
+    torch.set_num_threads(1)
+
+
+def _one_of_many(run: Run, images: int, device: str) -> tuple[float, float, int]:
+    """When this process's second epoch began and ended, and its images."""
+    times: list[float] = []
+
+    def note(task: int, epoch: int, row: dict[str, Any]) -> None:
+        times.append(time.monotonic())
+        if epoch == 1 and _line is not None:
+            _line.wait()  # nobody measures while another one still starts
+            times[-1] = time.monotonic()
+
+    data = random_data(images // 2, run.image_size, 3)
+    learner = Learner(run, data, [list(range(2 * CLASSES))], torch.device(device), note)
+    learner.fit()
+    return times[0], times[1], learner.outcome.effort.images // 2
 
 
 def together(run: Run, images: int, device: str, count: int) -> float:
-    """Images a second of so many runs at the same time, in all."""
-    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
-        jobs = [pool.submit(_one_of_many, run, images, device, 1) for _ in range(count)]
-        return sum(job.result() for job in jobs)
+    """Images a second of so many runs at the same time, in all: from the first start of a second
+    epoch to the last end."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(count, context, _line_up, (context.Barrier(count),)) as pool:
+        jobs = [pool.submit(_one_of_many, run, images, device) for _ in range(count)]
+        starts, ends, trained = zip(*(job.result() for job in jobs), strict=True)
+    return float(sum(trained) / (max(ends) - min(starts)))
 
 
-def peak_flops(device: torch.device, precision: str, size: int = 2048) -> float:
-    """FLOP a second of a large matrix product: what this device can do at best."""
+def peak_flops(device: torch.device, precision: str) -> float:
+    """FLOP a second of large matrix products: what this device can do at best."""
+    size, products = (8192, 30) if device.type == "cuda" else (2048, 4)
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
     best = float("inf")
     for _ in range(6):
         started = time.perf_counter()
-        for _ in range(4):
+        for _ in range(products):
             c = a @ b
         float(c[0, 0])  # waits for the device
         best = min(best, time.perf_counter() - started)
-    return 4 * 2 * size**3 / best
+    return products * 2 * size**3 / best
 
 
 def roofline(run: Run, speed: float, device: torch.device) -> dict[str, float]:
@@ -148,6 +173,8 @@ def main() -> None:
     parser.add_argument("--no-plain-loop", action="store_true", help="where torchvision is missing")
     parser.add_argument("--no-compile", action="store_true", help="without compiled steps")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("--rounds: quartiles need at least 2")
     device = torch.device(options.device)
     told = machine(device=device) | {"threads": torch.get_num_threads()}
     switches = SWITCHES | (ON_CUDA if device.type == "cuda" else {})

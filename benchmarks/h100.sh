@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one call of under ten minutes; call it again to go on where it was.
 #
-#     bash benchmarks/h100.sh [OUT]      # needs Python >= 3.11, torch >= 2.11, safetensors, tqdm
+#     bash benchmarks/h100.sh [OUT]      # needs torch >= 2.11, numpy, safetensors, tqdm
 #
 # Writes benchmarks/*.json, src/dstcl/speeds.csv and what was printed into OUT (default: gpu-results).
 # With data/ and results/paper/plan.json at hand (docs/engine.md: how to make them on any machine), it then trains the paper's 10-task figure on CIFAR-100, seed 0, published protocol
@@ -41,7 +41,7 @@ if [ -e results/paper/plan.json ] && [ -d data/prepared ]; then
         [ "$seconds" -lt 30 ] && break
         timeout --signal TERM $((seconds - 20)) python -c 'from dstcl.cli import main; main()' \
             train-study "$out/paper" --at-once "${DSTCL_AT_ONCE:-8}" --threads 1 \
-            --only "cifar100-10tasks/$cells/*/seed0-*"
+            --logs "$out/logs" --only "cifar100-10tasks/$cells/*/seed0-*" 2>&1 | tee -a "$out/paper.txt"
     done
 fi
 echo "left: $(left) s"

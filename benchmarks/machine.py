@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -50,8 +51,10 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """Of the repository, with "+" if tracked files other than records differ; "" outside one."""
+    """Of the repository, with "+" if tracked files other than records differ; "" without one."""
     git = ["git", "-C", str(REPOSITORY)]
+    if shutil.which("git") is None:
+        return ""
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     records = [":!benchmarks/*.json", ":!src/dstcl/speeds.csv"]
     changes = [*git, "status", "--porcelain", "-uno", "--", ".", *records]

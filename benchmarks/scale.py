@@ -46,8 +46,13 @@ def main() -> None:
         for command, options in (("collect", []), ("claims", reference)):
             called = ["dstcl", command, "results/quick", *options]
             rows[f"dstcl {command}"] = timed(called, Path(folder))
-    record("scale", told | {"runs": planned, "targets_seconds": TARGETS, "commands": rows})
-    print(f"{planned:,} runs\n\n| command | wall, s | CPU, s |\n|---|---|---|")
+    record(
+        "scale",
+        told
+        | {"planned": planned, "collected": count, "targets_seconds": TARGETS, "commands": rows},
+    )
+    print(f"{planned:,} runs planned, {count:,} collected\n")
+    print("| command | wall, s | CPU, s |\n|---|---|---|")
     for name, row in rows.items():
         print(f"| {name} | {row['wall_seconds']} | {row['cpu_seconds']} |")
 

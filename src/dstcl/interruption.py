@@ -14,6 +14,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """What schedulers send before they take a machine away, and what Ctrl-C sends."""
 
 
+CHECKPOINT_EVERY = 300.0
+"""Seconds between checkpoints in a task, where nothing else is asked for."""
+
+
 class Interrupted(Exception):
     """A job stopped on request; what it had done is in its checkpoint."""
 

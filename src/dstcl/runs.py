@@ -46,7 +46,7 @@ class Run:
     """Everything that decides the numbers of one training.
 
     The first nine fields are the axes of the study; the others are documented, with their
-    units and ranges, where they are set: `dstcl.config`.
+    units and ranges, where they are set: `dstcl.settings` and `dstcl.study`.
     """
 
     dataset: str

@@ -13,7 +13,7 @@ import pytest
 import torch
 from result_folders import same_results
 
-from dstcl.continual import Learner, Outcome
+from dstcl.continual import InvariantError, Learner, Outcome, record
 from dstcl.continual.checkpoints import Checkpoints, decode, encode
 from dstcl.continual.record import train_run
 from dstcl.data.stored import Prepared
@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "joint": {"method": "joint", **DENSE},
     "published gradient": {"growth": "gradient", **PUBLISHED},
     "published momentum": {"growth": "momentum", **PUBLISHED},
+    "published, stored": {"growth": "gradient", **PUBLISHED, "regrown_frozen": "stored"},
     "bfloat16": {"growth": "gradient", "precision": "bfloat16", "layout": "channels_last"},
 }
 
@@ -303,6 +304,37 @@ def test_a_checkpoint_of_other_data_or_versions_is_not_used(
     train_run(run, *inputs, out, device="cpu")
     assert f"{key} was another, is " in capsys.readouterr().err
     assert read_json(out / "provenance.json")["resumed"] == 0
+
+
+@pytest.mark.parametrize("device", ["the same", "another"])
+def test_on_another_device_logits_of_finished_tasks_are_taken_anew(
+    device: str, short_run: Run, inputs: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Their last digits differ there, which is no task forgotten."""
+    run, out = replace(short_run, tasks=2, epochs=2), tmp_path / "out"
+
+    def stop(task: int, epoch: int, row: dict[str, Any]) -> None:
+        if task == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(record, "_device_name", lambda where: "the same")
+    with pytest.raises(Interrupted):
+        train_run(run, *inputs, out, device="cpu", progress=stop)
+    checkpoints = Checkpoints(out, every=0)
+    state = checkpoints.newest()
+    state["learner"]["probes"][0] += 1e-6
+    checkpoints.save(state)
+    monkeypatch.setattr(record, "_device_name", lambda where: device)
+    if device == "the same":
+        with pytest.raises(InvariantError, match="logits of task 1 changed"):
+            train_run(run, *inputs, out, device="cpu")
+        return
+    train_run(run, *inputs, out, device="cpu")
+    assert read_json(out / "provenance.json")["devices"] == ["the same", "another"]
+    monkeypatch.undo()
+    train_run(run, *inputs, tmp_path / "whole", device="cpu")
+    assert same_results(tmp_path / "whole", out)
 
 
 def test_a_full_disk_ends_a_run_with_the_reason_and_keeps_the_last_checkpoint(

@@ -220,6 +220,47 @@ def test_same_seed_twice_gives_identical_files_apart_from_times(
     assert metrics[0] == metrics[1]
 
 
+@pytest.fixture
+def colours(tmp_path: Path) -> tuple[Path, Path]:
+    """Two tasks of two classes, noise in colour: 48 training and 12 test images a class."""
+    draws = torch.Generator().manual_seed(0)
+    data, tasks = tmp_path / "colours.safetensors", tmp_path / "tasks.json"
+    tensors = {
+        "images": torch.randint(256, (240, 3, 32, 32), generator=draws, dtype=torch.uint8),
+        "labels": torch.arange(240) % 4,
+        "is_test": torch.arange(240) >= 192,
+    }
+    facts = {"class_names": list("abcd"), "mean": [0.5] * 3, "std": [0.25] * 3, "digest": "c"}
+    write_tensors(data, tensors, facts)
+    write_json(tasks, {"data_digest": "c", "digest": "d", "tasks": [[0, 1], [2, 3]]})
+    return data, tasks
+
+
+# Networks that end in maps of a single pixel, of which one image has no variance.
+SINGLE_PIXEL = ("mobilenetv2-slim", "vgg16-slim")
+
+
+@pytest.mark.parametrize("network", SINGLE_PIXEL)
+@pytest.mark.parametrize("batch_norm", ["task", "batch"])
+def test_networks_with_maps_of_one_pixel_train_to_the_end(
+    network: str, batch_norm: str, short_run: Run, colours: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = replace(short_run, network=network, batch_norm=batch_norm, tasks=2, epochs=1)
+    assert train_run(run, *colours, tmp_path / "out", device="cpu")["inference_flops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "size", "images"), [("batch_size", 19, 96), ("test_batch_size", 23, 24)]
+)
+def test_a_last_batch_that_cannot_be_normalised_is_refused_at_once(
+    key: str, size: int, images: int, short_run: Run, colours: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = replace(short_run, network="vgg16-slim", batch_norm="batch", tasks=2, **{key: size})
+    with pytest.raises(ValueError, match=f"^{key}: {size}; of {images} images the last batch"):
+        train_run(run, *colours, tmp_path / "out", device="cpu")
+    train_run(replace(run, network="convnet"), *colours, tmp_path / "out", device="cpu")
+
+
 def test_another_seed_gives_other_results(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -78,6 +78,17 @@ def test_steps_that_need_dense_gradients(growth: str, share: float, short_run: R
     assert dense_gradient_share(run, 100) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("redistribute", "share"), [("none", 0), ("nonzeros", 0), ("gradient", 0.07), ("momentum", 1)]
+)
+def test_redistribution_needs_dense_gradients_too(
+    redistribute: str, share: float, short_run: Run
+) -> None:
+    run = replace(short_run, growth="random", update_every=10, stop_at=0.75)
+    run = replace(run, redistribute=redistribute)
+    assert dense_gradient_share(run, 100) == pytest.approx(share)
+
+
 def test_only_dynamic_methods_need_dense_gradients(short_run: Run) -> None:
     assert dense_gradient_share(replace(short_run, method="static", growth="none"), 100) == 0
 

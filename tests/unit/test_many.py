@@ -12,6 +12,8 @@ import pytest
 from result_folders import same_results
 
 from dstcl.cli import main
+from dstcl.continual import many
+from dstcl.continual.many import Place
 from dstcl.continual.record import train_run
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
@@ -105,6 +107,7 @@ def test_a_failed_run_is_named_and_stops_no_other(
     ("options", "problem"),
     [
         (("--at-once", "0"), "--at-once: 0; at least 1"),
+        (("--gpu-slots", "4"), "--gpu-slots or DSTCL_GPU_SLOTS: '4'; cards x runs"),
         (("--only", "nothing"), "--only: 'nothing' matches none of 4 runs"),
         (("--data", "elsewhere"), "elsewhere/prepared/mnist5k-28px.safetensors: no such file"),
     ],
@@ -119,44 +122,86 @@ def test_mistakes_are_told_before_anything_is_trained(
 
 
 def children(process: int) -> list[int]:
+    """Processes that train; the tracker of shared resources is none of them."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [
-        int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        pid for pid in map(int, found) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
 
 
-def start(planned: list[Run]) -> "subprocess.Popen[str]":
-    """A real command with two processes, when both train."""
+def start(runs: list[Run], training: int) -> "subprocess.Popen[str]":
+    """A real command in a group of its own with two processes, when so many runs are under way."""
     process = subprocess.Popen(
-        [*COMMAND, "--at-once", "2", "--threads", "1", "--checkpoint-every", "0"],
-        stderr=subprocess.PIPE, text=True,
+        [*COMMAND, "--at-once", "2", "--threads", "1", "--checkpoint-every", "9999"],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while sum(folder(run).exists() for run in planned) < 2:
+    logs = [Path("logs", "study", "train", f"{run.folder}.log") for run in runs]
+    while sum(log.exists() and "epoch 4/" in log.read_text() for log in logs) < training:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return process
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of processes here")
-@pytest.mark.parametrize("whom", ["command", "worker"])
-def test_stopped_or_killed_the_same_command_goes_on(whom: str, planned: list[Run]) -> None:
-    longer = [replace(run, epochs=20) for run in planned]
+def checkpoints() -> list[Path]:
+    return list(Path("study", "runs").rglob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("runs", [1, 4], ids=["a process is idle", "all train"])
+@pytest.mark.parametrize("whom", ["command", "group"])
+def test_asked_to_stop_every_run_writes_a_checkpoint(
+    whom: str, runs: int, planned: list[Run]
+) -> None:
+    """Schedulers tell the whole group, and the command tells its processes once more."""
+    longer = [replace(run, epochs=40) for run in planned[:runs]]
     write_plan("study", longer, Path("study", "plan.json"))
-    process = start(longer)
-    if whom == "command":
-        process.send_signal(signal.SIGTERM)
-    else:  # the first child is the tracker of shared resources
-        os.kill(children(process.pid)[-1], signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
-    unfinished = [run for run in longer if not (folder(run) / "metrics.json").exists()]
-    assert unfinished
-    if whom == "command":
-        assert process.returncode == EXIT_CODE
-        assert "dstcl: stopped by SIGTERM; the same command goes on" in said
-        assert len(list(Path("study", "runs").rglob("*.safetensors"))) > 0
+    process = start(longer, min(runs, 2))
+    if whom == "group":
+        os.killpg(process.pid, signal.SIGTERM)
     else:
-        assert process.returncode == 1
-        assert "a training process was killed; call again to go on" in said
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == EXIT_CODE, said
+    assert "dstcl: stopped by SIGTERM; the same command goes on" in said
+    assert "FAILED" not in said
+    assert len(checkpoints()) == min(runs, 2)
     train("--at-once", "2", "--threads", "1")
-    assert all(same_results(folder(run), alone(run)) for run in longer[:2])
+    assert all(same_results(folder(run), alone(run)) for run in longer[:1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of processes here")
+def test_a_killed_process_costs_its_own_run_alone(planned: list[Run]) -> None:
+    longer = [replace(run, epochs=10) for run in planned]
+    write_plan("study", longer, Path("study", "plan.json"))
+    process = start(longer, 2)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "1 of 4 runs failed; " in said
+    assert "its process ended with -9; the same command goes on from its checkpoint" in said
+    assert sum((folder(run) / "metrics.json").exists() for run in longer) == 3
+
+
+def test_a_run_that_another_process_has_finished_is_not_made_again(
+    planned: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(Path("data"), Path("study", "runs"), Path("logs"))
+    first = place.train(planned[0], "cpu", 1)
+    monkeypatch.setattr(many, "train_run", None)
+    assert place.train(planned[0], "cpu", 1) == first
+
+
+def test_any_error_is_told_with_its_kind_and_a_log_has_the_rest(
+    planned: list[Run], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise KeyError("weights")
+
+    monkeypatch.setattr(many, "train_run", broken)
+    with pytest.raises(SystemExit):
+        train("--only", "*/seed0-*")
+    assert "FAILED: KeyError: 'weights'" in capfd.readouterr().err
+    log = Path("logs", "study", "train", f"{planned[0].folder}.log").read_text()
+    assert "Traceback" in log
+    assert log.endswith("dstcl: KeyError: 'weights'\n")

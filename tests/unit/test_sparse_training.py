@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import pytest
 import torch
@@ -445,6 +446,28 @@ def test_scaled_gradients_are_unscaled_before_growth_reads_them():
     for name in dst.masks:
         assert torch.equal(dst.masks[name], other.masks[name])
     torch.testing.assert_close(list(plain.parameters()), list(scaled.parameters()))
+
+
+@pytest.mark.parametrize("spoiled", [math.inf, math.nan])
+def test_a_step_that_the_scaler_skips_is_no_step(spoiled: float) -> None:
+    """Else one overflow would stay in the running gradients, and growth see nothing but NaN."""
+    model = small_network()
+    dst = dynamic(model, grow="momentum")
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    images, labels = torch.randn(8, 1, 8, 8), torch.randint(5, (8,))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for step in range(3):
+        dst.optimizer.zero_grad()
+        scaler.scale(nn.functional.cross_entropy(model(images), labels)).backward()
+        if step == 0:
+            model[-1].bias.grad[0] = spoiled
+        dst.step(scaler)
+        scaler.update()
+        if step == 0:
+            assert dst.steps == 0
+            assert all(map(torch.equal, model.parameters(), before))
+    assert dst.steps == 2
+    assert all(dst._moments.score(layer).isfinite().all() for layer in range(len(dst.weights)))
 
 
 def test_excluded_modules_stay_dense():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.cli.command import add_command
+from dstcl.interruption import CHECKPOINT_EVERY
 
 
 def add_train(commands: Any) -> None:
@@ -22,7 +23,6 @@ def add_train(commands: Any) -> None:
     train.add_argument("--tasks", type=Path, required=True, help="task split of that data")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--gpus", type=int, help="GPUs given to this job: 0 or 1, not --device")
-    train.add_argument("--gpu-slots", default="", help="cards x runs a card of this machine: 4x2")
 
     study = add_command(
         commands, "train-study", train_study, "train what is left of a study, without Snakemake"
@@ -38,14 +38,21 @@ def add_train(commands: Any) -> None:
 
 def _add_where_and_when(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--gpu-slots", default="", help="cards x runs a card of this machine: 4x2")
     command.add_argument("--threads", type=int, help="CPU threads of a run")
     command.add_argument(
         "--checkpoint-every",
-        type=float,
-        default=300.0,
+        type=_seconds,
+        default=CHECKPOINT_EVERY,
         metavar="SECONDS",
-        help="seconds between checkpoints, from which an interrupted run goes on (default 300)",
+        help="between checkpoints, from which an interrupted run goes on (default %(default)g)",
     )
+
+
+def _seconds(text: str) -> float:
+    if not (value := float(text)) >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r}; 0 or more seconds")
+    return value
 
 
 def train_one(options: argparse.Namespace) -> None:
@@ -97,6 +104,7 @@ def train_study(options: argparse.Namespace) -> None:
         options.study / "runs",
         options.logs or Path("logs", preset, "train"),
         options.device,
+        options.gpu_slots,
         options.threads,
         options.checkpoint_every,
     )

@@ -20,10 +20,12 @@ class Attempts:
         origin: what a checkpoint must have been made of to be used: run, data, versions.
         started: of this attempt, seconds since the epoch.
         stop: set by signals.
+        device: where this attempt trains; the name tells apart what computes other last digits.
 
     Attributes:
         first_start: of the first attempt, seconds since the epoch.
         resumed: how many attempts went before this one.
+        devices: where they trained, each change once.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class Attempts:
         origin: Mapping[str, str],
         started: float,
         stop: StopRequest,
+        device: str,
     ) -> None:
         self.checkpoints = checkpoints
         self._origin, self._started, self._stop = dict(origin), started, stop
         self._earlier_seconds = 0.0
         self.first_start, self.resumed = started, 0
+        self.devices = [device]
 
     def seconds(self) -> float:
         """Wall time of all attempts, up to the last checkpoint of those that were cut off."""
@@ -56,6 +60,7 @@ class Attempts:
                 "first_start": self.first_start,
                 "seconds": self.seconds(),
                 "attempts": self.resumed + 1,
+                "devices": self.devices,
                 "learner": state(),
             }
         )
@@ -77,6 +82,11 @@ class Attempts:
                 self.checkpoints.clear()
                 return
         learner.load_state_dict(saved["learner"])
+        if saved["devices"][-1] != self.devices[0]:
+            learner.renew_probes()
+            self.devices = saved["devices"] + self.devices
+        else:
+            self.devices = saved["devices"]
         self._earlier_seconds = saved["seconds"]
         self.first_start, self.resumed = saved["first_start"], saved["attempts"]
         print(f"goes on after {len(learner.outcome.history)} epochs", file=sys.stderr, flush=True)

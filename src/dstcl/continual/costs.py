@@ -62,13 +62,15 @@ def dense_gradient_share(run: Run, steps: int) -> float:
     if run.method != "dst":
         return 0.0
     plan = growth_plan(run.growth, run.switch_at)
-    if plan.needs_momentum:
+    if plan.needs_momentum or run.redistribute == "momentum":
         return 1.0
     schedule = UpdateSchedule(steps, run.update_every, stop_at=run.stop_at)
     looking = [
         step
         for step in range(run.update_every, schedule.last_step + 1, run.update_every)
-        if plan.at(step / steps).needs_gradient or run.prune == "taylor"
+        if plan.at(step / steps).needs_gradient
+        or run.prune == "taylor"
+        or run.redistribute == "gradient"
     ]
     return len(looking) / steps
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dstcl.continual.engine import arithmetic_of
 from dstcl.continual.methods import METHODS
 from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, task_outputs
-from dstcl.continual.stage import Effort, Stage
+from dstcl.continual.stage import Effort, Stage, refuse_single_image
 from dstcl.continual.subnets import InvariantError, SubnetStore
 from dstcl.data.batches import Examples, Part, evaluation_batches, task_examples
 from dstcl.data.stored import Prepared
@@ -101,6 +101,9 @@ class Learner:
         )
         self.outcome = Outcome(store)
         self._tests = [task_examples(data, c, test=True, device=device) for c in tasks]
+        if run.batch_norm == "batch":
+            for tests in self._tests:
+                refuse_single_image(self.network, tests, run.test_batch_size, "test_batch_size")
         self._probes: list[Tensor] = []
         self._stages_done = 0
         self._stage: Stage | None = None
@@ -158,6 +161,14 @@ class Learner:
             self._stage = self._open_stage()
             self.network.load_state_dict(state["network"])
             self._stage.load_state_dict(state["stage"])
+
+    def renew_probes(self) -> None:
+        """Take the logits of finished tasks anew, as another device computes other last digits."""
+        trained = {name: value.clone() for name, value in self.network.state_dict().items()}
+        for seen in range(self._stages_done):
+            self.outcome.store.activate(seen)
+            self._probes[seen] = self._logits(self._probe(seen))
+        self.network.load_state_dict(trained)
 
     def _open_stage(self) -> Stage:
         run, index = self.run, self._stages_done

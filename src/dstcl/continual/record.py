@@ -19,11 +19,11 @@ from dstcl.continual.attempts import Attempts
 from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.checkpoints import Checkpoints
 from dstcl.continual.costs import run_costs
-from dstcl.continual.engine import arithmetic_of
+from dstcl.continual.engine import arithmetic_of, has_bfloat16_units
 from dstcl.continual.learner import Learner, Outcome, Progress
 from dstcl.data.stored import load_prepared, read_tasks
 from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
-from dstcl.interruption import StopRequest
+from dstcl.interruption import CHECKPOINT_EVERY, StopRequest
 from dstcl.runs import RESULT_FILES, Run
 from dstcl.sparse import pack_masks
 from dstcl.storage import write_json, write_table, write_tensors
@@ -42,7 +42,6 @@ HISTORY_COLUMNS = (
 )
 CAPACITY_COLUMNS = ("task", "layer", "size", "active", "new", "shared", "free")
 OVERLAP_COLUMNS = ("task", "other", "shared", "jaccard")
-CHECKPOINT_EVERY = 300.0
 
 
 def train_run(
@@ -77,7 +76,7 @@ def train_run(
     started = time.time()
     if threads:
         torch.set_num_threads(threads)
-    where = torch.device(_available(device))
+    where = torch.device(available_device(device))
     data, split = load_prepared(data_file), read_tasks(tasks_file)
     if split["data_digest"] != data.digest:
         raise ValueError(f"{tasks_file}: made for other data than {data_file}; make it again")
@@ -94,7 +93,8 @@ def train_run(
         "torch": torch.__version__,
     }
     with StopRequest() as stop:
-        saved = Attempts(Checkpoints(out, checkpoint_every), origin, started, stop)
+        checkpoints = Checkpoints(out, checkpoint_every)
+        saved = Attempts(checkpoints, origin, started, stop, _device_name(where))
         held_out = split.get("validation", [])
         learner = Learner(run, data, split["tasks"], where, progress, saved.pause, held_out)
         saved.resume(learner)
@@ -104,7 +104,8 @@ def train_run(
         outcome.store,
         outcome.history,
         outcome.effort.images,
-        data.images[:1].to(where).float(),
+        # Two: with statistics of the batch one image has none in maps of a single pixel.
+        data.images[:2].to(where).float(),
     )
     provenance = {
         **_git_state(),
@@ -114,6 +115,7 @@ def train_run(
             "torch": torch.__version__,
         },
         "device": _device_name(where),
+        "devices": saved.devices,
         "threads": torch.get_num_threads(),
         "engine": {**asdict(arithmetic), "compile": run.compile},
         "data_digest": data.digest,
@@ -188,7 +190,12 @@ def write_results(
     return metrics
 
 
-def _available(device: str) -> str:
+def available_device(device: str) -> str:
+    """The device to train on; "auto" is a GPU where there is one.
+
+    Raises:
+        ValueError: torch cannot use that one here.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -197,9 +204,11 @@ def _available(device: str) -> str:
 
 
 def _device_name(device: torch.device) -> str:
+    """The card, or the processor with the instructions that torch uses on it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.machine()})"
+    instructions = torch.backends.cpu.get_cpu_capability() + " AMX" * has_bfloat16_units(device)
+    return f"cpu ({platform.machine()}, {instructions})"
 
 
 def _iso(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -68,6 +69,7 @@ class Stage:
         self.examples, self.scoring, self.effort = examples, scoring, effort
         self.device = examples.labels.device
         self._forward = training_forward(network, run, self.device)
+        refuse_single_image(network, examples, run.batch_size, "batch_size")
         optimizer = build_optimizer(run, network)
         steps = -(-len(examples) // run.batch_size) * run.epochs
         self.sparse: SparseTraining = method.training(
@@ -186,6 +188,26 @@ class Stage:
 
     def _add_time(self, since: float) -> None:
         self.effort.seconds += perf_counter() - since
+
+
+def refuse_single_image(network: Network, examples: Examples, batch_size: int, key: str) -> None:
+    """Before hours are spent: statistics of a batch need two values, which one image does not have
+    in maps of a single pixel.
+
+    Raises:
+        ValueError: the last batch would be such a one.
+    """
+    if len(examples) % batch_size != 1:
+        return
+    image = examples.normalised(examples.first(1))
+    try:
+        with torch.no_grad():
+            deepcopy(network).train()(image)
+    except ValueError:
+        raise ValueError(
+            f"{key}: {batch_size}; of {len(examples)} images the last batch would have one, which "
+            "this network cannot normalise; choose another"
+        ) from None
 
 
 def learning_rate(run: Run, epochs_done: int) -> float:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from dstcl.data.raw import DataError, known, source_state
 from dstcl.data.sources import Source, open_source
 from dstcl.data.sources.source import Notes, Pixels
 from dstcl.storage import METADATA, replacing
-
-if TYPE_CHECKING:
-    pass
 
 # Space in a file's header for what is only known when all images are decoded.
 RESERVED = 4096

@@ -107,9 +107,13 @@ class SparseTraining:
 
         Args:
             scaler: with mixed precision, the scaler; gradients are unscaled before they are read.
+                A step that it skips, because gradients overflowed, is no step here either.
         """
         if scaler is not None:
             scaler.unscale_(self.optimizer)
+            if self._overflowed():
+                scaler.step(self.optimizer)
+                return
         self.steps += 1
         gradients = [w.grad for w in self._parameters if w.grad is not None]
         if len(gradients) < len(self._parameters):
@@ -124,6 +128,12 @@ class SparseTraining:
                 scaler.step(self.optimizer)
             self._restore_fixed_weights()
             self._update_topology()
+
+    def _overflowed(self) -> bool:
+        """Whether any gradient that the optimiser would see is infinite or NaN."""
+        groups = self.optimizer.param_groups
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        return not bool(torch.stack([g.abs().amax() for g in gradients]).isfinite().all())
 
     def settled(self) -> bool:
         """Whether the masks have their final density, so that this state could be kept."""
@@ -177,6 +187,7 @@ class SparseTraining:
             "stored": self.stored,
         }
 
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; load model and optimiser before this."""
         self.steps = state["steps"]
