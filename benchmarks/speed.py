@@ -93,7 +93,8 @@ def main() -> None:
         command += ["--images", str(options.images)]
         line = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print(line, end="", flush=True)
-        row = dict(zip(SPEED_COLUMNS, [*next(csv.reader([line])), source() + options.note]))
+        told = source() + (f"; {options.note}" if options.note else "")
+        row = dict(zip(SPEED_COLUMNS, [*next(csv.reader([line])), told]))
         same = ("device", "network", "image_size")
         rows = [
             old
