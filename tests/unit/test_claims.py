@@ -136,6 +136,51 @@ def test_a_tiny_interaction_is_shown_to_be_smaller_than_a_margin() -> None:
     assert (interaction(cube, evidence.high).against) == pytest.approx(0.025, abs=1e-6)
 
 
+def known_cube(rms: float, seeds: int, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """6 conditions by 4 levels whose cell means have exactly this root mean square interaction."""
+    cells = rng.normal(0, 1, (6, 4))
+    cells = cells - cells.mean(0) - cells.mean(1, keepdims=True) + cells.mean()
+    return rms * cells / np.sqrt((cells**2).mean()) + rng.normal(0, noise, (seeds, 6, 4))
+
+
+@pytest.mark.parametrize("rms", [0.0055, 0.008, 0.003])
+def test_the_seeds_that_an_interaction_needs_have_the_power_promised(rms) -> None:
+    """More than half a point rms? Simulated studies with the seeds needed say so 4 times in 5.
+
+    An rms just above the boundary is hard to tell from it, though it is plainly not zero."""
+    rng = np.random.default_rng(7)
+    noise, level, boundary = 0.004, 0.05, 0.005
+    pilot = known_cube(rms, 4000, noise, rng)
+    seeds = interaction(pilot, boundary).needed(level)
+    assert seeds is not None
+    assert (seeds > 20) == (rms == 0.0055)
+    shares = []
+    for n in (seeds // 2, seeds):
+        tests = [interaction(known_cube(rms, n, noise, rng), boundary) for _ in range(300)]
+        sides = [test.support if rms > boundary else test.against for test in tests]
+        shares.append(np.mean([side < level / 2 for side in sides]))
+    assert shares[0] < 0.5
+    assert 0.75 < shares[1] < 0.97
+
+
+def test_a_plain_interaction_needs_few_seeds_however_large_it_is() -> None:
+    """Where the tail of the noncentral F is too small for numbers."""
+    rng = np.random.default_rng(7)
+    for rms in (0.02, 0.1, 1.0):
+        evidence = interaction(known_cube(rms, 200, 0.01, rng), 0.005)
+        assert evidence.needed(0.05) in (3, 4)
+        assert evidence.low < rms < evidence.high
+
+
+def test_no_number_of_seeds_tells_an_interaction_from_one_of_the_same_size() -> None:
+    rng = np.random.default_rng(8)
+    cube = known_cube(0.0055, 4, 0.004, rng)
+    assert interaction(cube, interaction(cube).effect).needed(0.05) is None
+    same = np.broadcast_to([[0.01, -0.01], [-0.01, 0.01]], (3, 2, 2))
+    assert interaction(same, 0.01).needed(0.05) is None
+    assert interaction(same, 0.005).needed(0.05) == 3
+
+
 # The file
 
 
