@@ -1,5 +1,6 @@
 """Claims: what a file may say, the tests behind a verdict, and each verdict on made-up studies."""
 
+from dataclasses import replace
 from itertools import product
 from math import isnan, sqrt
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 import yaml
 from scipy import stats
 
+from dstcl.config import load_file, runs
+from dstcl.evaluation.chance import measured_with_chance
 from dstcl.evaluation.claims import ClaimsError, load_claims
 from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
 from dstcl.evaluation.verdicts import COLUMNS, Tables, judge_claims
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
+RUN = runs(load_file(REFERENCE.parent / "params.yaml", "quick"))[0]
 CONTRACT = ["claim", "statement", "effect", "low", "high", "p", "seeds", "verdict"]
 
 # Statistics
@@ -435,7 +439,48 @@ def test_zero_forgetting_is_equality_to_the_last_bit(tmp_path: Path) -> None:
     tables.accuracy.loc[later, "accuracy"] += 1e-15
     row = judged(tmp_path, tables, **never)
     assert row["verdict"] == "contradicted"
+    assert row["effect"] == pytest.approx(-1e-15, rel=0.2)
     assert "1 of 80 runs" in row["detail"]
+
+
+def test_changes_that_chance_may_have_made_say_nothing_of_forgetting(tmp_path: Path) -> None:
+    tables = study(erk_gains(0))
+    changed = tables.accuracy.assign(accuracy=tables.accuracy["accuracy"] + 0.001)
+    changed.loc[changed["after_task"].eq(changed["task"]), "accuracy"] -= 0.001
+    shuffled = dict.fromkeys(tables.summary["digest"], "batch_norm is batch")
+    never = {"kind": "unchanged", "where": {}, "this": ..., "that": ...}
+    for accuracy in (tables.accuracy, changed):  # even if no change was seen
+        row = judged(tmp_path, Tables(tables.summary, accuracy, tables.capacity, shuffled), **never)
+        assert (row["verdict"], row["seeds"]) == ("not tested", 0)
+        assert pd.isna(row["effect"])
+        assert row["detail"] == (
+            "accuracy is measured with chance under this protocol (batch_norm is batch)"
+        )
+    exact = dict.fromkeys(tables.summary["digest"], "")
+    found = judged(tmp_path, Tables(tables.summary, changed, tables.capacity, exact), **never)
+    assert found["verdict"] == "contradicted"
+    assert found["effect"] == pytest.approx(-0.001)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_norm": "task"}, ()),
+        ({"batch_norm": "shared"}, ()),
+        ({"batch_norm": "batch"}, ("batch_norm is batch",)),
+        ({"test_augment": True, "augment": "none"}, ()),
+        ({"test_augment": True, "augment": "crop-flip"}, ("test_augment is true",)),
+        ({"test_augment": False, "augment": "crop-flip"}, ()),
+        (
+            {"batch_norm": "batch", "test_augment": True, "augment": "crop-flip"},
+            ("batch_norm is batch", "test_augment is true"),
+        ),
+    ],
+)
+def test_chance_is_in_shuffled_batch_statistics_and_in_augmented_tests(settings, words) -> None:
+    base = replace(RUN, batch_norm="task", test_augment=False, augment="none")
+    found = measured_with_chance(replace(base, **settings))
+    assert [part.split(":")[0] for part in found.split("; ") if part] == list(words)
 
 
 def test_forgetting_then_learning_again_is_a_change_too(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,25 @@ def test_a_claims_file_with_a_mistake_is_refused_and_nothing_is_written(study: P
     )
     assert "claims.yaml: no such file" in mistake("claims", str(study), "--reference", "nowhere")
     assert not (study / "claims.csv").exists()
+
+
+def test_nothing_forgotten_is_not_tested_where_the_plan_says_that_tests_draw_numbers(
+    study: Path,
+) -> None:
+    main(["collect", str(study)])
+    claims = ["claims", str(study), "--reference", str(REFERENCE)]
+    main(claims)
+    assert "with chance" not in (study / "claims.csv").read_text()
+    shuffled = [replace(run, batch_norm="batch") for run in RUNS]
+    write_plan("tiny", shuffled, study / "plan.json")
+    assert mistake(*claims).startswith(f"{study / 'summary.csv'}: run ")
+    for name in ("summary", "accuracy", "capacity"):
+        text = (study / f"{name}.csv").read_text()
+        for old, new in zip(RUNS, shuffled):
+            text = text.replace(old.digest, new.digest)
+        (study / f"{name}.csv").write_text(text)
+    main(claims)
+    assert "with chance under this protocol (batch_norm" in (study / "claims.csv").read_text()
 
 
 def test_a_figure_is_drawn_in_every_format(study: Path) -> None:

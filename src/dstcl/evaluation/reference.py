@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from dstcl.evaluation.chance import measured_with_chance
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.collect import write_csv
 from dstcl.evaluation.paper import compare_with_paper, read_paper
 from dstcl.evaluation.verdicts import Tables, judge_claims
+from dstcl.plan import read_plan
 
 NAMES = {"digest": str, "layer": str, "init": str, "growth": str, "method": str, "protocol": str}
 
@@ -22,7 +24,13 @@ def write_claims(study: Path, reference: Path) -> None:
     """
     claims = load_claims(reference / "claims.yaml")
     paper = read_paper(reference / "paper.csv")
-    tables = Tables(*(read_table(study, name) for name in ("summary", "accuracy", "capacity")))
+    chance = {run.digest: measured_with_chance(run) for run in read_plan(study)[1]}
+    summary, accuracy, capacity = (
+        read_table(study, name) for name in ("summary", "accuracy", "capacity")
+    )
+    if unplanned := set(summary["digest"]) - set(chance):
+        raise ValueError(f"{study / 'summary.csv'}: run {min(unplanned)} is not in plan.json")
+    tables = Tables(summary, accuracy, capacity, chance)
     write_csv(study / "claims.csv", judge_claims(claims, tables))
     write_csv(study / "paper.csv", compare_with_paper(tables.summary, tables.accuracy, paper))
 
