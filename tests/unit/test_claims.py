@@ -355,6 +355,26 @@ def test_both_others_must_be_beaten(tmp_path: Path) -> None:
     assert abs(tie["effect"]) < 0.01
 
 
+def test_dynamic_masks_are_judged_against_the_baselines_of_the_study() -> None:
+    """The planned claims, on a study where static is as good as dst at 80 % sparsity only."""
+    tables = study(lambda init, density, growth: 0.02 * (density == 0.05), noise=0.0)
+    erk = tables.summary.query("init == 'erk' and growth == 'random'")
+    static = erk.assign(method="static", growth="none", acc=erk["acc"] + 0.01)
+    static.loc[static["density"].eq(0.05), "acc"] -= 0.04
+    dense = erk[erk["density"].eq(0.2)].assign(method="finetune", density=1.0, init="none")
+    dense = dense.assign(growth="none", acc=dense["acc"] - 0.3)
+    more = [rows.assign(digest=rows["digest"] + rows["method"]) for rows in (static, dense)]
+    both = Tables(pd.concat([tables.summary, *more]), tables.accuracy, tables.capacity)
+    table = judge_claims(load_claims(REFERENCE / "claims.yaml"), both).set_index("claim")
+    found = table["effect"][["dst-beats-static-low", "dst-beats-static-high", "dst-beats-finetune"]]
+    # dst is at 0, 2 points (80 %, 95 %), static at 1, -1, finetune at -30.
+    assert found.tolist() == pytest.approx([-0.01, 0.03, 0.31])
+    assert table["verdict"][found.index].tolist() == ["contradicted", "supported", "supported"]
+    alone = judge_claims(load_claims(REFERENCE / "claims.yaml"), tables).set_index("claim")
+    assert set(alone["verdict"][found.index]) == {"not tested"}
+    assert "method static" in alone["detail"]["dst-beats-static-low"]
+
+
 SPREAD = {
     "kind": "spread",
     "over": "growth",
