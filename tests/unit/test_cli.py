@@ -286,6 +286,21 @@ def test_nothing_forgotten_is_not_tested_where_the_plan_says_that_tests_draw_num
     assert "with chance under this protocol (batch_norm" in (study / "claims.csv").read_text()
 
 
+def test_damaged_tables_are_named_and_nothing_is_written(study: Path) -> None:
+    main(["collect", str(study)])
+    claims = ["claims", str(study), "--reference", str(REFERENCE)]
+    path = study / "summary.csv"
+    sound = path.read_text()
+    path.write_text(sound.replace("network", "net", 1))
+    assert mistake(*claims) == f"{path}: no column network"
+    header, first, *rest = sound.splitlines()
+    cells = first.split(",")
+    cells[header.split(",").index("acc")] = "good"
+    path.write_text("\n".join([header, ",".join(cells), *rest]) + "\n")
+    assert mistake(*claims) == f"{path}: line 2: acc 'good' is not a number"
+    assert not (study / "claims.csv").exists()
+
+
 def test_a_figure_is_drawn_in_every_format(study: Path) -> None:
     main(["collect", str(study)])
     main(["figure", "accuracy_over_tasks", str(study), "--dpi", "50"])
