@@ -176,6 +176,15 @@ def test_a_plain_interaction_needs_few_seeds_however_large_it_is() -> None:
         assert evidence.low < rms < evidence.high
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 6, 4), (3, 2, 2), (3, 6, 4)])
+def test_an_interaction_of_two_or_three_seeds_has_numbers(shape) -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(20):
+        evidence = interaction(rng.normal(0, 0.01, shape), 0.005)
+        assert 0 <= evidence.p <= 1
+        assert evidence.needed(0.05) is None or evidence.needed(0.05) >= 3
+
+
 def test_no_number_of_seeds_tells_an_interaction_from_one_of_the_same_size() -> None:
     rng = np.random.default_rng(8)
     cube = known_cube(0.0055, 4, 0.004, rng)

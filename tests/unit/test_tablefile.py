@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dstcl.evaluation.reference import TABLES, read_table
@@ -11,7 +12,7 @@ COLUMNS = ["digest", "seed", "acc", "note"]
 HEADER = "digest,seed,acc,note\n"
 
 
-def read(folder: Path, text: str | bytes):
+def read(folder: Path, text: str | bytes) -> pd.DataFrame:
     path = folder / "summary.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_columns(path, COLUMNS, ["seed", "acc"], ["note"])

@@ -194,7 +194,9 @@ def _estimated_epsilon(true: float, free: int, seeds: int) -> float:
 
 
 def _true_epsilon(estimate: float, free: int, seeds: int) -> float:
-    """The inverse of `_estimated_epsilon`, from 1 / free to 1."""
+    """The inverse of `_estimated_epsilon`, from 1 / free to 1; two seeds say nothing of it."""
+    if seeds < 3:
+        return 1.0
     found, m = 1 / (free * estimate), seeds - 1
     inverse = (found * m - 1) / (m + 1 - 2 * found)
     return 1 / (free * min(1.0, max(1 / free, inverse)))
