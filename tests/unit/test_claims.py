@@ -1,5 +1,6 @@
 """Claims: what a file may say, the tests behind a verdict, and each verdict on made-up studies."""
 
+from dataclasses import replace
 from itertools import product
 from math import isnan, sqrt
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 import yaml
 from scipy import stats
 
+from dstcl.config import load_file, runs
+from dstcl.evaluation.chance import measured_with_chance
 from dstcl.evaluation.claims import ClaimsError, load_claims
 from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
 from dstcl.evaluation.verdicts import COLUMNS, Tables, judge_claims
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
+RUN = runs(load_file(REFERENCE.parent / "params.yaml", "quick"))[0]
 CONTRACT = ["claim", "statement", "effect", "low", "high", "p", "seeds", "verdict"]
 
 # Statistics
@@ -134,6 +138,60 @@ def test_a_tiny_interaction_is_shown_to_be_smaller_than_a_margin() -> None:
     assert evidence.against < 0.025
     assert evidence.high < 0.005
     assert (interaction(cube, evidence.high).against) == pytest.approx(0.025, abs=1e-6)
+
+
+def known_cube(rms: float, seeds: int, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """6 conditions by 4 levels whose cell means have exactly this root mean square interaction."""
+    cells = rng.normal(0, 1, (6, 4))
+    cells = cells - cells.mean(0) - cells.mean(1, keepdims=True) + cells.mean()
+    return rms * cells / np.sqrt((cells**2).mean()) + rng.normal(0, noise, (seeds, 6, 4))
+
+
+@pytest.mark.parametrize("rms", [0.0055, 0.008, 0.003])
+def test_the_seeds_that_an_interaction_needs_have_the_power_promised(rms) -> None:
+    """More than half a point rms? Simulated studies with the seeds needed say so 4 times in 5.
+
+    An rms just above the boundary is hard to tell from it, though it is plainly not zero."""
+    rng = np.random.default_rng(7)
+    noise, level, boundary = 0.004, 0.05, 0.005
+    pilot = known_cube(rms, 4000, noise, rng)
+    seeds = interaction(pilot, boundary).needed(level)
+    assert seeds is not None
+    assert (seeds > 20) == (rms == 0.0055)
+    shares = []
+    for n in (seeds // 2, seeds):
+        tests = [interaction(known_cube(rms, n, noise, rng), boundary) for _ in range(300)]
+        sides = [test.support if rms > boundary else test.against for test in tests]
+        shares.append(np.mean([side < level / 2 for side in sides]))
+    assert shares[0] < 0.5
+    assert 0.75 < shares[1] < 0.97
+
+
+def test_a_plain_interaction_needs_few_seeds_however_large_it_is() -> None:
+    """Where the tail of the noncentral F is too small for numbers."""
+    rng = np.random.default_rng(7)
+    for rms in (0.02, 0.1, 1.0):
+        evidence = interaction(known_cube(rms, 200, 0.01, rng), 0.005)
+        assert evidence.needed(0.05) in (3, 4)
+        assert evidence.low < rms < evidence.high
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 6, 4), (3, 2, 2), (3, 6, 4)])
+def test_an_interaction_of_two_or_three_seeds_has_numbers(shape) -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(20):
+        evidence = interaction(rng.normal(0, 0.01, shape), 0.005)
+        assert 0 <= evidence.p <= 1
+        assert evidence.needed(0.05) is None or evidence.needed(0.05) >= 3
+
+
+def test_no_number_of_seeds_tells_an_interaction_from_one_of_the_same_size() -> None:
+    rng = np.random.default_rng(8)
+    cube = known_cube(0.0055, 4, 0.004, rng)
+    assert interaction(cube, interaction(cube).effect).needed(0.05) is None
+    same = np.broadcast_to([[0.01, -0.01], [-0.01, 0.01]], (3, 2, 2))
+    assert interaction(same, 0.01).needed(0.05) is None
+    assert interaction(same, 0.005).needed(0.05) == 3
 
 
 # The file
@@ -306,6 +364,26 @@ def test_both_others_must_be_beaten(tmp_path: Path) -> None:
     assert abs(tie["effect"]) < 0.01
 
 
+def test_dynamic_masks_are_judged_against_the_baselines_of_the_study() -> None:
+    """The planned claims, on a study where static is as good as dst at 80 % sparsity only."""
+    tables = study(lambda init, density, growth: 0.02 * (density == 0.05), noise=0.0)
+    erk = tables.summary.query("init == 'erk' and growth == 'random'")
+    static = erk.assign(method="static", growth="none", acc=erk["acc"] + 0.01)
+    static.loc[static["density"].eq(0.05), "acc"] -= 0.04
+    dense = erk[erk["density"].eq(0.2)].assign(method="finetune", density=1.0, init="none")
+    dense = dense.assign(growth="none", acc=dense["acc"] - 0.3)
+    more = [rows.assign(digest=rows["digest"] + rows["method"]) for rows in (static, dense)]
+    both = Tables(pd.concat([tables.summary, *more]), tables.accuracy, tables.capacity)
+    table = judge_claims(load_claims(REFERENCE / "claims.yaml"), both).set_index("claim")
+    found = table["effect"][["dst-beats-static-low", "dst-beats-static-high", "dst-beats-finetune"]]
+    # dst is at 0, 2 points (80 %, 95 %), static at 1, -1, finetune at -30.
+    assert found.tolist() == pytest.approx([-0.01, 0.03, 0.31])
+    assert table["verdict"][found.index].tolist() == ["contradicted", "supported", "supported"]
+    alone = judge_claims(load_claims(REFERENCE / "claims.yaml"), tables).set_index("claim")
+    assert set(alone["verdict"][found.index]) == {"not tested"}
+    assert "method static" in alone["detail"]["dst-beats-static-low"]
+
+
 SPREAD = {
     "kind": "spread",
     "over": "growth",
@@ -390,7 +468,48 @@ def test_zero_forgetting_is_equality_to_the_last_bit(tmp_path: Path) -> None:
     tables.accuracy.loc[later, "accuracy"] += 1e-15
     row = judged(tmp_path, tables, **never)
     assert row["verdict"] == "contradicted"
+    assert row["effect"] == pytest.approx(-1e-15, rel=0.2)
     assert "1 of 80 runs" in row["detail"]
+
+
+def test_changes_that_chance_may_have_made_say_nothing_of_forgetting(tmp_path: Path) -> None:
+    tables = study(erk_gains(0))
+    changed = tables.accuracy.assign(accuracy=tables.accuracy["accuracy"] + 0.001)
+    changed.loc[changed["after_task"].eq(changed["task"]), "accuracy"] -= 0.001
+    shuffled = dict.fromkeys(tables.summary["digest"], "batch_norm is batch")
+    never = {"kind": "unchanged", "where": {}, "this": ..., "that": ...}
+    for accuracy in (tables.accuracy, changed):  # even if no change was seen
+        row = judged(tmp_path, Tables(tables.summary, accuracy, tables.capacity, shuffled), **never)
+        assert (row["verdict"], row["seeds"]) == ("not tested", 0)
+        assert pd.isna(row["effect"])
+        assert row["detail"] == (
+            "accuracy is measured with chance under this protocol (batch_norm is batch)"
+        )
+    exact = dict.fromkeys(tables.summary["digest"], "")
+    found = judged(tmp_path, Tables(tables.summary, changed, tables.capacity, exact), **never)
+    assert found["verdict"] == "contradicted"
+    assert found["effect"] == pytest.approx(-0.001)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_norm": "task"}, ()),
+        ({"batch_norm": "shared"}, ()),
+        ({"batch_norm": "batch"}, ("batch_norm is batch",)),
+        ({"test_augment": True, "augment": "none"}, ()),
+        ({"test_augment": True, "augment": "crop-flip"}, ("test_augment is true",)),
+        ({"test_augment": False, "augment": "crop-flip"}, ()),
+        (
+            {"batch_norm": "batch", "test_augment": True, "augment": "crop-flip"},
+            ("batch_norm is batch", "test_augment is true"),
+        ),
+    ],
+)
+def test_chance_is_in_shuffled_batch_statistics_and_in_augmented_tests(settings, words) -> None:
+    base = replace(RUN, batch_norm="task", test_augment=False, augment="none")
+    found = measured_with_chance(replace(base, **settings))
+    assert [part.split(":")[0] for part in found.split("; ") if part] == list(words)
 
 
 def test_forgetting_then_learning_again_is_a_change_too(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,40 @@ def test_a_claims_file_with_a_mistake_is_refused_and_nothing_is_written(study: P
         "claims", str(study), "--reference", str(reference)
     )
     assert "claims.yaml: no such file" in mistake("claims", str(study), "--reference", "nowhere")
+    assert not (study / "claims.csv").exists()
+
+
+def test_nothing_forgotten_is_not_tested_where_the_plan_says_that_tests_draw_numbers(
+    study: Path,
+) -> None:
+    main(["collect", str(study)])
+    claims = ["claims", str(study), "--reference", str(REFERENCE)]
+    main(claims)
+    assert "with chance" not in (study / "claims.csv").read_text()
+    shuffled = [replace(run, batch_norm="batch") for run in RUNS]
+    write_plan("tiny", shuffled, study / "plan.json")
+    assert mistake(*claims).startswith(f"{study / 'summary.csv'}: run ")
+    for name in ("summary", "accuracy", "capacity"):
+        text = (study / f"{name}.csv").read_text()
+        for old, new in zip(RUNS, shuffled):
+            text = text.replace(old.digest, new.digest)
+        (study / f"{name}.csv").write_text(text)
+    main(claims)
+    assert "with chance under this protocol (batch_norm" in (study / "claims.csv").read_text()
+
+
+def test_damaged_tables_are_named_and_nothing_is_written(study: Path) -> None:
+    main(["collect", str(study)])
+    claims = ["claims", str(study), "--reference", str(REFERENCE)]
+    path = study / "summary.csv"
+    sound = path.read_text()
+    path.write_text(sound.replace("network", "net", 1))
+    assert mistake(*claims) == f"{path}: no column network"
+    header, first, *rest = sound.splitlines()
+    cells = first.split(",")
+    cells[header.split(",").index("acc")] = "good"
+    path.write_text("\n".join([header, ",".join(cells), *rest]) + "\n")
+    assert mistake(*claims) == f"{path}: line 2: acc 'good' is not a number"
     assert not (study / "claims.csv").exists()
 
 

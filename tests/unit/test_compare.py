@@ -84,6 +84,114 @@ def test_over_all_cells_each_seed_counts_once() -> None:
     assert overall["sd"] == pytest.approx(0, abs=1e-12)
 
 
+def halves(seed: int, density: float, gain: float) -> list[dict[str, object]]:
+    """Random and gradient growth at a density, with gradient growth better by so much."""
+    cell = {"seed": seed, "density": density}
+    growths = {"random": 0.5, "gradient": 0.5 + gain}
+    return [cell | {"growth": growth, "acc": acc} for growth, acc in growths.items()]
+
+
+def test_over_all_cells_every_seed_has_the_same_cells() -> None:
+    """No gain at density .2 and .3 at .05: a seed without .05 must not count as a gain of 0."""
+    rows = [*halves(0, 0.2, 0.0), *halves(1, 0.2, 0.0), *halves(2, 0.2, 0.0)]
+    rows += [*halves(0, 0.05, 0.3), *halves(1, 0.05, 0.3)]
+    effects = compare(table(*rows))
+    overall = effects.query("density == @EVERY").iloc[0]
+    assert overall["difference"] == pytest.approx(0.15)
+    assert overall["seeds"] == 2
+    assert overall["sd"] == pytest.approx(0, abs=1e-12)
+    cells = effects.query("density != @EVERY").set_index("density")
+    assert cells["seeds"].to_dict() == {0.2: 3, 0.05: 2}
+
+
+def test_where_no_seed_has_all_cells_the_common_ones_are_left() -> None:
+    rows = [*halves(0, 0.2, 0.1), *halves(1, 0.2, 0.1)]
+    rows += [*halves(0, 0.05, 0.3), *halves(1, 0.1, 0.5)]
+    overall = compare(table(*rows)).query("density == @EVERY").iloc[0]
+    assert (overall["seeds"], overall["difference"]) == (2, pytest.approx(0.1))
+    apart = compare(table(*halves(0, 0.05, 0.3), *halves(1, 0.1, 0.5)))
+    assert apart.query("density == @EVERY").empty
+    assert len(apart) == 2
+
+
+DENSE = {"density": 1.0, "init": "none", "growth": "none"}
+
+
+def methods_table() -> pd.DataFrame:
+    """dst at two densities with two growths, static at one density, finetune without any."""
+    rows = [
+        *accuracies("random", [0.70, 0.80]),
+        *accuracies("gradient", [0.74, 0.86]),
+        *accuracies("random", [0.60, 0.70], density=0.05),
+        *accuracies("gradient", [0.62, 0.72], density=0.05),
+        *accuracies("none", [0.69, 0.79], method="static"),
+        *({**row, **DENSE} for row in accuracies("none", [0.30, 0.50], method="finetune")),
+    ]
+    return table(*rows)
+
+
+def test_methods_are_paired_over_growths_at_the_same_density_and_init() -> None:
+    effects = compare(methods_table()).query("axis == 'method' and value == 'static'")
+    assert set(effects["reference"]) == {"dst"}
+    assert set(effects["growth"]) == {EVERY}
+    cell = effects[effects["density"] != EVERY].iloc[0]
+    assert (len(effects), cell["density"], cell["init"]) == (2, 0.2, "erk")
+    # dst by seed: .72 and .83; static: .69 and .79.
+    assert effects["difference"].tolist() == pytest.approx([-0.035, -0.035])
+    assert effects["sd"].tolist() == pytest.approx([0.01 / 2**0.5] * 2)
+    assert effects["seeds"].tolist() == [2, 2]
+
+
+def test_a_dense_method_is_paired_with_every_density_of_a_sparse_one() -> None:
+    effects = compare(methods_table()).query("axis == 'method' and value == 'finetune'")
+    by_density = effects.set_index("density")["difference"].to_dict()
+    # By seed -.42, -.33 at .2 and -.31, -.21 at .05.
+    assert by_density == pytest.approx({EVERY: -0.3175, 0.2: -0.375, 0.05: -0.26})
+    overall = effects.query("density == @EVERY").iloc[0]
+    assert overall["sd"] == pytest.approx((0.365 - 0.27) / 2**0.5)
+    assert overall["init"] == EVERY
+    assert set(effects.query("density != @EVERY")["init"]) == {"erk"}
+
+
+def test_a_dense_method_may_come_first_and_two_dense_ones_are_paired() -> None:
+    rows = methods_table()
+    second = rows[rows["method"].eq("finetune")].assign(method="ewc", acc=[0.4, 0.7])
+    effects = compare(pd.concat([rows[::-1], second])).query("axis == 'method'")
+    assert set(effects["reference"]) == {"finetune"}
+    found = effects.query("density == @EVERY").set_index("value")["difference"].to_dict()
+    assert found == pytest.approx({"static": 0.34, "dst": 0.3175, "ewc": 0.15})
+
+
+def test_a_seed_that_lacks_a_growth_is_no_part_of_the_comparison_of_methods() -> None:
+    rows = methods_table()
+    gone = rows["growth"].eq("gradient") & rows["density"].eq(0.2) & rows["seed"].eq(1)
+    effects = compare(rows[~gone]).query("axis == 'method' and value == 'static'")
+    assert effects["seeds"].tolist() == [1, 1]
+    assert effects["difference"].tolist() == pytest.approx([-0.03, -0.03])
+
+
+def test_what_growths_and_inits_bring_is_compared_between_protocols() -> None:
+    rows = [
+        *accuracies("random", [0.70, 0.80]),
+        *accuracies("gradient", [0.75, 0.84]),
+        *accuracies("random", [0.40, 0.50], protocol="published"),
+        *accuracies("gradient", [0.41, 0.53], protocol="published"),
+        *accuracies("random", [0.60, 0.72], init="uniform"),
+        *accuracies("random", [0.35, 0.47], init="uniform", protocol="published"),
+    ]
+    effects = compare(table(*rows)).set_index("axis")
+    growth, init = effects.loc["protocol x growth"], effects.loc["protocol x init"]
+    assert growth["value"] == "(gradient - random) under published"
+    assert growth["reference"] == "under corrected"
+    # By seed .01 - .05 and .03 - .04; only ERK has both growths.
+    assert (growth["difference"], growth["seeds"]) == (pytest.approx(-0.025), 2)
+    assert growth["sd"] == pytest.approx(0.03 / 2**0.5)
+    # Uniform minus ERK: -.05 and -.03 under published, -.10 and -.08 under corrected.
+    assert init["value"] == "(uniform - erk) under published"
+    assert (init["difference"], init["seeds"]) == (pytest.approx(0.05), 2)
+    assert set(growth[["protocol", "density", "growth"]]) == {EVERY}
+
+
 def test_data_sets_are_not_averaged_together() -> None:
     rows = [
         *accuracies("random", RANDOM),
@@ -124,6 +232,18 @@ def test_summary_shows_mean_interval_and_paired_difference(tmp_path: Path) -> No
     # 80 % with sd 10 over 3 seeds: half interval 4.303 * 10 / sqrt(3) = 24.8
     assert "| erk | random | 80.0 ± 24.8 | 50 % |" in text
     assert "| all cells | gradient - random | 3 | +5.0 | +2.5 to +7.5 |" in text
+
+
+def test_summary_shows_contrasts_between_protocols_and_comparisons_of_methods(
+    tmp_path: Path,
+) -> None:
+    rows = [*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT)]
+    rows += [row | {"protocol": "published"} for row in accuracies("random", RANDOM)]
+    rows += [row | {"protocol": "published"} for row in accuracies("gradient", RANDOM)]
+    rows += accuracies("none", [0.6, 0.7, 0.8], method="static")
+    text = write_study(tmp_path, table(*rows))
+    assert "| (gradient - random) under published - under corrected | 3 | -5.0 |" in text
+    assert "| static - dst | 3 | -12.5 |" in text
 
 
 def test_summary_of_one_seed_claims_no_interval(tmp_path: Path) -> None:

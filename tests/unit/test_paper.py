@@ -105,6 +105,19 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str | None, message: str) -> 
         read_paper(path)
 
 
+@pytest.mark.parametrize("value", ["abc", "", "inf"])
+@pytest.mark.parametrize("column", ["accuracy_percent", "reading_error"])
+def test_a_value_that_is_no_number_is_named(tmp_path: Path, column: str, value: str) -> None:
+    header, first, second, *_ = PAPER.read_text().splitlines()
+    cells = second.split(",")
+    cells[header.split(",").index(column)] = value
+    path = tmp_path / "paper.csv"
+    path.write_text("\n".join([header, first, ",".join(cells)]) + "\n")
+    with pytest.raises(PaperError, match=rf"paper\.csv: line 3: {column}.* is ") as caught:
+        read_paper(path)
+    assert f"{value!r} is not a number" in str(caught.value) or not value
+
+
 def test_a_point_read_twice_is_refused(tmp_path: Path) -> None:
     lines = PAPER.read_text().splitlines()
     path = tmp_path / "paper.csv"

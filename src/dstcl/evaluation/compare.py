@@ -6,7 +6,7 @@ taken seed by seed; the spread that the seeds' tasks bring to both cancels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -18,10 +18,21 @@ from dstcl.runs import AXES
 COMPARED = ("protocol", "network", "method", "init", "growth")
 BLOCK = ("dataset", "tasks", "protocol", "network", "method")
 EVERY = "*"
+CONTRASTED = ("growth", "init")
+"""Axes whose differences are compared between protocols."""
+SPARSE = ("density", "init")
+"""Axes that a dense method lacks: its init is ``none``."""
 
 
 def compare(summary: pd.DataFrame, measure: str = "acc") -> pd.DataFrame:
     """Every value of an axis against the first one, in each cell and over all cells.
+
+    A mean over cells is made of the seeds that have all of them, so that no seed stands for other
+    cells than the next; if no seed has all, of the cells that every seed has. Methods are compared
+    over all growths: a dense one with every density and init of a sparse one, two sparse ones at
+    the same density and init. Last come differences of differences: what a growth or an init
+    brings under one protocol, against what it brings under the first (``axis`` is then
+    ``protocol x growth`` or ``protocol x init``), over all cells only.
 
     Args:
         summary: one row a run, with the axes as columns.
@@ -39,6 +50,7 @@ def compare(summary: pd.DataFrame, measure: str = "acc") -> pd.DataFrame:
         for reference, value in _pairs(summary, axis)
         for row in _differences(summary, measure, axis, value, reference)
     ]
+    rows += [row for axis in CONTRASTED for row in _contrasts(summary, measure, axis)]
     columns = [*AXES[:-1], "axis", "value", "reference", "measure"]
     return pd.DataFrame(rows, columns=[*columns, "seeds", "difference", "sd", "low", "high"])
 
@@ -54,23 +66,105 @@ def _differences(
     """The mean over all cells of a block (never over protocols, networks or methods), then every
     cell that has both values."""
     block = [name for name in BLOCK if name != axis]
-    cell = [name for name in AXES if name not in (axis, "seed")]
-    wide = summary.pivot_table(measure, [*cell, "seed"], axis, aggfunc="mean")
-    if value not in wide or reference not in wide:
-        return
-    paired = (wide[value] - wide[reference]).dropna().rename("difference").reset_index()
+    if axis == "method":
+        paired = _paired_methods(summary, measure, value, reference)
+        cell = [*block, *SPARSE]
+    else:
+        paired = _paired(summary, measure, axis, value, reference)
+        cell = [name for name in AXES if name not in (axis, "seed")]
     fixed = {"axis": axis, "value": value, "reference": reference, "measure": measure}
     for names in (block, cell):
-        for key, group in paired.groupby(names, sort=False):
-            per_seed = group.groupby("seed")["difference"].mean().tolist()
-            estimate = mean_interval(per_seed)
-            yield {
-                **dict.fromkeys(AXES[:-1], EVERY),
-                **dict(zip(names, key)),
-                **fixed,
-                "seeds": len(per_seed),
-                "difference": estimate.mean,
-                "sd": estimate.sd,
-                "low": estimate.low,
-                "high": estimate.high,
-            }
+        yield from _estimates(paired, names, fixed)
+
+
+def _contrasts(summary: pd.DataFrame, measure: str, axis: str) -> Iterator[dict[str, Any]]:
+    """What the values of an axis bring under each protocol, against the first protocol."""
+    block = [name for name in BLOCK if name != "protocol"]
+    for (first, protocol), (reference, value) in product(
+        list(_pairs(summary, "protocol")), list(_pairs(summary, axis))
+    ):
+        paired = _paired(summary, measure, axis, value, reference)
+        twice = _paired(paired, "difference", "protocol", protocol, first, without=axis)
+        fixed = {
+            "axis": f"protocol x {axis}",
+            "value": f"({value} - {reference}) under {protocol}",
+            "reference": f"under {first}",
+            "measure": measure,
+        }
+        yield from _estimates(twice, block, fixed)
+
+
+def _paired(
+    table: pd.DataFrame, measure: str, axis: str, value: Any, reference: Any, without: str = ""
+) -> pd.DataFrame:
+    """``value`` minus ``reference`` of an axis, in every cell and seed that has both.
+
+    Returns:
+        The other axes (but for ``without``) and ``difference``.
+    """
+    other = [name for name in AXES if name not in (axis, without)]
+    wide = table.pivot_table(measure, other, axis, aggfunc="mean")
+    if value not in wide or reference not in wide:
+        return pd.DataFrame(columns=[*other, "difference"])
+    return (wide[value] - wide[reference]).dropna().rename("difference").reset_index()
+
+
+def _paired_methods(
+    summary: pd.DataFrame, measure: str, value: str, reference: str
+) -> pd.DataFrame:
+    """A method minus another on the same tasks, with every pair of their growths.
+
+    Two sparse methods are paired at the same density and init; a dense one has neither and is
+    paired with all of the other's, which then names the cell.
+
+    Returns:
+        The axes but method and growth, ``growth_this``, ``growth_that`` and ``difference``.
+    """
+    runs = [summary[summary["method"] == name] for name in (value, reference)]
+    dense = [bool((table["init"] == "none").all()) for table in runs]
+    common = [name for name in AXES if name not in ("method", "growth", *SPARSE)]
+    cells = [*common, *SPARSE]
+    named = [common if lacks and dense[0] != dense[1] else cells for lacks in dense]
+    this, that = (table[[*axes, "growth", measure]] for table, axes in zip(runs, named))
+    paired = this.merge(
+        that, on=cells if dense[0] == dense[1] else common, suffixes=("_this", "_that")
+    )
+    paired["difference"] = paired[f"{measure}_this"] - paired[f"{measure}_that"]
+    columns = [*cells, "growth_this", "growth_that"]
+    return paired[[*columns, "difference"]].dropna().sort_values(columns)
+
+
+def _estimates(
+    paired: pd.DataFrame, names: Sequence[str], fixed: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """For all values of these axes: the mean over the others, one number a seed."""
+    rest = [str(name) for name in paired if name not in (*names, "seed", "difference")]
+    for key, group in paired.groupby(list(names), sort=False):
+        per_seed = _per_seed(group, rest)
+        if per_seed.empty:
+            continue
+        estimate = mean_interval(per_seed.tolist())
+        yield {
+            **dict.fromkeys(AXES[:-1], EVERY),
+            **dict(zip(names, key)),
+            **fixed,
+            "seeds": len(per_seed),
+            "difference": estimate.mean,
+            "sd": estimate.sd,
+            "low": estimate.low,
+            "high": estimate.high,
+        }
+
+
+def _per_seed(paired: pd.DataFrame, rest: Sequence[str]) -> pd.Series[float]:
+    """Each seed's mean over the cells that these axes tell apart: the same cells in every seed.
+
+    Empty if the seeds have no cell in common and none has all.
+    """
+    if not rest:
+        return paired.groupby("seed")["difference"].mean()
+    cells = paired.pivot_table("difference", "seed", list(rest), aggfunc="mean")
+    whole = cells.dropna()
+    if whole.empty:
+        whole = cells.dropna(axis=1)
+    return whole.mean(axis=1).dropna()

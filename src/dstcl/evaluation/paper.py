@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.tablefile import read_columns
 
 TOLERANCE = 3.0
 """Points of accuracy within which a number counts as the paper's: a seventh of the range that its
@@ -14,6 +15,7 @@ curves end in (56 to 76.5), a few times the spread of seeds, and more than most 
 FEWEST_SEEDS = 3
 POINT = ["dataset", "tasks", "density", "init", "growth", "task"]
 READINGS = [*POINT, "accuracy_percent", "reading_error", "marker"]
+NUMBERS = ["tasks", "density", "task", "accuracy_percent", "reading_error"]
 COLUMNS = [
     *("dataset", "tasks", "network", "protocol", "method", "density", "init", "growth", "task"),
     *("paper_percent", "reading_error", "marker"),
@@ -22,7 +24,7 @@ COLUMNS = [
 
 
 class PaperError(ValueError):
-    """A file of the paper's numbers that cannot be used; the message names file and column."""
+    """A file of the paper's numbers that cannot be used; the message names file and place."""
 
 
 def read_paper(path: Path) -> pd.DataFrame:
@@ -32,13 +34,11 @@ def read_paper(path: Path) -> pd.DataFrame:
         PaperError: naming the file and what is wrong with it.
     """
     try:
-        table = pd.read_csv(path)
+        table = read_columns(path, READINGS, NUMBERS)
     except FileNotFoundError:
         raise PaperError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise PaperError(f"{path}: not a table ({error})".replace("\n", " ")) from None
-    if missing := [name for name in READINGS if name not in table]:
-        raise PaperError(f"{path}: no column {missing[0]}")
+    except ValueError as error:
+        raise PaperError(str(error)) from None
     if (repeated := table.duplicated(POINT)).any():
         row = table[repeated].iloc[0]
         raise PaperError(f"{path}: {' '.join(str(row[name]) for name in POINT)} twice")

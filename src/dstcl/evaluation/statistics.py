@@ -113,11 +113,13 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
     if noise < 1e-20:  # every seed says the same
         effect = sqrt(squares / cells)
         support, against = float(effect <= boundary), float(effect >= boundary)
-        return Evidence(effect, 0.0, effect, effect, support, against, seeds, lambda level: 3)
+        settled = 3 if abs(effect - boundary) > 1e-12 else None
+        return Evidence(effect, 0.0, effect, effect, support, against, seeds, lambda level: settled)
     epsilon = min(1.0, max(1 / free, float(np.trace(gram) ** 2 / (free * (gram**2).sum()))))
     f = seeds * squares / free / noise
     one, two = epsilon * free, epsilon * free * (seeds - 1)
     unit = epsilon * seeds * cells / noise
+    true_epsilon = _true_epsilon(epsilon, free, seeds)
 
     def share_below(noncentrality: float) -> float:
         return _share_below(f, one, two, noncentrality)
@@ -135,10 +137,20 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
     at_boundary = share_below(unit * boundary**2)
 
     def needed(level: float) -> int | None:
+        above_boundary = mean_square > boundary**2
+        share = 1 - level / 2 if above_boundary else level / 2
+
         def enough(n: int) -> bool:
-            df = epsilon * free * (n - 1)
-            critical = stats.f.isf(level / 2, one, df)
-            return 1 - _share_below(critical, one, df, unit * n / seeds * mean_square) >= POWER
+            per_square = n * cells / noise
+            cautious = free * _estimated_epsilon(true_epsilon, free, n)
+            exact = free * true_epsilon
+            critical = _f_with_share(
+                share, cautious, cautious * (n - 1), cautious / free * per_square * boundary**2
+            )
+            below = _share_below(
+                critical, exact, exact * (n - 1), true_epsilon * per_square * mean_square
+            )
+            return (1 - below if above_boundary else below) >= POWER
 
         return _fewest(enough)
 
@@ -158,7 +170,36 @@ def _share_below(f: float, one: float, two: float, noncentrality: float) -> floa
     """Probability of a smaller F than ``f``."""
     if noncentrality <= 0:
         return float(stats.f.cdf(f, one, two))
-    return float(stats.ncf.cdf(f, one, two, noncentrality))
+    share = float(stats.ncf.cdf(f, one, two, noncentrality))
+    if isfinite(share):
+        return share
+    # scipy has no value so far out in a tail that it would be 0 or 1.
+    return float(f > (one + noncentrality) / one)
+
+
+def _f_with_share(share: float, one: float, two: float, noncentrality: float) -> float:
+    """The F below which this share lies: the inverse of `_share_below`."""
+    if noncentrality <= 0:
+        return float(stats.f.ppf(share, one, two))
+    return float(stats.ncf.ppf(share, one, two, noncentrality))
+
+
+def _estimated_epsilon(true: float, free: int, seeds: int) -> float:
+    """What the estimate of epsilon is like with so many seeds: the fewer, the smaller.
+
+    The ratio of the expectations of its numerator and denominator, of a Wishart distribution.
+    """
+    inverse, m = 1 / (free * true), seeds - 1
+    return min(1.0, max(1 / free, (m + 2 * inverse) / ((m + 1) * inverse + 1) / free))
+
+
+def _true_epsilon(estimate: float, free: int, seeds: int) -> float:
+    """The inverse of `_estimated_epsilon`, from 1 / free to 1; two seeds say nothing of it."""
+    if seeds < 3:
+        return 1.0
+    found, m = 1 / (free * estimate), seeds - 1
+    inverse = (found * m - 1) / (m + 1 - 2 * found)
+    return 1 / (free * min(1.0, max(1 / free, inverse)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,0 +1,18 @@
+"""Which settings let an accuracy change although the network does not."""
+
+from __future__ import annotations
+
+from dstcl.runs import Run
+
+
+def measured_with_chance(run: Run) -> str:
+    """The settings in force under which a test draws random numbers, in words; "" if none does.
+
+    A finished task is tested anew after every later task, each time with random numbers of its own.
+    """
+    found = []
+    if run.batch_norm == "batch":
+        found.append("batch_norm is batch: statistics of test batches that are shuffled")
+    if run.test_augment and run.augment != "none":
+        found.append(f"test_augment is true: test images get {run.augment} at random")
+    return "; ".join(found)
