@@ -9,12 +9,21 @@ from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from dstcl.figures import FIGURES, accuracy_matrix, accuracy_over_tasks, capacity, draw_figure
+from dstcl.figures import (
+    FIGURES,
+    accuracy_matrix,
+    accuracy_over_tasks,
+    capacity,
+    draw_figure,
+    mask_overlap,
+)
 from dstcl.figures import layer_densities as layers
+from dstcl.figures.chance import expected_overlap, expected_use
 from dstcl.figures.style import applied_style, growth_style
 from dstcl.figures.tables import Tables
 from dstcl.runs import AXES
@@ -154,8 +163,68 @@ def test_capacity_counts_weights_over_all_layers(tmp_path):
 def test_capacity_shows_what_independent_masks_would_give(tmp_path):
     figure, _ = capacity.draw(Tables(two_seeds(tmp_path)))
     used, reused = (subfigure.axes[0].lines[0].get_ydata() for subfigure in figure.subfigs)
-    assert list(used) == pytest.approx([28, 100 * (1 - 0.72**2)])
-    assert list(reused) == pytest.approx([0, 28])
+    # Both tasks have all 10 weights of conv and 4 of fc's 40: used 10 + 40 (1 - 0.9^2) of 50,
+    # of task 2's 14 weights 10 + 0.1 * 4 are expected in task 1 too. The density 0.28 alone would
+    # say 48 and 28 %.
+    assert list(used) == pytest.approx([28, 100 * 17.6 / 50])
+    assert list(reused) == pytest.approx([0, 100 * 10.4 / 14])
+
+
+def independent_masks(sizes: list[int], active: list[list[int]], runs: int) -> pd.DataFrame:
+    """Rows of capacity.csv, and what random masks of these counts made of each run in fact.
+
+    Args:
+        sizes: weights of each layer.
+        active: for each task, active weights of each layer.
+    """
+    random, rows = np.random.default_rng(0), []
+    for run in range(runs):
+        masks = [[random.permutation(s) < a for s, a in zip(sizes, task)] for task in active]
+        flat = [np.concatenate(mask) for mask in masks]
+        for t, counts in enumerate(active):
+            seen = np.any(flat[:t], axis=0) if t else np.zeros(sum(sizes), bool)
+            truth = {
+                "used": 100 * (seen | flat[t]).mean(),
+                "reused": 100 * (seen & flat[t]).sum() / flat[t].sum(),
+                "jaccard": 100 * (flat[0] & flat[t]).sum() / (flat[0] | flat[t]).sum(),
+            }
+            for layer, (size, count) in enumerate(zip(sizes, counts)):
+                row = {"digest": str(run), "task": t + 1, "layer": str(layer), "size": size}
+                rows.append(row | {"active": count} | truth)
+    return pd.DataFrame(rows)
+
+
+def test_independent_masks_of_unequal_layers_share_what_chance_says():
+    layers = independent_masks([30, 400, 3000], [[30, 80, 60], [24, 200, 30], [30, 20, 300]], 60)
+    found = layers.drop_duplicates(["digest", "task"]).groupby("task")[
+        ["used", "reused", "jaccard"]
+    ]
+    means = found.mean()
+    use = (
+        expected_use(layers.sample(frac=1, random_state=1)).groupby("task").mean(numeric_only=True)
+    )
+    assert use.expected_used.tolist() == pytest.approx(means.used.tolist(), rel=0.02)
+    assert use.expected_reused.tolist() == pytest.approx(means.reused.tolist(), rel=0.03)
+    pairs = expected_overlap(layers)
+    first = pairs[pairs.other == 1].groupby("task").expected_percent.mean()
+    assert (means.jaccard[[2, 3]] / first).tolist() == pytest.approx([1, 1], abs=0.03)
+    assert sorted(set(zip(pairs.task, pairs.other))) == [(2, 1), (3, 1), (3, 2)]
+
+
+def test_last_task_of_each_block_is_its_own(tmp_path):
+    study = write_study(tmp_path, FakeRun("a" * 10), FakeRun("b" * 10, axes={"tasks": 3}))
+    table = pd.read_csv(study / "capacity.csv")
+    third = table[(table.digest == "b" * 10) & (table.task == 2)].assign(task=3, active=2)
+    pd.concat([table, third]).to_csv(study / "capacity.csv", index=False)
+    last = numbers(study, "layer_densities").set_index(["tasks", "layer"]).last_percent
+    assert last.to_dict() == pytest.approx(
+        {
+            (2, "conv.weight"): 100,
+            (2, "fc.weight"): 10,
+            (3, "conv.weight"): 20,
+            (3, "fc.weight"): 5,
+        }
+    )
 
 
 def test_layer_densities_are_shares_of_each_layer(tmp_path):
@@ -434,6 +503,15 @@ def test_mask_overlap_is_the_mean_over_runs(tmp_path):
     (row,) = numbers(study, "mask_overlap").to_dict("records")
     assert (row["task"], row["other"]) == (2, 1)
     assert row["jaccard_percent"] == pytest.approx(30)
+    # 10 of conv and 4 * 4 / 40 of fc shared, of 28 less those: 10.4 / 17.6.
+    assert row["expected_percent"] == pytest.approx(100 * 10.4 / 17.6)
+    assert row["relative"] == pytest.approx(0.3 * 17.6 / 10.4)
+
+
+def test_mask_overlap_has_one_scale_whose_middle_is_chance():
+    white = mask_overlap.COLORS(mask_overlap.NORM(1.0))
+    assert min(white) > 0.95
+    assert mask_overlap.NORM(1.0) == pytest.approx(0.5)
 
 
 def test_explored_runs_over_tasks_and_epochs(tmp_path):

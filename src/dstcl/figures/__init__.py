@@ -52,8 +52,9 @@ FIGURES = {
         "How fast tasks use up the network: above, the share of maskable weights that any task so "
         "far uses, below, the share of the newest task's active weights that earlier tasks use "
         "too, means over seeds with their 95 % Student-t interval as band; the dashed line is "
-        "what masks drawn independently and uniformly would give, so lines below it above, and "
-        "above it below, mean that tasks share more than chance and save capacity."
+        "what independent masks with the same number of weights in each layer would give (worked "
+        "out for each init, mean over growths), so lines below it above, and above it below, "
+        "mean that tasks choose the same weights more often than chance and save capacity."
     ),
     "layer_densities": (
         "Share of each layer's weights that a task makes active, from input (top) to output "
@@ -71,8 +72,9 @@ FIGURES = {
     "mask_overlap": (
         "Weights that two tasks share, in per cent of all that either uses (Jaccard index), mean "
         "over growths and seeds, without an interval; the colour is that number relative to what "
-        "independent uniform masks would share (named in the panel), on one scale for a block: "
-        "bright pairs share far more than chance, as layers that stay dense do."
+        "independent masks with the same number of weights in each layer would share (named in "
+        "the panel): white pairs share as much as chance, orange ones more, purple ones less, on "
+        "one scale for all studies."
     ),
     "explored": (
         "Share of weights that were active at any time since their task began, over the training "
