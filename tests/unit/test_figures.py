@@ -542,6 +542,9 @@ def test_ranking_ranks_within_a_seed(tmp_path):
     ]
     table = numbers(write_study(tmp_path, *runs), "ranking").set_index("growth")
     assert table.mean_rank.to_dict() == {"random": 1.5, "gradient": 1.5}
+    # The interval of ranks 1 and 2 is 1.5 -+ 6.4, but there are no ranks below 1 and above 2.
+    assert table.low_rank.tolist() == [1, 1]
+    assert table.high_rank.tolist() == [2, 2]
     assert table.accuracy_percent.to_dict() == pytest.approx({"random": 65, "gradient": 65})
 
 

@@ -25,8 +25,10 @@ FIGURES = {
     "protocols": (
         "The same configuration as the paper's code runs it (published) and as a careful reader "
         "would (corrected): accuracy after the last task, mean over seeds with 95 % interval; a "
-        "long grey bar is a number that depends on defects of the code, bars that cross are "
-        "conclusions that do."
+        "long grey bar is a number that depends on defects of the code; compare the order of the "
+        "squares with that of the circles within an init and sparsity: where it differs, what one "
+        "concludes may depend on them too, and comparisons.csv has the differences between "
+        "growths and inits, paired by seed, with their intervals for each protocol."
     ),
     "ablation": (
         "One switch of the protocol flipped at a time, away from corrected: above, the change of "
@@ -83,8 +85,10 @@ FIGURES = {
     ),
     "ranking": (
         "Configurations in the order of their mean rank: runs of one seed are ranked among each "
-        "other (1 is best), the dot is the mean over seeds and the line its 95 % interval; "
-        "neighbours whose lines overlap are not told apart by these seeds."
+        "other (1 is best), the dot is the mean over seeds and the line its 95 % interval, cut at "
+        "the first and the last rank; a long line is a rank that changes from seed to seed, but "
+        "whether two configurations differ is not seen in whether their lines overlap: "
+        "comparisons.csv has their difference in accuracy, paired by seed, with its interval."
     ),
     "baselines": (
         "Dynamic sparse training (dst, mean over growths) beside other methods on the same tasks: "
