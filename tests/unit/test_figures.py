@@ -463,11 +463,66 @@ def test_ablation_finds_protocols_of_one_switch_and_pairs_by_seed(tmp_path):
         "odd-test": "test_augment = true",
         "never-run": "stop_at = 1.0",
     }
-    (row,) = numbers(study, "ablation").to_dict("records")
-    assert (row["protocol"], row["seeds"], row["cells"]) == ("odd-test", 3, 1)
+    row, *contrasts = numbers(study, "ablation").to_dict("records")
+    assert (row["protocol"], row["effect"]) == ("odd-test", "accuracy")
+    assert (row["seeds"], row["cells"]) == (3, 1)
+    assert (row["corrected"], row["flipped"]) == pytest.approx((80, 69))
     assert row["mean"] == pytest.approx(-11)
     # Differences -10, -11, -12: standard error 1 / sqrt(3), t(0.975, 2) = 4.30265.
     assert row["high"] == pytest.approx(-11 + 4.30265 / 3**0.5, abs=1e-4)
+    assert [row["effect"] for row in contrasts] == ["gradient - random", "erk - uniform"]
+    assert [row["seeds"] for row in contrasts] == [0, 0]
+
+
+def test_ablation_shows_how_a_switch_changes_what_growth_and_init_do(tmp_path):
+    """Seed 2 lacks a cell under the flip, and erk with gradient was never flipped."""
+    acc = {  # by protocol, init and growth: a value a seed
+        ("corrected", "uniform", "random"): (0.50, 0.60, 0.10),
+        ("corrected", "uniform", "gradient"): (0.55, 0.67, 0.90),
+        ("corrected", "erk", "random"): (0.52, 0.63, 0.20),
+        ("corrected", "erk", "gradient"): (0.99, 0.99, 0.99),
+        ("odd", "uniform", "random"): (0.40, 0.50, 0.90),
+        ("odd", "uniform", "gradient"): (0.60, 0.74, None),
+        ("odd", "erk", "random"): (0.30, 0.38, 0.30),
+    }
+    runs = [
+        FakeRun(
+            f"{k}{seed}" * 5,
+            (value,) * 3,
+            {"protocol": protocol, "init": init, "growth": growth, "seed": seed},
+        )
+        for k, ((protocol, init, growth), values) in enumerate(acc.items())
+        for seed, value in enumerate(values)
+        if value is not None
+    ]
+    runs.append(FakeRun("f" * 10, (0.1,) * 3, {"method": "finetune", "protocol": "odd"}))
+    study = write_study(tmp_path, *runs)
+    protocols = {"corrected": {"candidates": "all"}, "odd": {"candidates": "free"}}
+    (study / "params.json").write_text(json.dumps({"protocols": protocols}))
+    table = numbers(study, "ablation").set_index("effect")
+    assert table.seeds.to_dict() == {"accuracy": 2, "gradient - random": 2, "erk - uniform": 3}
+    assert table.cells.to_dict() == {"accuracy": 3, "gradient - random": 1, "erk - uniform": 1}
+    # Gradient - random goes from 5 to 20 points with seed 0 and from 7 to 24 with seed 1.
+    change = table.loc["gradient - random"]
+    assert (change.corrected, change.flipped, change["mean"]) == pytest.approx((6, 22, 16))
+    assert change.high == pytest.approx(16 + 12.7062, abs=1e-3)
+    # Erk - uniform with random growth: from 2, 3, 10 to -10, -12, -60.
+    change = table.loc["erk - uniform"]
+    assert (change.corrected, change.flipped) == pytest.approx((5, -82 / 3))
+    # All three cells that both have: -10, 5, -22 with seed 0 and -10, 7, -25 with seed 1.
+    assert table.loc["accuracy", "mean"] == pytest.approx((-27 - 28) / 6)
+
+
+def test_logits_all_is_one_flip_with_the_head_that_it_needs(tmp_path):
+    study = two_seeds(tmp_path)
+    base = {"logits": "task", "head": "task", "stop_at": 0.75}
+    protocols = {
+        "corrected": base,
+        "all": base | {"logits": "all", "head": "shared"},
+        "more": base | {"logits": "all", "head": "shared", "stop_at": 1.0},
+    }
+    (study / "params.json").write_text(json.dumps({"protocols": protocols}))
+    assert Tables(study).single_switches == {"all": "logits = all, head = shared"}
 
 
 def test_protocols_of_one_switch_are_in_no_other_figure(tmp_path):

@@ -31,9 +31,12 @@ FIGURES = {
         "growths and inits, paired by seed, with their intervals for each protocol."
     ),
     "ablation": (
-        "One switch of the protocol flipped at a time, away from corrected: above, the change of "
-        "accuracy, paired by seed over the cells that both have; below, what each of the paper's "
-        "claims becomes under each protocol, so that one sees which defect makes which conclusion."
+        "One switch of the protocol flipped at a time, away from corrected: what it changes in "
+        "accuracy (left) and in two of the paper's contrasts, gradient against random growth and "
+        "ERK against uniform, each as flipped minus corrected, paired by seed over the cells that "
+        "both have, mean with 95 % interval; a contrast whose change is far from zero depends on "
+        "that switch, and with so many intervals one in 20 leaves zero out by chance; changes of "
+        "single switches need not add up to that of all of them."
     ),
     "accuracy_over_tasks": (
         "Mean test accuracy over the tasks seen so far, after each learned task: a panel for each "

@@ -109,7 +109,8 @@ class Tables:
     def single_switches(self) -> dict[str, str]:
         """Protocols that differ from ``corrected`` in one switch: name and ``switch = value``.
 
-        Empty where params.json is missing.
+        ``logits: all`` counts with the ``head: shared`` that it cannot do without. Empty where
+        params.json is missing.
         """
         try:
             protocols = self.protocols
@@ -118,10 +119,8 @@ class Tables:
         base, found = protocols.get("corrected"), {}
         for name, values in protocols.items():
             changed = [key for key in values if base and values[key] != base.get(key)]
-            if len(changed) == 1:
-                value = values[changed[0]]
-                text = str(value).lower() if isinstance(value, bool) else str(value)
-                found[name] = f"{changed[0]} = {text}"
+            if len(changed) == 1 or set(changed) == {"logits", "head"}:
+                found[name] = ", ".join(f"{key} = {_word(values[key])}" for key in changed)
         return found
 
     @cached_property
@@ -177,3 +176,8 @@ class Tables:
         if full and table.empty:
             raise ValueError(f"{path}: has no rows")
         return table
+
+
+def _word(value: Any) -> str:
+    """A switch's value as params.yaml has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
