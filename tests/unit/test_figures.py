@@ -124,6 +124,31 @@ def test_the_lines_drawn_are_the_numbers_written(tmp_path):
     assert legend == "growth (mean of 2 seeds, band: 95 % interval)"
 
 
+def test_figures_call_ones_own_data_by_its_title(tmp_path):
+    own = [FakeRun("a" * 10, axes={"dataset": "flowers"})]
+    own.append(FakeRun("b" * 10, (0.5,) * 3, {"dataset": "flowers", "protocol": "published"}))
+    own.append(FakeRun("c" * 10, (0.4,) * 3, {"dataset": "flowers", "protocol": "odd"}))
+    own.append(FakeRun("d" * 10, (0.4,) * 3, {"dataset": "flowers", "method": "static"}))
+    own.append(FakeRun("e" * 10, axes={"dataset": "flowers", "growth": "gradient"}))
+    study = write_study(tmp_path, *own)
+    summary = pd.read_csv(study / "summary.csv").assign(forgetting=0.0, seconds=1.0)
+    summary = summary.assign(training_flops=1e6, inference_flops=1e3, mask_bytes=10)
+    summary.to_csv(study / "summary.csv", index=False)
+    (study / "overlap.csv").write_text(EMPTY["overlap"] + "\n" + "a" * 10 + ",2,1,5,0.2\n")
+    (study / "history.csv").write_text(EMPTY["history"] + "\n" + "a" * 10 + ",1,1,0.2\n")
+    claim = "good,It is.,0.02,0.01,0.03,0.004,5,supported,corrected,flowers,2,net,0,difference,\n"
+    (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + claim)
+    curve = "flowers,2,published,net,dst,0.2,erk,random,1,80,0.2,70,69,71,no\n"
+    (study / "paper.csv").write_text(EMPTY["paper"] + "\n" + curve)
+    protocols = {"corrected": {"a": 1}, "published": {"a": 1}, "odd": {"a": 2}}
+    params = {"protocols": protocols, "datasets": {"flowers": {"title": "Flowers-12"}}}
+    (study / "params.json").write_text(json.dumps(params))
+    for name in FIGURES:
+        figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+        titles = [part.get_suptitle() for part in figure.subfigs]
+        assert any(title.startswith("Flowers-12, 2 tasks") for title in titles), name
+
+
 def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path):
     study = write_study(tmp_path, FakeRun("a" * 10))
     for name in ("accuracy_over_tasks", "capacity"):

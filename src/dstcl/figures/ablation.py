@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.data.catalog import DATASETS
 from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.titles import Title
 from dstcl.figures.panels import dots, name_rows, say, stacked
 from dstcl.figures.style import GREY
 from dstcl.figures.tables import CELL, NotDrawnError, Tables
@@ -44,7 +44,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     heights = [5.2 * rows.protocol.nunique() + 22 for _, rows in settings]
     figure, subfigures = stacked(heights)
     for (key, rows), subfigure in zip(settings, subfigures):
-        _draw_setting(key, rows, subfigure)
+        _draw_setting(tables.title, key, rows, subfigure)
     return figure, numbers
 
 
@@ -97,10 +97,9 @@ def _paired(flipped: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _draw_setting(key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
+def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
     dataset, tasks, network = key
-    title = DATASETS[dataset].title if dataset in DATASETS else dataset
-    part.suptitle(f"{title}, {tasks} tasks · network {network}", fontweight="bold")
+    part.suptitle(f"{title(dataset)}, {tasks} tasks · network {network}", fontweight="bold")
     panels = part.subplots(1, len(EFFECTS), sharey=True)
     names = rows.drop_duplicates("protocol")
     place = {name: index for index, name in enumerate(names.protocol)}

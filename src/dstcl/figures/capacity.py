@@ -22,7 +22,9 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     runs = runs.merge(expected_use(tables.capacity), on=["digest", "task"])
     used, reused = (_with_chance(runs, share) for share in SHARES)
     parts = []
-    for (title, block), (_, reused_block) in zip(blocks(used), blocks(reused)):
+    for (title, block), (_, reused_block) in zip(
+        blocks(used, tables.title), blocks(reused, tables.title)
+    ):
         parts += [
             Part(
                 f"{title}\nWeights used by any task so far",

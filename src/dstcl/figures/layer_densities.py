@@ -25,7 +25,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         numbers = numbers.merge(
             of_task.rename(columns={"percent": f"{name}_percent"}), on=layer, how="left"
         )
-    parts = blocks(numbers)
+    parts = blocks(numbers, tables.title)
     figure, subfigures = stacked(
         [max(26, 4.2 * rows.layer.nunique()) + 26 for _, rows in parts], head=8
     )

@@ -33,7 +33,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     numbers = masked.groupby(cells, sort=False, as_index=False)[means].mean()
     numbers.insert(len(cells), "jaccard_percent", 100 * numbers.pop("jaccard"))
     numbers["relative"] = numbers.jaccard_percent / numbers.expected_percent
-    parts = blocks(numbers)
+    parts = blocks(numbers, tables.title)
     figure, subfigures = stacked([50 * rows.init.nunique() + 16 for _, rows in parts])
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows, subfigure)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.titles import Title
 from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
 from dstcl.figures.tables import BLOCK
 
@@ -40,16 +40,17 @@ class Part:
     """Whether x is a percentage that falls from left to right; ``task`` is x in any case."""
 
 
-def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def blocks(table: pd.DataFrame, title: Title) -> list[tuple[str, pd.DataFrame]]:
     """Title and rows of each (dataset, tasks, protocol, network, method): never mixed."""
-    return [(_block_title(rows.iloc[0]), rows) for _, rows in table.groupby(BLOCK, sort=False)]
+    return [
+        (_block_title(rows.iloc[0], title), rows) for _, rows in table.groupby(BLOCK, sort=False)
+    ]
 
 
-def _block_title(row: pd.Series[Any]) -> str:
-    title = dataset_title(row.dataset)
+def _block_title(row: pd.Series[Any], title: Title) -> str:
     return (
-        f"{title}, {row.tasks} tasks · protocol {row.protocol} · network {row.network} · "
-        f"method {row.method}"
+        f"{title(row.dataset)}, {row.tasks} tasks · protocol {row.protocol} · "
+        f"network {row.network} · method {row.method}"
     )
 
 

@@ -26,7 +26,10 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     means = runs.groupby(CELL, sort=False, as_index=False)[["acc"]].mean()
     numbers = numbers.merge(means, on=CELL)
     numbers["accuracy_percent"] = 100 * numbers.pop("acc")
-    parts = [(title, rows.sort_values("mean", kind="stable")) for title, rows in blocks(numbers)]
+    parts = [
+        (title, rows.sort_values("mean", kind="stable"))
+        for title, rows in blocks(numbers, tables.title)
+    ]
     figure, subfigures = stacked([3.9 * min(len(rows), MOST) + 20 for _, rows in parts])
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows.reset_index(drop=True), subfigure)

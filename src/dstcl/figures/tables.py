@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dstcl.evaluation.titles import Title, dataset_titles
 from dstcl.runs import AXES
 from dstcl.storage import read_json
 
@@ -31,6 +32,11 @@ class Tables:
     """Tables of the study in this folder, with the columns that figures need."""
 
     study: Path
+
+    @cached_property
+    def title(self) -> Title:
+        """What a reader sees for the name of a data set."""
+        return dataset_titles(self.study)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
