@@ -162,6 +162,11 @@ def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
     assert block["protocols"] == ["odd"]
 
 
+def test_words_of_a_verdict_are_apart(page: Path) -> None:
+    assert "</span> <small" in " ".join(page.read_text().split())
+    assert "</span><small" not in page.read_text()
+
+
 def test_claims_that_no_protocol_tests_are_a_line_and_no_rows(page: Path) -> None:
     claims = [claim.id for claim in load_claims(REPOSITORY / "reference" / "claims.yaml")]
     text = " ".join(re.sub(r"<[^>]+>", " ", page.read_text()).split())
