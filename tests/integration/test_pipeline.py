@@ -158,7 +158,9 @@ def test_bad_input_ends_before_any_job_with_one_line(
 def test_an_unknown_preset_names_the_known_ones(workspace: Workspace) -> None:
     done = workspace.run("--config", "preset=quik")
     assert done.returncode != 0
-    assert "params.yaml: preset: 'quik'; allowed: quick, cifar100-cpu, paper" in done.stdout
+    assert (
+        "params.yaml: preset: 'quik'; allowed: quick, ablation, cifar100-cpu, paper" in done.stdout
+    )
 
 
 def test_a_killed_training_leaves_nothing_and_the_next_call_goes_on(workspace: Workspace) -> None:

@@ -34,7 +34,7 @@ SECTIONS = {
     "preset": COLLECTED + Counter(plan_study=1, write_params=1),
     "presets": COLLECTED + Counter(plan_study=1, write_params=1),
     "protocols": COLLECTED + Counter(plan_study=1, write_params=1),
-    "figures": REDRAWN + Counter(write_params=1),
+    "figures": REDRAWN + Counter(write_params=1, write_summary=1),
 }
 REMOVED = object()
 # Leaves that count only, or may change only, where another one has a certain value.

@@ -97,9 +97,19 @@ CELLS = SUMMARY[CELL].head(1).assign(acc_mean=0.85)
 def test_the_overview_has_means_and_every_configuration() -> None:
     assert overview(SUMMARY, CELLS) == {
         "runs": 2,
-        "mean": {"acc": 0.85, "used_fraction": 0.5},
+        "mean": {"mnist5k-5tasks/corrected/convnet/dst": {"acc": 0.85, "used_fraction": 0.5}},
         "acc": {"mnist5k-5tasks/corrected/convnet/dst/density0.2/erk/random": 0.85},
     }
+
+
+@pytest.mark.parametrize("axis", ["dataset", "tasks", "protocol", "network", "method"])
+def test_the_overview_averages_over_no_two_blocks(axis: str) -> None:
+    other = SUMMARY.assign(**{axis: 7 if axis == "tasks" else "other"}, acc=0.2, forgetting=0.1)
+    means = overview(pd.concat([SUMMARY, other]), CELLS)["mean"]
+    assert len(means) == 2
+    here, there = means.values()
+    assert here == {"acc": 0.85, "used_fraction": 0.5}
+    assert there == {"acc": 0.2, "forgetting": 0.1, "used_fraction": 0.5}
 
 
 def test_the_overview_is_written_from_the_tables(tmp_path: Path) -> None:

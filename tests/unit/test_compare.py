@@ -268,8 +268,26 @@ def test_summary_says_what_became_of_the_claims_and_that_the_paper_has_no_such_n
     text = write_study(tmp_path, table(*rows))
     line = "| At low sparsity (80 %), ERK is more accurate than uniform. | **supported** +10.33 "
     assert line in text
-    assert "**not tested**" in text
+    assert "Not tested under corrected: 8 of 10 claims (high-sparsity-uniform, " in text
+    assert "**not tested**" not in text
     assert "has other data" in text
+
+
+def test_summary_tells_forgetting_and_gains_by_method_and_protocol(tmp_path: Path) -> None:
+    """A dense network that forgets 40 points says nothing of methods that keep their tasks."""
+    rows = [
+        *accuracies("random", RANDOM),
+        *accuracies("none", [0.5], method="finetune", forgetting=0.4),
+        *accuracies("none", [0.5, 0.5], method="ewc", forgetting=-0.02),
+        *accuracies("random", [0.5, 0.6], protocol="published", forgetting=0.01),
+        *accuracies("none", [0.5], method="joint", forgetting=None),
+    ]
+    rows[-2]["forgetting"] = -0.03
+    text = write_study(tmp_path, table(*rows))
+    assert (
+        "(below zero: later tasks helped earlier ones): dst under corrected 0.0; finetune under "
+        "corrected 40.0; ewc under corrected -2.0; dst under published -3.0 to 1.0."
+    ) in text
 
 
 def test_summary_crosses_out_what_did_not_come_out(tmp_path: Path) -> None:

@@ -157,6 +157,24 @@ def test_runs_without_a_preset_are_those_of_the_preset_in_the_file() -> None:
     assert runs(load_file(PARAMS)) == runs(load_file(PARAMS, chosen))
 
 
+def test_preset_ablation_flips_one_switch_at_a_time_to_what_published_has() -> None:
+    params = load_file(PARAMS, "ablation")
+    base, other = (params.protocols[name].model_dump() for name in ("corrected", "published"))
+    names = [name for name in params.protocols if name not in ("corrected", "published")]
+    assert set(params.study.protocols) == set(params.protocols)
+    flipped = []
+    for name in names:
+        values = params.protocols[name].model_dump()
+        changed = {key for key in values if values[key] != base[key]}
+        assert all(values[key] == other[key] for key in changed)
+        flipped.append(changed)
+    # Logits of all classes need the shared head; the last two change nothing here or error bars.
+    assert {"logits", "head"} in flipped
+    single = {key for changed in flipped if len(changed) == 1 for key in changed}
+    assert single == base.keys() - {"logits", "test_augment", "class_order"}
+    assert len(flipped) == len(single) + 1
+
+
 def test_the_default_preset_needs_no_data_that_must_be_downloaded() -> None:
     assert {run.dataset for run in runs(load_file(PARAMS))} == {"mnist5k"}
 

@@ -9,12 +9,21 @@ from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from dstcl.figures import FIGURES, accuracy_matrix, accuracy_over_tasks, capacity, draw_figure
+from dstcl.figures import (
+    FIGURES,
+    accuracy_matrix,
+    accuracy_over_tasks,
+    capacity,
+    draw_figure,
+    mask_overlap,
+)
 from dstcl.figures import layer_densities as layers
+from dstcl.figures.chance import expected_overlap, expected_use
 from dstcl.figures.style import applied_style, growth_style
 from dstcl.figures.tables import Tables
 from dstcl.runs import AXES
@@ -115,6 +124,31 @@ def test_the_lines_drawn_are_the_numbers_written(tmp_path):
     assert legend == "growth (mean of 2 seeds, band: 95 % interval)"
 
 
+def test_figures_call_ones_own_data_by_its_title(tmp_path):
+    own = [FakeRun("a" * 10, axes={"dataset": "flowers"})]
+    own.append(FakeRun("b" * 10, (0.5,) * 3, {"dataset": "flowers", "protocol": "published"}))
+    own.append(FakeRun("c" * 10, (0.4,) * 3, {"dataset": "flowers", "protocol": "odd"}))
+    own.append(FakeRun("d" * 10, (0.4,) * 3, {"dataset": "flowers", "method": "static"}))
+    own.append(FakeRun("e" * 10, axes={"dataset": "flowers", "growth": "gradient"}))
+    study = write_study(tmp_path, *own)
+    summary = pd.read_csv(study / "summary.csv").assign(forgetting=0.0, seconds=1.0)
+    summary = summary.assign(training_flops=1e6, inference_flops=1e3, mask_bytes=10)
+    summary.to_csv(study / "summary.csv", index=False)
+    (study / "overlap.csv").write_text(EMPTY["overlap"] + "\n" + "a" * 10 + ",2,1,5,0.2\n")
+    (study / "history.csv").write_text(EMPTY["history"] + "\n" + "a" * 10 + ",1,1,0.2\n")
+    claim = "good,It is.,0.02,0.01,0.03,0.004,5,supported,corrected,flowers,2,net,0,difference,\n"
+    (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + claim)
+    curve = "flowers,2,published,net,dst,0.2,erk,random,1,80,0.2,70,69,71,no\n"
+    (study / "paper.csv").write_text(EMPTY["paper"] + "\n" + curve)
+    protocols = {"corrected": {"a": 1}, "published": {"a": 1}, "odd": {"a": 2}}
+    params = {"protocols": protocols, "datasets": {"flowers": {"title": "Flowers-12"}}}
+    (study / "params.json").write_text(json.dumps(params))
+    for name in FIGURES:
+        figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+        titles = [part.get_suptitle() for part in figure.subfigs]
+        assert any(title.startswith("Flowers-12, 2 tasks") for title in titles), name
+
+
 def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path):
     study = write_study(tmp_path, FakeRun("a" * 10))
     for name in ("accuracy_over_tasks", "capacity"):
@@ -154,8 +188,68 @@ def test_capacity_counts_weights_over_all_layers(tmp_path):
 def test_capacity_shows_what_independent_masks_would_give(tmp_path):
     figure, _ = capacity.draw(Tables(two_seeds(tmp_path)))
     used, reused = (subfigure.axes[0].lines[0].get_ydata() for subfigure in figure.subfigs)
-    assert list(used) == pytest.approx([28, 100 * (1 - 0.72**2)])
-    assert list(reused) == pytest.approx([0, 28])
+    # Both tasks have all 10 weights of conv and 4 of fc's 40: used 10 + 40 (1 - 0.9^2) of 50,
+    # of task 2's 14 weights 10 + 0.1 * 4 are expected in task 1 too. The density 0.28 alone would
+    # say 48 and 28 %.
+    assert list(used) == pytest.approx([28, 100 * 17.6 / 50])
+    assert list(reused) == pytest.approx([0, 100 * 10.4 / 14])
+
+
+def independent_masks(sizes: list[int], active: list[list[int]], runs: int) -> pd.DataFrame:
+    """Rows of capacity.csv, and what random masks of these counts made of each run in fact.
+
+    Args:
+        sizes: weights of each layer.
+        active: for each task, active weights of each layer.
+    """
+    random, rows = np.random.default_rng(0), []
+    for run in range(runs):
+        masks = [[random.permutation(s) < a for s, a in zip(sizes, task)] for task in active]
+        flat = [np.concatenate(mask) for mask in masks]
+        for t, counts in enumerate(active):
+            seen = np.any(flat[:t], axis=0) if t else np.zeros(sum(sizes), bool)
+            truth = {
+                "used": 100 * (seen | flat[t]).mean(),
+                "reused": 100 * (seen & flat[t]).sum() / flat[t].sum(),
+                "jaccard": 100 * (flat[0] & flat[t]).sum() / (flat[0] | flat[t]).sum(),
+            }
+            for layer, (size, count) in enumerate(zip(sizes, counts)):
+                row = {"digest": str(run), "task": t + 1, "layer": str(layer), "size": size}
+                rows.append(row | {"active": count} | truth)
+    return pd.DataFrame(rows)
+
+
+def test_independent_masks_of_unequal_layers_share_what_chance_says():
+    layers = independent_masks([30, 400, 3000], [[30, 80, 60], [24, 200, 30], [30, 20, 300]], 60)
+    found = layers.drop_duplicates(["digest", "task"]).groupby("task")[
+        ["used", "reused", "jaccard"]
+    ]
+    means = found.mean()
+    use = (
+        expected_use(layers.sample(frac=1, random_state=1)).groupby("task").mean(numeric_only=True)
+    )
+    assert use.expected_used.tolist() == pytest.approx(means.used.tolist(), rel=0.02)
+    assert use.expected_reused.tolist() == pytest.approx(means.reused.tolist(), rel=0.03)
+    pairs = expected_overlap(layers)
+    first = pairs[pairs.other == 1].groupby("task").expected_percent.mean()
+    assert (means.jaccard[[2, 3]] / first).tolist() == pytest.approx([1, 1], abs=0.03)
+    assert sorted(set(zip(pairs.task, pairs.other))) == [(2, 1), (3, 1), (3, 2)]
+
+
+def test_last_task_of_each_block_is_its_own(tmp_path):
+    study = write_study(tmp_path, FakeRun("a" * 10), FakeRun("b" * 10, axes={"tasks": 3}))
+    table = pd.read_csv(study / "capacity.csv")
+    third = table[(table.digest == "b" * 10) & (table.task == 2)].assign(task=3, active=2)
+    pd.concat([table, third]).to_csv(study / "capacity.csv", index=False)
+    last = numbers(study, "layer_densities").set_index(["tasks", "layer"]).last_percent
+    assert last.to_dict() == pytest.approx(
+        {
+            (2, "conv.weight"): 100,
+            (2, "fc.weight"): 10,
+            (3, "conv.weight"): 20,
+            (3, "fc.weight"): 5,
+        }
+    )
 
 
 def test_layer_densities_are_shares_of_each_layer(tmp_path):
@@ -394,11 +488,66 @@ def test_ablation_finds_protocols_of_one_switch_and_pairs_by_seed(tmp_path):
         "odd-test": "test_augment = true",
         "never-run": "stop_at = 1.0",
     }
-    (row,) = numbers(study, "ablation").to_dict("records")
-    assert (row["protocol"], row["seeds"], row["cells"]) == ("odd-test", 3, 1)
+    row, *contrasts = numbers(study, "ablation").to_dict("records")
+    assert (row["protocol"], row["effect"]) == ("odd-test", "accuracy")
+    assert (row["seeds"], row["cells"]) == (3, 1)
+    assert (row["corrected"], row["flipped"]) == pytest.approx((80, 69))
     assert row["mean"] == pytest.approx(-11)
     # Differences -10, -11, -12: standard error 1 / sqrt(3), t(0.975, 2) = 4.30265.
     assert row["high"] == pytest.approx(-11 + 4.30265 / 3**0.5, abs=1e-4)
+    assert [row["effect"] for row in contrasts] == ["gradient - random", "erk - uniform"]
+    assert [row["seeds"] for row in contrasts] == [0, 0]
+
+
+def test_ablation_shows_how_a_switch_changes_what_growth_and_init_do(tmp_path):
+    """Seed 2 lacks a cell under the flip, and erk with gradient was never flipped."""
+    acc = {  # by protocol, init and growth: a value a seed
+        ("corrected", "uniform", "random"): (0.50, 0.60, 0.10),
+        ("corrected", "uniform", "gradient"): (0.55, 0.67, 0.90),
+        ("corrected", "erk", "random"): (0.52, 0.63, 0.20),
+        ("corrected", "erk", "gradient"): (0.99, 0.99, 0.99),
+        ("odd", "uniform", "random"): (0.40, 0.50, 0.90),
+        ("odd", "uniform", "gradient"): (0.60, 0.74, None),
+        ("odd", "erk", "random"): (0.30, 0.38, 0.30),
+    }
+    runs = [
+        FakeRun(
+            f"{k}{seed}" * 5,
+            (value,) * 3,
+            {"protocol": protocol, "init": init, "growth": growth, "seed": seed},
+        )
+        for k, ((protocol, init, growth), values) in enumerate(acc.items())
+        for seed, value in enumerate(values)
+        if value is not None
+    ]
+    runs.append(FakeRun("f" * 10, (0.1,) * 3, {"method": "finetune", "protocol": "odd"}))
+    study = write_study(tmp_path, *runs)
+    protocols = {"corrected": {"candidates": "all"}, "odd": {"candidates": "free"}}
+    (study / "params.json").write_text(json.dumps({"protocols": protocols}))
+    table = numbers(study, "ablation").set_index("effect")
+    assert table.seeds.to_dict() == {"accuracy": 2, "gradient - random": 2, "erk - uniform": 3}
+    assert table.cells.to_dict() == {"accuracy": 3, "gradient - random": 1, "erk - uniform": 1}
+    # Gradient - random goes from 5 to 20 points with seed 0 and from 7 to 24 with seed 1.
+    change = table.loc["gradient - random"]
+    assert (change.corrected, change.flipped, change["mean"]) == pytest.approx((6, 22, 16))
+    assert change.high == pytest.approx(16 + 12.7062, abs=1e-3)
+    # Erk - uniform with random growth: from 2, 3, 10 to -10, -12, -60.
+    change = table.loc["erk - uniform"]
+    assert (change.corrected, change.flipped) == pytest.approx((5, -82 / 3))
+    # All three cells that both have: -10, 5, -22 with seed 0 and -10, 7, -25 with seed 1.
+    assert table.loc["accuracy", "mean"] == pytest.approx((-27 - 28) / 6)
+
+
+def test_logits_all_is_one_flip_with_the_head_that_it_needs(tmp_path):
+    study = two_seeds(tmp_path)
+    base = {"logits": "task", "head": "task", "stop_at": 0.75}
+    protocols = {
+        "corrected": base,
+        "all": base | {"logits": "all", "head": "shared"},
+        "more": base | {"logits": "all", "head": "shared", "stop_at": 1.0},
+    }
+    (study / "params.json").write_text(json.dumps({"protocols": protocols}))
+    assert Tables(study).single_switches == {"all": "logits = all, head = shared"}
 
 
 def test_protocols_of_one_switch_are_in_no_other_figure(tmp_path):
@@ -434,6 +583,15 @@ def test_mask_overlap_is_the_mean_over_runs(tmp_path):
     (row,) = numbers(study, "mask_overlap").to_dict("records")
     assert (row["task"], row["other"]) == (2, 1)
     assert row["jaccard_percent"] == pytest.approx(30)
+    # 10 of conv and 4 * 4 / 40 of fc shared, of 28 less those: 10.4 / 17.6.
+    assert row["expected_percent"] == pytest.approx(100 * 10.4 / 17.6)
+    assert row["relative"] == pytest.approx(0.3 * 17.6 / 10.4)
+
+
+def test_mask_overlap_has_one_scale_whose_middle_is_chance():
+    white = mask_overlap.COLORS(mask_overlap.NORM(1.0))
+    assert min(white) > 0.95
+    assert mask_overlap.NORM(1.0) == pytest.approx(0.5)
 
 
 def test_explored_runs_over_tasks_and_epochs(tmp_path):
@@ -464,6 +622,9 @@ def test_ranking_ranks_within_a_seed(tmp_path):
     ]
     table = numbers(write_study(tmp_path, *runs), "ranking").set_index("growth")
     assert table.mean_rank.to_dict() == {"random": 1.5, "gradient": 1.5}
+    # The interval of ranks 1 and 2 is 1.5 -+ 6.4, but there are no ranks below 1 and above 2.
+    assert table.low_rank.tolist() == [1, 1]
+    assert table.high_rank.tolist() == [2, 2]
     assert table.accuracy_percent.to_dict() == pytest.approx({"random": 65, "gradient": 65})
 
 

@@ -16,6 +16,7 @@ from dstcl.evaluation.collect import cell_means
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from dstcl.evaluation.report import claim_blocks, write_report
+from dstcl.evaluation.titles import dataset_titles
 from dstcl.evaluation.verdicts import Tables, judge_claims
 from dstcl.figures import FIGURES
 from dstcl.figures.words import NOT_DRAWN
@@ -52,7 +53,7 @@ def write_study(folder: Path, seeds: int = 3) -> Path:
     made = summary[["digest"]].assign(
         git_commit="0123456789abcdef", git_dirty=False, device=HOSTILE, threads=1, python="3.11"
     )
-    made = made.assign(torch="2.15.0", precision="float32", data_digest="5e5e")
+    made = made.assign(torch="2.15.0", precision="float32", layout="nhwc", data_digest="5e5e")
     made = made.assign(started="2026-01-02", finished="2026-01-03")
     tables = {
         "summary": summary,
@@ -153,10 +154,88 @@ def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
     row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "claim": "c", "statement": "s"}
     row |= {"source": "x", "note": None, "verdict": "not tested", "detail": "d", "seeds": 0}
     names = ("odd", "published", "corrected")
-    (block,) = claim_blocks(pd.DataFrame([row | {"protocol": name} for name in names]))
+    table = pd.DataFrame([row | {"protocol": name} for name in names])
+    (block,) = claim_blocks(table, str.upper)
+    assert block["title"] == "MNIST5K, 5 tasks, network n"
     assert block["protocols"] == ["corrected", "published"]
-    (block,) = claim_blocks(pd.DataFrame([row | {"protocol": "odd"}]))
+    (block,) = claim_blocks(pd.DataFrame([row | {"protocol": "odd"}]), str)
     assert block["protocols"] == ["odd"]
+
+
+def test_words_of_a_verdict_are_apart(page: Path) -> None:
+    assert "</span> <small" in " ".join(page.read_text().split())
+    assert "</span><small" not in page.read_text()
+
+
+def test_claims_that_no_protocol_tests_are_a_line_and_no_rows(page: Path) -> None:
+    claims = [claim.id for claim in load_claims(REPOSITORY / "reference" / "claims.yaml")]
+    text = " ".join(re.sub(r"<[^>]+>", " ", page.read_text()).split())
+    (count, names) = re.findall(r"Not tested under corrected: (\d+) of 10 claims \((.*?)\)", text)[
+        0
+    ]
+    untested = names.split(", ")
+    assert len(claims) == 10
+    assert len(untested) == int(count)
+    assert "switch-beats-both" in untested
+    rows = re.findall(r"<small>([a-z-]+) · ", page.read_text())
+    assert sorted(rows + untested) == sorted(claims)
+
+
+def test_a_claim_that_one_protocol_tests_has_a_row_with_a_dash_for_the_other() -> None:
+    row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "statement": "s", "source": "x"}
+    row |= {"note": None, "detail": "d", "seeds": 3, "effect": 0.1, "low": 0.05, "high": 0.15}
+    verdicts = [
+        ("corrected", "one", "supported"),
+        ("corrected", "two", "not tested"),
+        ("published", "one", "not tested"),
+        ("published", "two", "not tested"),
+    ]
+    table = [
+        row | {"protocol": p, "claim": c, "verdict": verdict, "p_holm": 0.01}
+        for p, c, verdict in verdicts
+    ]
+    (block,) = claim_blocks(pd.DataFrame(table), str)
+    assert [claim["claim"] for claim in block["claims"]] == ["one"]
+    assert block["untested"] == {"corrected": ["two"], "published": ["one", "two"]}
+    assert block["known"] == 2
+
+
+def test_machines_have_a_column_for_all_that_tells_them_apart(page: Path) -> None:
+    """Environments that differ in precision or layout alone are rows that differ."""
+    text = page.read_text()
+    (table,) = re.findall(r"<h3>Machines and versions</h3>(.*?)</table>", text, re.DOTALL)
+    heads, cells = (re.findall(rf"<{tag}[ >].*?</{tag}>", table) for tag in ("th", "td"))
+    heads, cells = ([re.sub(r"<.*?>", "", word) for word in row] for row in (heads, cells))
+    found = dict(zip(heads, cells, strict=True))
+    assert (found["precision"], found["layout"], found["torch"]) == ("float32", "nhwc", "2.15.0")
+
+
+def test_data_sets_of_ones_own_have_the_title_of_params_json(tmp_path: Path) -> None:
+    title = dataset_titles(tmp_path)
+    assert (title("cifar100"), title("flowers")) == ("CIFAR-100", "flowers")
+    own = {"flowers": {"title": "Flowers-12"}, "plain": {"title": None}}
+    other = {"datasets": {"birds": {"title": "Birds"}}}
+    params = {"datasets": own, "merged_from": [{"datasets": own}, other]}
+    (tmp_path / "params.json").write_text(json.dumps(params))
+    title = dataset_titles(tmp_path)
+    names = ("flowers", "plain", "birds", "cifar100", "other")
+    assert [title(n) for n in names] == ["Flowers-12", "plain", "Birds", "CIFAR-100", "other"]
+    (tmp_path / "params.json").write_text("[1]")
+    assert dataset_titles(tmp_path)("flowers") == "flowers"
+
+
+def test_the_report_calls_ones_own_data_by_its_title(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    for name in ("summary", "cells", "claims"):
+        table = pd.read_csv(study / f"{name}.csv").assign(dataset="flowers")
+        table.to_csv(study / f"{name}.csv", index=False)
+    params = json.loads((study / "params.json").read_text())
+    params["datasets"] = {"flowers": {"title": "Flowers & bees"}}
+    (study / "params.json").write_text(json.dumps(params))
+    write_report("quick", study, TEMPLATE)
+    text = (study / "report.html").read_text()
+    assert "<h3>Flowers &amp; bees, 5 tasks, network convnet</h3>" in text
+    assert "24 runs on Flowers &amp; bees, 5 tasks;" in text
 
 
 PROBE = """<script>

@@ -2,6 +2,7 @@ rule write_summary:
     """Write the study's summary in Markdown: tables that can be quoted."""
     input:
         plan=f"{RESULTS}/plan.json",
+        params=f"{RESULTS}/params.json",
         tables=rules.collect_runs.output,
         claims=rules.test_claims.output,
     output:

@@ -147,5 +147,5 @@ def own_dataset(name: str, entry: Mapping[str, Any]) -> DatasetInfo:
 
 
 def dataset_title(dataset: str) -> str:
-    """How figures and reports call a data set, one of the user's own included."""
+    """The catalogue's title; the name of a set of the user's own, which params.yaml may title."""
     return DATASETS[dataset].title if dataset in DATASETS else dataset

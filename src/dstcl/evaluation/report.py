@@ -12,9 +12,9 @@ import pandas as pd
 import yaml
 
 from dstcl import __version__
-from dstcl.data.catalog import DATASETS
 from dstcl.evaluation.paper import TOLERANCE, rank_agreement
 from dstcl.evaluation.reference import read_table
+from dstcl.evaluation.titles import Title, dataset_titles
 from dstcl.evaluation.verdicts import VERDICTS
 from dstcl.figures import FIGURES
 from dstcl.figures.words import NOT_DRAWN
@@ -26,7 +26,9 @@ MAIN_PROTOCOLS = ("corrected", "published")
 PERCENT = ("acc", "learning_accuracy", "bwt", "fwt", "forgetting", "used_fraction")
 MEASURES = (*PERCENT, "seconds", "images_per_second", "inference_flops", "training_flops")
 CELL_COLUMNS = ("acc", "learning_accuracy", "forgetting", "used_fraction")
-MADE_WITH = ["device", "threads", "precision", "torch", "python", "git_commit", "git_dirty"]
+MADE_WITH = [
+    *("device", "threads", "precision", "layout", "torch", "python", "git_commit", "git_dirty"),
+]
 
 
 def write_report(preset: str, study: Path, template: Path) -> None:
@@ -56,7 +58,7 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
     """Everything that the template shows, by name."""
     summary, cells = read_table(study, "summary"), read_table(study, "cells")
     claims, paper = read_table(study, "claims"), read_table(study, "paper")
-    made = read_table(study, "provenance")
+    made, title = read_table(study, "provenance"), dataset_titles(study)
     figures = [_figure(study / "figures", name) for name in FIGURES]
     return {
         "preset": preset,
@@ -64,10 +66,10 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
         "runs": len(summary),
         "seeds": sorted(summary["seed"].unique()),
         "hours": summary["seconds"].sum() / 3600,
-        "data": [_setting(key)[0] for key, _ in summary.groupby(SETTING[:2], sort=False)],
-        "blocks": claim_blocks(claims),
+        "data": [_setting(key, title)[0] for key, _ in summary.groupby(SETTING[:2], sort=False)],
+        "blocks": claim_blocks(claims, title),
         "verdicts": VERDICTS,
-        "paper": paper_tables(paper),
+        "paper": paper_tables(paper, title),
         "tolerance": TOLERANCE,
         "figures": [figure for figure in figures if "not_drawn" not in figure],
         "not_drawn": [figure for figure in figures if "not_drawn" in figure],
@@ -80,9 +82,11 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
     }
 
 
-def claim_blocks(claims: pd.DataFrame) -> list[dict[str, Any]]:
+def claim_blocks(claims: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
     """For each data set, number of tasks and network: its protocols, and a row a claim.
 
+    A claim that none of the protocols can test has no row; ``untested`` names, by protocol, all
+    claims that it cannot test.
     Protocols that flip one switch belong to the figure of the switches; they are here only where
     the study has neither ``corrected`` nor ``published``.
     """
@@ -95,16 +99,27 @@ def claim_blocks(claims: pd.DataFrame) -> list[dict[str, Any]]:
             claim = named.setdefault(row["claim"], {"claim": row["claim"], "by_protocol": {}})
             claim |= {name: _text(row[name]) for name in ("statement", "source", "note")}
             claim["by_protocol"][row["protocol"]] = _verdict(row)
-        title, network = _setting(key)
+        words, network = _setting(key, title)
+        tested = [
+            claim
+            for claim in named.values()
+            if any(claim["by_protocol"][p]["verdict"] != "not tested" for p in protocols)
+        ]
+        untested = {
+            name: [c for c in named if named[c]["by_protocol"][name]["verdict"] == "not tested"]
+            for name in protocols
+        }
         counts = {
             name: rows[rows["protocol"] == name]["verdict"].value_counts().to_dict()
             for name in protocols
         }
         blocks.append(
             {
-                "title": f"{title}, network {network}",
+                "title": f"{words}, network {network}",
                 "protocols": protocols,
-                "claims": list(named.values()),
+                "claims": tested,
+                "untested": {name: found for name, found in untested.items() if found},
+                "known": len(named),
                 "counts": counts,
             }
         )
@@ -126,7 +141,7 @@ def _p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def paper_tables(paper: pd.DataFrame) -> list[dict[str, Any]]:
+def paper_tables(paper: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
     """For each network: final accuracy of each configuration in the paper and in each protocol."""
     tables = []
     for key, rows in paper.groupby([*SETTING, "method"], sort=False):
@@ -146,10 +161,10 @@ def paper_tables(paper: pd.DataFrame) -> list[dict[str, Any]]:
                 }
             )
         agreement = {name: rank_agreement(finals[finals["protocol"] == name]) for name in protocols}
-        title, network = _setting(key[:3])
+        words, network = _setting(key[:3], title)
         tables.append(
             {
-                "title": f"{title}, our network {network}",
+                "title": f"{words}, our network {network}",
                 "protocols": protocols,
                 "rows": lines,
                 "agreement": agreement,
@@ -270,11 +285,10 @@ def _dates(made: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys([days[0], days[-1]])) if days else []
 
 
-def _setting(key: Sequence[Any]) -> tuple[str, str]:
+def _setting(key: Sequence[Any], title: Title) -> tuple[str, str]:
     """``CIFAR-100, 10 tasks`` and the network, if there is one."""
     dataset, tasks, *network = key
-    title = DATASETS[dataset].title if dataset in DATASETS else str(dataset)
-    return f"{title}, {tasks} tasks", str(network[0]) if network else ""
+    return f"{title(str(dataset))}, {tasks} tasks", str(network[0]) if network else ""
 
 
 def _text(value: Any) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.compare import BLOCK, EVERY
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.evaluation.paper import TOLERANCE
 from dstcl.evaluation.reference import read_table
 from dstcl.evaluation.report import claim_blocks, paper_tables
+from dstcl.evaluation.titles import Title, dataset_titles
 from dstcl.figures import FIGURES
 from dstcl.runs import AXES
 from dstcl.storage import write_text
@@ -28,17 +28,18 @@ def write_summary(preset: str, study: Path) -> None:
         ValueError: a table is missing.
     """
     summary, comparisons = (_table_of(study, name) for name in ("summary", "comparisons"))
+    title = dataset_titles(study)
     parts = [f"# Preset {preset}", _what_ran(summary)]
-    parts += _claims_tables(read_table(study, "claims"))
-    parts += _paper_tables(read_table(study, "paper"))
+    parts += _claims_tables(read_table(study, "claims"), title)
+    parts += _paper_tables(read_table(study, "paper"), title)
     for _, block in summary.groupby(list(BLOCK), sort=False):
-        parts += [_block_title(block), _accuracy_table(block)]
+        parts += [_block_title(block, title), _accuracy_table(block)]
     parts += ["## Differences, paired by seed", _effects_table(comparisons)]
     parts += ["## Figures", *(f"- `figures/{name}.svg`: {text}" for name, text in FIGURES.items())]
     write_text(study / "summary.md", "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n")
 
 
-def _claims_tables(claims: pd.DataFrame) -> list[str]:
+def _claims_tables(claims: pd.DataFrame, title: Title) -> list[str]:
     """What became of the paper's claims, a table for each data set and network."""
     parts = [
         "## The paper's claims",
@@ -46,35 +47,47 @@ def _claims_tables(claims: pd.DataFrame) -> list[str]:
         "verdict needs 3 seeds and p < 0.05 after Holm's correction (docs/claims.md). Reasons are "
         "in claims.csv.",
     ]
-    for block in claim_blocks(claims):
+    for block in claim_blocks(claims, title):
         rows = []
         for claim in block["claims"]:
             found = (claim["by_protocol"][protocol] for protocol in block["protocols"])
             rows.append([claim["statement"], *map(_verdict, found)])
-        parts += [f"### {block['title']}", _table(["claim", *block["protocols"]], rows)]
+        parts.append(f"### {block['title']}")
+        parts += [_table(["claim", *block["protocols"]], rows)] if rows else []
+        parts += [_untested(block, protocol) for protocol in block["untested"]]
     return parts
 
 
+def _untested(block: dict[str, Any], protocol: str) -> str:
+    claims = block["untested"][protocol]
+    return (
+        f"Not tested under {protocol}: {len(claims)} of {block['known']} claims "
+        f"({', '.join(claims)})."
+    )
+
+
 def _verdict(found: dict[str, Any]) -> str:
+    if found["verdict"] == "not tested":
+        return "-"
     numbers = f" {found['effect']}" if found["effect"] else ""
     interval = f" ({found['interval']})" if found["interval"] else ""
     return f"**{found['verdict']}**{numbers}{interval}"
 
 
-def _paper_tables(paper: pd.DataFrame) -> list[str]:
+def _paper_tables(paper: pd.DataFrame, title: Title) -> list[str]:
     """The paper's final accuracies beside ours, a table for each network."""
-    title = "## Beside the paper's numbers"
-    tables = paper_tables(paper)
+    heading = "## Beside the paper's numbers"
+    tables = paper_tables(paper, title)
     if not tables:
         reason = "The paper's figure, all that could be read of its numbers, has other data."
-        return [title, reason]
+        return [heading, reason]
     rule = (
         "Accuracy over all tasks after the last one, in %. Paper: read off its figure, ± the error "
         "of reading; ours: mean over seeds ± half the 95 % interval. Reproduced (✓): all of our "
         f"interval, widened by the reading error, is within {TOLERANCE:g} points of the paper; not "
         "reproduced (✗): none of it; open (?): some of it, or fewer than 3 seeds."
     )
-    parts = [title, rule]
+    parts = [heading, rule]
     for table in tables:
         protocols = table["protocols"]
         header = ["configuration", "paper"]
@@ -97,22 +110,35 @@ def _table_of(study: Path, name: str) -> pd.DataFrame:
 
 def _what_ran(summary: pd.DataFrame) -> str:
     seeds = ", ".join(map(str, sorted(summary["seed"].unique())))
-    largest = summary.assign(size=summary["forgetting"].abs()).groupby("protocol")["size"].max()
-    forgotten = ", ".join(f"{100 * size:.1f} points under {name}" for name, size in largest.items())
     hours = summary["seconds"].sum() / 3600
     return (
         f"{len(summary)} runs, seeds {seeds}; {hours:.2f} hours of training in all. Accuracy (ACC) "
         "is the mean over all tasks after the last one, in %, task given; the number after ± is "
-        f"half the 95 % interval over seeds (Student's t). Forgetting is at most {forgotten}."
+        f"half the 95 % interval over seeds (Student's t). {_forgetting(summary)}"
     )
 
 
-def _block_title(block: pd.DataFrame) -> str:
-    first = block.iloc[0]
-    title = dataset_title(first["dataset"])
+def _forgetting(summary: pd.DataFrame) -> str:
+    """The most that a run forgot or gained, told apart by protocol and method."""
+    known = summary.dropna(subset="forgetting")
+    if known.empty:
+        return "Forgetting was not measured."
+    found = []
+    for (protocol, method), runs in known.groupby(["protocol", "method"], sort=False):
+        low, high = 100 * runs["forgetting"].min(), 100 * runs["forgetting"].max()
+        where = f"{method} under {protocol}"
+        found.append(f"{where} {low:.1f} to {high:.1f}" if low != high else f"{where} {low:.1f}")
     return (
-        f"## {title}, {first['tasks']} tasks: {first['network']}, {first['method']}, "
-        f"protocol {first['protocol']}"
+        "Forgetting of single runs, least to most, in points (below zero: later tasks helped "
+        f"earlier ones): {'; '.join(found)}."
+    )
+
+
+def _block_title(block: pd.DataFrame, title: Title) -> str:
+    first = block.iloc[0]
+    return (
+        f"## {title(first['dataset'])}, {first['tasks']} tasks: {first['network']}, "
+        f"{first['method']}, protocol {first['protocol']}"
     )
 
 

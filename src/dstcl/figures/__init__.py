@@ -25,13 +25,18 @@ FIGURES = {
     "protocols": (
         "The same configuration as the paper's code runs it (published) and as a careful reader "
         "would (corrected): accuracy after the last task, mean over seeds with 95 % interval; a "
-        "long grey bar is a number that depends on defects of the code, bars that cross are "
-        "conclusions that do."
+        "long grey bar is a number that depends on defects of the code; compare the order of the "
+        "squares with that of the circles within an init and sparsity: where it differs, what one "
+        "concludes may depend on them too, and comparisons.csv has the differences between "
+        "growths and inits, paired by seed, with their intervals for each protocol."
     ),
     "ablation": (
-        "One switch of the protocol flipped at a time, away from corrected: above, the change of "
-        "accuracy, paired by seed over the cells that both have; below, what each of the paper's "
-        "claims becomes under each protocol, so that one sees which defect makes which conclusion."
+        "One switch of the protocol flipped at a time, away from corrected: what it changes in "
+        "accuracy (left) and in two of the paper's contrasts, gradient against random growth and "
+        "ERK against uniform, each as flipped minus corrected, paired by seed over the cells that "
+        "both have, mean with 95 % interval; a contrast whose change is far from zero depends on "
+        "that switch, and with so many intervals one in 20 leaves zero out by chance; changes of "
+        "single switches need not add up to that of all of them."
     ),
     "accuracy_over_tasks": (
         "Mean test accuracy over the tasks seen so far, after each learned task: a panel for each "
@@ -52,8 +57,9 @@ FIGURES = {
         "How fast tasks use up the network: above, the share of maskable weights that any task so "
         "far uses, below, the share of the newest task's active weights that earlier tasks use "
         "too, means over seeds with their 95 % Student-t interval as band; the dashed line is "
-        "what masks drawn independently and uniformly would give, so lines below it above, and "
-        "above it below, mean that tasks share more than chance and save capacity."
+        "what independent masks with the same number of weights in each layer would give (worked "
+        "out for each init, mean over growths), so lines below it above, and above it below, "
+        "mean that tasks choose the same weights more often than chance and save capacity."
     ),
     "layer_densities": (
         "Share of each layer's weights that a task makes active, from input (top) to output "
@@ -71,8 +77,9 @@ FIGURES = {
     "mask_overlap": (
         "Weights that two tasks share, in per cent of all that either uses (Jaccard index), mean "
         "over growths and seeds, without an interval; the colour is that number relative to what "
-        "independent uniform masks would share (named in the panel), on one scale for a block: "
-        "bright pairs share far more than chance, as layers that stay dense do."
+        "independent masks with the same number of weights in each layer would share (named in "
+        "the panel): white pairs share as much as chance, orange ones more, purple ones less, on "
+        "one scale for all studies."
     ),
     "explored": (
         "Share of weights that were active at any time since their task began, over the training "
@@ -81,8 +88,10 @@ FIGURES = {
     ),
     "ranking": (
         "Configurations in the order of their mean rank: runs of one seed are ranked among each "
-        "other (1 is best), the dot is the mean over seeds and the line its 95 % interval; "
-        "neighbours whose lines overlap are not told apart by these seeds."
+        "other (1 is best), the dot is the mean over seeds and the line its 95 % interval, cut at "
+        "the first and the last rank; a long line is a rank that changes from seed to seed, but "
+        "whether two configurations differ is not seen in whether their lines overlap: "
+        "comparisons.csv has their difference in accuracy, paired by seed, with its interval."
     ),
     "baselines": (
         "Dynamic sparse training (dst, mean over growths) beside other methods on the same tasks: "

@@ -1,21 +1,26 @@
-"""One switch of the protocol at a time: what each does to accuracy and to each claim."""
+"""One switch of the protocol at a time: what each does to accuracy and to the paper's contrasts."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.data.catalog import DATASETS
 from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.titles import Title
 from dstcl.figures.panels import dots, name_rows, say, stacked
-from dstcl.figures.style import VERDICTS
+from dstcl.figures.style import GREY
 from dstcl.figures.tables import CELL, NotDrawnError, Tables
 
 BASE, ALL = "corrected", "published"
 SETTING = ["dataset", "tasks", "network"]
+EFFECTS: dict[str, tuple[str, str, str] | None] = {
+    "accuracy": None,
+    "gradient - random": ("growth", "gradient", "random"),
+    "erk - uniform": ("init", "erk", "uniform"),
+}
+"""By name: an axis and the two values whose difference in ACC is the effect; None: ACC itself."""
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
@@ -24,104 +29,108 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     Raises:
         NotDrawnError: no protocol of the study differs from ``corrected`` in one switch.
     """
-    switches = tables.single_switches
-    runs = tables.summary
-    used = [name for name in switches if name in set(runs.protocol)]
-    if not used or BASE not in set(runs.protocol):
+    switches, runs = tables.single_switches, tables.summary
+    runs = runs[runs.method == "dst"] if (runs.method == "dst").any() else runs
+    there = set(runs.protocol)
+    used = [name for name in switches if name in there]
+    if not used or BASE not in there:
         raise NotDrawnError(f"no protocol with runs differs from {BASE} in a single switch")
-    names = [*used, *([ALL] if ALL in set(runs.protocol) else [])]
-    labels = {name: f"{name}: {switches[name]}" if name in switches else ALL for name in names}
-    labels[ALL] = f"{ALL}: all switches"
+    labels = {name: switches[name] for name in used}
+    labels |= {ALL: f"all switches ({ALL})"} if ALL in there else {}
     numbers = pd.concat(
-        [_changes(rows, key, names, labels) for key, rows in runs.groupby(SETTING, sort=False)]
+        [_changes(rows, key, labels) for key, rows in runs.groupby(SETTING, sort=False)]
     )
-    claims = tables.claims[tables.claims.protocol.isin([BASE, *names])].copy()
-    claims["effect_points"] = 100 * pd.to_numeric(claims.effect)
     settings = list(numbers.groupby(SETTING, sort=False))
-    heights = [10 * len(rows) + 5.4 * (len(rows) + 1) + 62 for _, rows in settings]
+    heights = [5.2 * rows.protocol.nunique() + 22 for _, rows in settings]
     figure, subfigures = stacked(heights)
     for (key, rows), subfigure in zip(settings, subfigures):
-        here = claims[(claims[SETTING] == list(key)).all(axis=1)]
-        _draw_setting(key, rows.reset_index(drop=True), here, labels, subfigure)
-    numbers = numbers.merge(
-        claims[[*SETTING, "protocol", "claim", "effect_points", "verdict"]],
-        on=[*SETTING, "protocol"],
-        how="left",
-    )
+        _draw_setting(tables.title, key, rows, subfigure)
     return figure, numbers
 
 
-def _changes(
-    runs: pd.DataFrame, key: Any, names: list[str], labels: dict[str, str]
-) -> pd.DataFrame:
-    """Mean change of ACC against ``corrected``, paired by seed, over the cells that both have."""
-    cell = [axis for axis in CELL if axis != "protocol"]
-    wide = runs.pivot_table("acc", [*cell, "seed"], "protocol")
+def _changes(runs: pd.DataFrame, key: Any, labels: dict[str, str]) -> pd.DataFrame:
+    """A row a protocol and effect: the effect under both and its change, paired by seed."""
+    cell = [axis for axis in CELL if axis not in (*SETTING, "protocol")]
+    under = {name: rows.pivot_table("acc", "seed", cell) for name, rows in runs.groupby("protocol")}
     rows = []
-    for name in names:
-        if name not in wide or BASE not in wide:
+    for name, label in labels.items():
+        if name not in under or BASE not in under:
             continue
-        paired = (100 * (wide[name] - wide[BASE])).dropna()
-        per_seed = paired.groupby("seed").mean().tolist()
-        found = mean_interval(per_seed)
-        cells = len(paired.groupby(cell))
-        rows.append(
-            (*key, name, labels[name], cells, len(per_seed), found.mean, found.low, found.high)
-        )
-    columns = [*SETTING, "protocol", "switch", "cells", "seeds", "mean", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+        cells = under[name].columns.intersection(under[BASE].columns)
+        for effect, contrast in EFFECTS.items():
+            flipped, base = (_effect(under[p][cells], contrast) for p in (name, BASE))
+            found = _paired(flipped, base)
+            rows.append(dict(zip(SETTING, key)) | {"protocol": name, "switch": label} | found)
+            rows[-1]["effect"] = effect
+    columns = [*SETTING, "protocol", "switch", "effect", "cells", "seeds", BASE, "flipped"]
+    return pd.DataFrame(rows, columns=[*columns, "mean", "low", "high"])
 
 
-def _draw_setting(
-    key: Any, rows: pd.DataFrame, claims: pd.DataFrame, labels: dict[str, str], part: SubFigure
-) -> None:
-    dataset, tasks, network = key
-    title = DATASETS[dataset].title if dataset in DATASETS else dataset
-    part.suptitle(f"{title}, {tasks} tasks · network {network}", fontweight="bold")
-    ratios = [10 * len(rows) + 10, 5.4 * (len(rows) + 1) + 46]
-    above, below = part.subplots(2, 1, height_ratios=ratios)
-    rows = rows.assign(place=range(len(rows)))
-    above.axvline(0, color="black", linewidth=0.7)
-    dots(above, rows, color="#0072B2", marker="o")
-    for place, row in enumerate(rows.itertuples()):
-        text = f"{row.mean:+.1f} · {row.cells} cells, {row.seeds} seeds"
-        above.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center")
-    name_rows(above, [_two_lines(text) for text in rows.switch])
-    above.set_xlabel(f"change of accuracy against {BASE} (points), 95 % interval over seeds")
-    _draw_claims(below, claims, [BASE, *rows.protocol])
-
-
-def _two_lines(label: str) -> str:
-    return label.replace(": ", ":\n", 1)
-
-
-def _draw_claims(panel: Axes, claims: pd.DataFrame, protocols: list[str]) -> None:
-    """A grid of protocols and claims: sign of the verdict and effect in points."""
-    shown = [
-        name
-        for name, rows in claims.groupby("claim", sort=False)
-        if (rows.verdict != "not tested").any()
+def _effect(cells: pd.DataFrame, contrast: tuple[str, str, str] | None) -> pd.DataFrame:
+    """ACC of cells (columns) by seed (rows), or its difference where a cell has both values."""
+    if contrast is None:
+        return cells
+    axis, this, that = contrast
+    sides = [
+        cells.loc[:, cells.columns.get_level_values(axis) == value].droplevel(axis, axis=1)
+        for value in (this, that)
     ]
-    panel.grid(False)
-    if not shown:
-        panel.set_axis_off()
-        say(panel, "no claim can be tested with these runs")
-        return
-    panel.set_xlim(-0.5, len(shown) - 0.5)
-    name_rows(panel, protocols)
-    panel.set_xticks(
-        range(len(shown)), labels=[str(name) for name in shown], rotation=28, ha="right"
-    )
-    panel.tick_params(length=0)
-    panel.spines[:].set_visible(False)
-    known = {(row["protocol"], row["claim"]): row for row in claims.to_dict("records")}
-    for y, protocol in enumerate(protocols):
-        for x, claim in enumerate(shown):
-            row = known.get((protocol, claim), {"verdict": "not tested"})
-            look, tested = VERDICTS[row["verdict"]], row["verdict"] != "not tested"
-            panel.fill_between([x - 0.48, x + 0.48], y - 0.46, y + 0.46, color=look["light"])
-            text = look["sign"] + (f" {row['effect_points']:+.1f}" if tested else "")
-            color = "black" if tested else look["color"]
-            panel.text(x, y, text, ha="center", va="center", color=color)
-    legend = "   ".join(f"{look['sign']} {name}" for name, look in VERDICTS.items())
-    panel.set_title(f"What each claim becomes: effect in points, positive as claimed\n{legend}")
+    both = sides[0].columns.intersection(sides[1].columns)
+    return sides[0][both] - sides[1][both]
+
+
+def _paired(flipped: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
+    """Means over cells and seeds, in points, of the seeds that have every cell of both."""
+    change = 100 * (flipped - base)
+    change = change.dropna(axis="columns", how="all").dropna(axis="index", how="any")
+    per_seed = change.mean(axis="columns").tolist() if change.size else []
+    estimate = mean_interval(per_seed)
+    same = change.index, change.columns
+    return {
+        "cells": change.shape[1],
+        "seeds": len(per_seed),
+        BASE: 100 * base.loc[same].to_numpy().mean() if per_seed else None,
+        "flipped": 100 * flipped.loc[same].to_numpy().mean() if per_seed else None,
+        "mean": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+    }
+
+
+def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
+    dataset, tasks, network = key
+    part.suptitle(f"{title(dataset)}, {tasks} tasks · network {network}", fontweight="bold")
+    panels = part.subplots(1, len(EFFECTS), sharey=True)
+    names = rows.drop_duplicates("protocol")
+    place = {name: index for index, name in enumerate(names.protocol)}
+    name_rows(panels[0], list(names.switch))
+    part.supxlabel(f"change against {BASE} (points), mean and 95 % interval over seeds")
+    for panel, effect in zip(panels, EFFECTS):
+        here = rows[(rows.effect == effect) & (rows.seeds > 0)]
+        here = here.assign(place=here.protocol.map(place))
+        panel.set_title(_title(effect, here))
+        panel.tick_params(axis="y", length=0)
+        panel.axvline(0, color="black", linewidth=0.7)
+        if here.empty:
+            say(panel, "no cells\nto compare")
+            continue
+        dots(panel, here, color="#0072B2", marker="o")
+        for row in here.to_dict("records"):
+            panel.annotate(
+                f"{round(row['mean'], 1) + 0.0:+.1f}",  # no "-0.0"
+                (1.01, row["place"]),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                color=GREY,
+            )
+        if ALL in place and len(place) > 1:
+            panel.axhline(place[ALL] - 0.5, color=GREY, linewidth=0.6)
+
+
+def _title(effect: str, rows: pd.DataFrame) -> str:
+    """The effect, and what it is under ``corrected`` where all rows have the same cells."""
+    title = effect if EFFECTS[effect] is None else f"effect {effect}"
+    bases = rows[BASE].round(9).unique()
+    unit = " %" if EFFECTS[effect] is None else " points"
+    sign = "" if EFFECTS[effect] is None else "+"
+    return f"{title}\n({BASE}: {bases[0]:{sign}.1f}{unit})" if len(bases) == 1 else title

@@ -24,11 +24,11 @@ USABLE_MM = WIDTH / MM - 15
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    chosen = pd.concat([_chosen(runs) for _, runs in blocks(tables.shown)])
+    chosen = pd.concat([_chosen(runs) for _, runs in blocks(tables.shown, tables.title)])
     matrices = tables.accuracy[["digest", "after_task", "task", "accuracy"]]
     numbers = chosen.merge(matrices, on="digest").drop(columns="digest")
     numbers["accuracy_percent"] = 100 * numbers.pop("accuracy")
-    parts = blocks(numbers)
+    parts = blocks(numbers, tables.title)
     layouts = [_layout(rows) for _, rows in parts]
     figure, subfigures = stacked(
         [_height(panels, rows.tasks.iloc[0]) for panels, (_, rows) in zip(layouts, parts)]

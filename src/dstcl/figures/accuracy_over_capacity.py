@@ -18,7 +18,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     free = runs.groupby([*CELL, "task"], sort=False, as_index=False)[["free"]].mean()
     points = learned.merge(free, on=[*CELL, "task"])
     parts = []
-    for title, rows in blocks(points):
+    for title, rows in blocks(points, tables.title):
         margin = 1 + 0.2 * (rows["mean"].max() - rows["mean"].min())
         limits = (rows["mean"].min() - margin, min(101.0, rows["mean"].max() + margin))
         moved = rows.drop(columns="task").rename(columns={"free": "task"})

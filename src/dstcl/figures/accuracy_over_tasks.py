@@ -17,7 +17,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     points = over_seeds(runs, [*CELL, "task"], "accuracy")
     parts = [
         Part(title, "accuracy over tasks seen so far (%)", rows, _limits(rows))
-        for title, rows in blocks(points)
+        for title, rows in blocks(points, tables.title)
     ]
     figure = line_panels(parts, legend_title(points))
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}

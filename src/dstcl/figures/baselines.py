@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.data.catalog import DATASETS
+from dstcl.evaluation.titles import Title
 from dstcl.figures.panels import dots, name_rows, over_seeds, say, stacked
 from dstcl.figures.style import GREY
 from dstcl.figures.tables import NotDrawnError, Tables
@@ -38,7 +38,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         lost = parts["forgetting"]
         lost = lost[(lost[SETTING] == list(key)).all(axis=1)]
         order = rows.sort_values("mean", ascending=False, kind="stable").reset_index(drop=True)
-        _draw_setting(key, order, lost, subfigure)
+        _draw_setting(tables.title, key, order, lost, subfigure)
     numbers = pd.concat(parts, names=["measure"]).reset_index("measure")
     names = {"mean": "percent", "low": "low_percent", "high": "high_percent"}
     return figure, numbers.rename(columns=names)
@@ -49,11 +49,13 @@ def label(method: str, density: float, init: str) -> str:
     return method if init == "none" else f"{method} · density {density:g} · {init}"
 
 
-def _draw_setting(key: Any, rows: pd.DataFrame, lost: pd.DataFrame, part: SubFigure) -> None:
+def _draw_setting(
+    title: Title, key: Any, rows: pd.DataFrame, lost: pd.DataFrame, part: SubFigure
+) -> None:
     dataset, tasks, protocol, network = key
-    title = DATASETS[dataset].title if dataset in DATASETS else dataset
     part.suptitle(
-        f"{title}, {tasks} tasks · protocol {protocol} · network {network}", fontweight="bold"
+        f"{title(dataset)}, {tasks} tasks · protocol {protocol} · network {network}",
+        fontweight="bold",
     )
     left, right = part.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     place = {key: index for index, key in enumerate(zip(*(rows[name] for name in ROW)))}

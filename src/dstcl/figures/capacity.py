@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dstcl.figures.chance import expected_use
 from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
 from dstcl.figures.tables import CELL, Tables
 
 PERCENT = (-2.0, 102.0)
+SHARES = ("used", "reused")
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    sums = ["size", "active", "shared", "free"]
-    runs = tables.capacity.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[sums].sum()
+    sums, run = ["size", "active", "shared", "free"], [*CELL, "seed", "digest", "task"]
+    runs = tables.capacity.groupby(run, sort=False, as_index=False)[sums].sum()
     runs["used"] = 100 * (1 - runs.free / runs["size"])
     runs["reused"] = 100 * runs.shared / runs.active
-    used, reused = (over_seeds(runs, [*CELL, "task"], name) for name in ("used", "reused"))
+    runs = runs.merge(expected_use(tables.capacity), on=["digest", "task"])
+    used, reused = (_with_chance(runs, share) for share in SHARES)
     parts = []
-    for (title, block), (_, reused_block) in zip(blocks(used), blocks(reused)):
+    for (title, block), (_, reused_block) in zip(
+        blocks(used, tables.title), blocks(reused, tables.title)
+    ):
         parts += [
             Part(
                 f"{title}\nWeights used by any task so far",
                 "share of the network's weights (%)",
                 block,
                 PERCENT,
-                expected_used,
+                "expected",
             ),
             Part(
                 "Active weights that earlier tasks use too",
                 "share of the task's active weights (%)",
                 reused_block,
                 PERCENT,
-                expected_reused,
+                "expected",
             ),
         ]
     figure = line_panels(parts, legend_title(used))
-    names = {"mean": "percent", "low": "low_percent", "high": "high_percent"}
     table = pd.concat({"used": used, "reused": reused}, names=["share"]).reset_index("share")
-    return figure, table.rename(columns=names)
+    names = ("mean", "percent"), *((n, f"{n}_percent") for n in ("low", "high", "expected"))
+    return figure, table.rename(columns=dict(names))
 
 
-def expected_used(density: float, task: np.ndarray) -> np.ndarray:
-    """Weights used after so many tasks if masks are independent and uniform, in per cent."""
-    return 100 * (1 - (1 - density) ** task)
-
-
-def expected_reused(density: float, task: np.ndarray) -> np.ndarray:
-    """Active weights of this task that such masks share with earlier ones, in per cent."""
-    return expected_used(density, task - 1)
+def _with_chance(runs: pd.DataFrame, share: str) -> pd.DataFrame:
+    """Mean over seeds of this share, and in ``expected`` what independent masks would give."""
+    by = [*CELL, "task"]
+    chance = runs.groupby(by, sort=False)[f"expected_{share}"].mean().rename("expected")
+    return over_seeds(runs, by, share).merge(chance.reset_index(), on=by)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
-from dstcl.data.catalog import DATASETS
+from dstcl.evaluation.titles import Title
 from dstcl.figures.panels import legend_above, name_rows, stacked
 from dstcl.figures.style import GREY, VERDICTS
 from dstcl.figures.tables import NotDrawnError, Tables
@@ -30,7 +30,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     parts = [rows for _, rows in tested.groupby(BLOCK, sort=False)]
     figure, subfigures = stacked([5.2 * len(rows) + 17 for rows in parts], head=8)
     for rows, subfigure in zip(parts, subfigures):
-        _draw_block(rows.reset_index(drop=True), subfigure)
+        _draw_block(tables.title, rows.reset_index(drop=True), subfigure)
     handles = [_handle(name, look["color"], look["marker"]) for name, look in VERDICTS.items()]
     handles[-1] = Line2D([], [], color=GREY, marker="|", linestyle="none", label="boundary")
     legend_above(figure, handles)
@@ -42,11 +42,13 @@ def _handle(label: str, color: str, marker: str) -> Line2D:
     return Line2D([], [], label=label, color=color, marker=marker, linewidth=1)
 
 
-def _draw_block(rows: pd.DataFrame, subfigure: SubFigure) -> None:
+def _draw_block(title: Title, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     first = rows.iloc[0]
-    title = DATASETS[first.dataset].title if first.dataset in DATASETS else first.dataset
-    text = f"{title}, {first.tasks} tasks · protocol {first.protocol} · network {first.network}"
-    subfigure.suptitle(text, fontweight="bold")
+    subfigure.suptitle(
+        f"{title(first.dataset)}, {first.tasks} tasks · protocol {first.protocol} · "
+        f"network {first.network}",
+        fontweight="bold",
+    )
     panel = subfigure.subplots()
     panel.set_xscale("symlog", linthresh=1, linscale=0.6)
     ticks = [-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100]

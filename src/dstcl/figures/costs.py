@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from dstcl.data.catalog import DATASETS
+from dstcl.evaluation.titles import Title
 from dstcl.figures.baselines import COLORS, MARKERS, ROW, SETTING, label
 from dstcl.figures.panels import dots, name_rows, over_seeds, say, stacked
 from dstcl.figures.style import GREY
@@ -38,15 +38,15 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     rows = [len(part.drop_duplicates(ROW)) for _, part in settings]
     figure, subfigures = stacked([4.6 * count + 22 for count in rows])
     for (key, part), subfigure in zip(settings, subfigures):
-        _draw_setting(key, part, subfigure)
+        _draw_setting(tables.title, key, part, subfigure)
     return figure, numbers
 
 
-def _draw_setting(key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
+def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
     dataset, tasks, protocol, network = key
-    title = DATASETS[dataset].title if dataset in DATASETS else dataset
     part.suptitle(
-        f"{title}, {tasks} tasks · protocol {protocol} · network {network}", fontweight="bold"
+        f"{title(dataset)}, {tasks} tasks · protocol {protocol} · network {network}",
+        fontweight="bold",
     )
     keys = sorted(
         set(zip(*(rows[name] for name in ROW))),

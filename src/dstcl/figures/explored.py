@@ -19,7 +19,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     rows = rows.assign(explored=100 * pd.to_numeric(rows.explored))
     points = over_seeds(rows, [*CELL, "task", "epoch"], "explored")
     parts = []
-    for title, block in blocks(points):
+    for title, block in blocks(points, tables.title):
         time = block.task - 1 + block.epoch / block.epoch.max()
         label = "weights active at any time in the task (%)"
         parts.append(Part(title, label, block.assign(task=time), PERCENT, x_label="tasks trained"))

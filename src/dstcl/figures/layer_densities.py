@@ -19,10 +19,13 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     layer = [*BLOCK, "density", "init", "layer", "size"]
     layers = tables.capacity.assign(percent=100 * tables.capacity.active / tables.capacity["size"])
     numbers = layers.groupby(layer, sort=False, as_index=False)[["percent"]].mean()
-    for name, task in (("first_percent", layers.task.min()), ("last_percent", layers.task.max())):
+    tasks = layers.groupby(BLOCK).task
+    for name, task in (("first", tasks.transform("min")), ("last", tasks.transform("max"))):
         of_task = layers[layers.task == task].groupby(layer, as_index=False)[["percent"]].mean()
-        numbers = numbers.merge(of_task.rename(columns={"percent": name}), on=layer, how="left")
-    parts = blocks(numbers)
+        numbers = numbers.merge(
+            of_task.rename(columns={"percent": f"{name}_percent"}), on=layer, how="left"
+        )
+    parts = blocks(numbers, tables.title)
     figure, subfigures = stacked(
         [max(26, 4.2 * rows.layer.nunique()) + 26 for _, rows in parts], head=8
     )

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
+from dstcl.figures.chance import expected_overlap
 from dstcl.figures.panels import blocks, densities, say, stacked
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import BLOCK, NotDrawnError, Tables
 
-COLORS = colormaps["cividis"]
-T = TypeVar("T", float, "pd.Series[float]")
+# White is chance, in every study: the range is fixed and its middle is 1.
+COLORS, NORM = colormaps["PuOr_r"], LogNorm(1 / 4, 4)
+TICKS = {1 / 4: "¼", 1 / 2: "½", 1: "1: chance", 2: "2", 4: "4"}
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
@@ -24,10 +25,15 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     masked = tables.overlap[tables.overlap.init != "none"]
     if masked.empty:
         raise NotDrawnError("no run has masks of several tasks")
+    pairs = ["digest", "task", "other"]
+    layers = tables.capacity[tables.capacity.digest.isin(masked.digest)]
+    masked = masked.merge(expected_overlap(layers), on=pairs)
     cells = [*BLOCK, "density", "init", "task", "other"]
-    numbers = masked.groupby(cells, sort=False, as_index=False)[["jaccard"]].mean()
-    numbers["jaccard_percent"] = 100 * numbers.pop("jaccard")
-    parts = blocks(numbers)
+    means = ["jaccard", "expected_percent"]
+    numbers = masked.groupby(cells, sort=False, as_index=False)[means].mean()
+    numbers.insert(len(cells), "jaccard_percent", 100 * numbers.pop("jaccard"))
+    numbers["relative"] = numbers.jaccard_percent / numbers.expected_percent
+    parts = blocks(numbers, tables.title)
     figure, subfigures = stacked([50 * rows.init.nunique() + 16 for _, rows in parts])
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows, subfigure)
@@ -42,33 +48,39 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     )
     subfigure.supxlabel("earlier task")
     subfigure.supylabel("task")
-    relative = rows.jaccard_percent / independent(rows.density)
-    norm = Normalize(0, max(1.0, relative.max()))
     for init, line in zip(inits, axes):
         for density, panel in zip(columns, line):
             here = rows[(rows.init == init) & (rows.density == density)]
-            chance = independent(density)
-            panel.set_title(f"{init}, {sparsity(density)}\n(independent: {chance:.1f} %)")
+            panel.set_title(f"{init}, {sparsity(density)}")
             if here.empty:
                 panel.set_axis_off()
                 say(panel, "no runs")
             else:
-                _draw_grid(panel, here, norm)
+                chance = _range(here.expected_percent)
+                panel.set_title(f"{init}, {sparsity(density)}\n(independent: {chance} %)")
+                _draw_grid(panel, here)
+    bar = subfigure.colorbar(
+        ScalarMappable(NORM, COLORS), ax=axes, extend="both", shrink=0.8, pad=0.02
+    )
+    bar.set_ticks(list(TICKS), labels=list(TICKS.values()))
+    bar.minorticks_off()
+    bar.set_label("relative to independent masks")
 
 
-def independent(density: T) -> T:
-    """What two tasks with independent uniform masks share of all that either uses, in per cent."""
-    return 100 * density / (2 - density)
+def _range(values: pd.Series[float]) -> str:
+    ends = dict.fromkeys(f"{value:.1f}" for value in (values.min(), values.max()))
+    return " to ".join(ends)
 
 
-def _draw_grid(panel: Axes, rows: pd.DataFrame, norm: Normalize) -> None:
-    """Numbers are per cent; colours compare them with independent masks of that density."""
+def _draw_grid(panel: Axes, rows: pd.DataFrame) -> None:
+    """Numbers are per cent; colours compare them with independent masks."""
     last = int(rows.task.max())
     grid = np.full((last - 1, last - 1), np.nan)
-    chance = independent(float(rows.density.iloc[0]))
-    for task, other, value in zip(rows.task, rows.other, rows.jaccard_percent):
-        grid[task - 2, other - 1] = value / chance
-        red, green, blue, _ = COLORS(norm(value / chance))
+    for task, other, value, relative in zip(
+        rows.task, rows.other, rows.jaccard_percent, rows.relative
+    ):
+        grid[task - 2, other - 1] = max(relative, NORM.vmin)  # a logarithm of 0 has no colour
+        red, green, blue, _ = COLORS(NORM(grid[task - 2, other - 1]))
         light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
         if last <= 12:
             panel.text(
@@ -80,7 +92,7 @@ def _draw_grid(panel: Axes, rows: pd.DataFrame, norm: Normalize) -> None:
                 fontsize=7 if last <= 8 else 5.5,
                 color="black" if light else "white",
             )
-    panel.imshow(grid, cmap=COLORS, norm=norm, extent=(0.5, last - 0.5, last + 0.5, 1.5))
+    panel.imshow(grid, cmap=COLORS, norm=NORM, extent=(0.5, last - 0.5, last + 0.5, 1.5))
     panel.grid(False)
     step = 1 if last <= 12 else 2
     panel.set_xticks(range(1, last, step))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.titles import Title
 from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
 from dstcl.figures.tables import BLOCK
 
@@ -27,29 +27,30 @@ class Part:
     """Panels, init (rows) by density (columns), of one quantity of one block.
 
     ``points`` has columns density, init, growth, task, mean, low, high. ``limits`` are those of
-    the y axis. ``reference`` gives a dashed line as a function of density and task.
+    the y axis. ``reference``, a column of ``points``, is a dashed line: its mean over growths.
     """
 
     title: str
     y_label: str
     points: pd.DataFrame
     limits: tuple[float, float]
-    reference: Callable[[float, np.ndarray], np.ndarray] | None = None
+    reference: str | None = None
     x_label: str = "number of tasks learned"
     falling: bool = False
     """Whether x is a percentage that falls from left to right; ``task`` is x in any case."""
 
 
-def blocks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def blocks(table: pd.DataFrame, title: Title) -> list[tuple[str, pd.DataFrame]]:
     """Title and rows of each (dataset, tasks, protocol, network, method): never mixed."""
-    return [(_block_title(rows.iloc[0]), rows) for _, rows in table.groupby(BLOCK, sort=False)]
+    return [
+        (_block_title(rows.iloc[0], title), rows) for _, rows in table.groupby(BLOCK, sort=False)
+    ]
 
 
-def _block_title(row: pd.Series[Any]) -> str:
-    title = dataset_title(row.dataset)
+def _block_title(row: pd.Series[Any], title: Title) -> str:
     return (
-        f"{title}, {row.tasks} tasks · protocol {row.protocol} · network {row.network} · "
-        f"method {row.method}"
+        f"{title(row.dataset)}, {row.tasks} tasks · protocol {row.protocol} · "
+        f"network {row.network} · method {row.method}"
     )
 
 
@@ -85,7 +86,7 @@ def line_panels(parts: Sequence[Part], title: str) -> Figure:
     growths = pd.concat([part.points.growth for part in parts]).unique()
     handles = [growth_handle(growth) for growth in growths]
     if any(part.reference for part in parts):
-        handles.append(Line2D([], [], **REFERENCE, label="independent uniform masks"))
+        handles.append(Line2D([], [], **REFERENCE, label="independent masks"))
     legend_above(figure, handles, title)
     return figure
 
@@ -133,14 +134,14 @@ def _draw_part(part: Part, subfigure: SubFigure) -> None:
     axes[0, 0].set_ylim(part.limits)
     if part.falling:
         axes[0, 0].set_xlim(103, -3)
-    tasks = np.arange(1, part.points.task.max() + 1)
     for init, row in zip(inits, axes):
         for density, panel in zip(columns, row):
             panel.set_title(f"{init}, {sparsity(density)}")
             panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-            if part.reference:
-                panel.plot(tasks, part.reference(density, tasks), **REFERENCE)
             here = part.points[(part.points.init == init) & (part.points.density == density)]
+            if part.reference:
+                line = here.groupby("task")[part.reference].mean()
+                panel.plot(line.index, line, **REFERENCE)
             _draw_lines(panel, here)
 
 

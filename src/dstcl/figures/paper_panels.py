@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.data.catalog import DATASETS
+from dstcl.evaluation.titles import Title
 from dstcl.figures.panels import densities, legend_above, say, stacked
 from dstcl.figures.style import growth_handle, growth_style, sparsity
 from dstcl.figures.tables import CELL, NotDrawnError, Tables
@@ -22,10 +22,9 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     points = tables.paper
     if points.empty:
         first = tables.summary.iloc[0]
-        title = DATASETS[first.dataset].title if first.dataset in DATASETS else first.dataset
         raise NotDrawnError(
-            f"the paper's figure has no curve for {title} with {first.tasks} tasks; "
-            "accuracy_over_tasks shows ours"
+            f"the paper's figure has no curve for {tables.title(first.dataset)} with "
+            f"{first.tasks} tasks; accuracy_over_tasks shows ours"
         )
     known = [name for name in PROTOCOLS if name in set(points.protocol)]
     points = points[points.protocol.isin(known or points.protocol.unique()[:2])]
@@ -33,7 +32,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     lines = [len(_rows(rows)) for rows in parts]
     figure, subfigures = stacked([31 * count + 14 for count in lines], head=9)
     for rows, subfigure in zip(parts, subfigures):
-        _draw_setting(rows, subfigure)
+        _draw_setting(tables.title, rows, subfigure)
     handles = [growth_handle(growth) for growth in points.growth.unique()]
     legend_above(figure, handles, "growth; band: paper, reading error; ours, 95 % interval")
     names = [*CELL, "task", "paper_percent", "reading_error", "ours_percent"]
@@ -47,10 +46,12 @@ def _rows(points: pd.DataFrame) -> list[tuple[str, str]]:
     return [(init, source) for init in points.init.unique() for source in sources]
 
 
-def _draw_setting(points: pd.DataFrame, subfigure: SubFigure) -> None:
+def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> None:
     first = points.iloc[0]
-    title = f"{DATASETS[first.dataset].title}, {first.tasks} tasks · our network {first.network}"
-    subfigure.suptitle(title, fontweight="bold")
+    subfigure.suptitle(
+        f"{title(first.dataset)}, {first.tasks} tasks · our network {first.network}",
+        fontweight="bold",
+    )
     subfigure.supxlabel("number of tasks learned")
     subfigure.supylabel("accuracy over tasks seen so far (%)")
     columns, rows = densities(points), _rows(points)

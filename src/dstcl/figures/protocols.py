@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from dstcl.data.catalog import DATASETS
+from dstcl.evaluation.titles import Title
 from dstcl.figures.panels import dots, legend_above, name_rows, over_seeds, stacked
 from dstcl.figures.style import GREY, PROTOCOLS, protocol_style, sparsity
 from dstcl.figures.tables import CELL, NotDrawnError, Tables
@@ -32,7 +32,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     heights = [3.8 * len(rows) / 2 + 18 for rows in parts]
     figure, subfigures = stacked(heights, head=8)
     for rows, subfigure in zip(parts, subfigures):
-        _draw_setting(rows, subfigure)
+        _draw_setting(tables.title, rows, subfigure)
     handles = [
         Line2D([], [], label=name, **{**protocol_style(name), "linestyle": "none"})
         for name in PROTOCOLS
@@ -48,11 +48,11 @@ def _legend(points: pd.DataFrame) -> str:
     return f"protocol (mean of {seeds} seeds, line: 95 % interval)" if seeds > 1 else "protocol"
 
 
-def _draw_setting(points: pd.DataFrame, subfigure: SubFigure) -> None:
+def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> None:
     first = points.iloc[0]
-    title = DATASETS[first.dataset].title if first.dataset in DATASETS else first.dataset
     subfigure.suptitle(
-        f"{title}, {first.tasks} tasks · network {first.network} · method {first.method}",
+        f"{title(first.dataset)}, {first.tasks} tasks · network {first.network} · "
+        f"method {first.method}",
         fontweight="bold",
     )
     panel = subfigure.subplots()

@@ -19,10 +19,17 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         raise NotDrawnError("no two configurations of a block share their seeds")
     ranks = runs.groupby([*BLOCK, "seed"]).acc.rank(ascending=False)
     numbers = over_seeds(runs.assign(rank=ranks), CELL, "rank")
+    # An interval of Student's t knows no first and no last rank.
+    last = numbers.groupby(BLOCK).growth.transform("size")
+    for end in ("low", "high"):
+        numbers[end] = numbers[end].clip(1, last)
     means = runs.groupby(CELL, sort=False, as_index=False)[["acc"]].mean()
     numbers = numbers.merge(means, on=CELL)
     numbers["accuracy_percent"] = 100 * numbers.pop("acc")
-    parts = [(title, rows.sort_values("mean", kind="stable")) for title, rows in blocks(numbers)]
+    parts = [
+        (title, rows.sort_values("mean", kind="stable"))
+        for title, rows in blocks(numbers, tables.title)
+    ]
     figure, subfigures = stacked([3.9 * min(len(rows), MOST) + 20 for _, rows in parts])
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows.reset_index(drop=True), subfigure)
@@ -50,7 +57,7 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     cells = zip(rows.init, rows.density, rows.growth)
     labels = [f"{init} · {sparsity(density)} · {growth}" for init, density, growth in cells]
     name_rows(panel, labels)
-    ends = rows[["mean", "low", "high"]].clip(0.5, total + 0.5)
+    ends = rows[["mean", "low", "high"]]
     panel.set_xlim(ends.min().min() - 0.5, ends.max().max() + 0.5)
     for place, row in enumerate(rows.itertuples()):
         text = f"rank {row.mean:.1f} · {row.accuracy_percent:.1f} %"

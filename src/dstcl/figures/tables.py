@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dstcl.evaluation.titles import Title, dataset_titles
 from dstcl.runs import AXES
 from dstcl.storage import read_json
 
@@ -31,6 +32,11 @@ class Tables:
     """Tables of the study in this folder, with the columns that figures need."""
 
     study: Path
+
+    @cached_property
+    def title(self) -> Title:
+        """What a reader sees for the name of a data set."""
+        return dataset_titles(self.study)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -109,7 +115,8 @@ class Tables:
     def single_switches(self) -> dict[str, str]:
         """Protocols that differ from ``corrected`` in one switch: name and ``switch = value``.
 
-        Empty where params.json is missing.
+        ``logits: all`` counts with the ``head: shared`` that it cannot do without. Empty where
+        params.json is missing.
         """
         try:
             protocols = self.protocols
@@ -118,10 +125,8 @@ class Tables:
         base, found = protocols.get("corrected"), {}
         for name, values in protocols.items():
             changed = [key for key in values if base and values[key] != base.get(key)]
-            if len(changed) == 1:
-                value = values[changed[0]]
-                text = str(value).lower() if isinstance(value, bool) else str(value)
-                found[name] = f"{changed[0]} = {text}"
+            if len(changed) == 1 or set(changed) == {"logits", "head"}:
+                found[name] = ", ".join(f"{key} = {_word(values[key])}" for key in changed)
         return found
 
     @cached_property
@@ -177,3 +182,8 @@ class Tables:
         if full and table.empty:
             raise ValueError(f"{path}: has no rows")
         return table
+
+
+def _word(value: Any) -> str:
+    """A switch's value as params.yaml has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
