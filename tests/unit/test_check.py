@@ -114,7 +114,7 @@ def test_the_overview_averages_over_no_two_blocks(axis: str) -> None:
 
 def test_the_overview_is_written_from_the_tables(tmp_path: Path) -> None:
     SUMMARY.to_csv(tmp_path / "summary.csv", index=False)
-    with pytest.raises(ValueError, match=r"cells\.csv: no such file; run `dstcl collect"):
+    with pytest.raises(ValueError, match=r"cells\.csv: no such file; `dstcl collect` writes it"):
         write_overview(tmp_path)
     CELLS.to_csv(tmp_path / "cells.csv", index=False)
     write_overview(tmp_path)
@@ -122,8 +122,9 @@ def test_the_overview_is_written_from_the_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("table", "column"), [("summary", "used_fraction"), ("cells", "acc_mean")])
-def test_a_missing_column_is_named(table: str, column: str) -> None:
-    tables = {"summary": SUMMARY, "cells": CELLS}
-    tables[table] = tables[table].drop(columns=column)
-    with pytest.raises(ValueError, match=f"no column {column}"):
-        overview(**tables)
+def test_a_missing_column_is_named(table: str, column: str, tmp_path: Path) -> None:
+    for name, content in (("summary", SUMMARY), ("cells", CELLS)):
+        kept = content.drop(columns=column) if name == table else content
+        kept.to_csv(tmp_path / f"{name}.csv", index=False)
+    with pytest.raises(ValueError, match=f"{table}.csv: no column {column}"):
+        write_overview(tmp_path)

@@ -7,12 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.runs import AXES
+from dstcl.evaluation.tablefile import CELL, Needs, read_table
 from dstcl.storage import write_json
 
 MEASURES = ("acc", "forgetting", "used_fraction")
 DIGITS = 6
 BLOCK = ["dataset", "tasks", "protocol", "network", "method"]
+NEEDED = {
+    "summary": Needs((*BLOCK, *MEASURES), ("tasks", *MEASURES), MEASURES[1:]),
+    "cells": Needs((*CELL, "acc_mean"), ("tasks", "density", "acc_mean")),
+}
 
 
 def write_overview(study: Path) -> None:
@@ -21,7 +25,7 @@ def write_overview(study: Path) -> None:
     Raises:
         ValueError: naming the table that is missing, or the column that it lacks.
     """
-    summary, cells = (_table(study / f"{name}.csv") for name in ("summary", "cells"))
+    summary, cells = (read_table(study, name, needs) for name, needs in NEEDED.items())
     write_json(study / "overview.json", overview(summary, cells))
 
 
@@ -31,14 +35,7 @@ def overview(summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
     Args:
         summary: a row a run.
         cells: a row a configuration, with ``acc_mean`` over its seeds.
-
-    Raises:
-        ValueError: naming a column that is missing.
     """
-    axes = [axis for axis in AXES if axis != "seed"]
-    for table, columns in ((summary, [*BLOCK, *MEASURES]), (cells, [*axes, "acc_mean"])):
-        if lacking := set(columns) - set(table):
-            raise ValueError(f"no column {', '.join(sorted(lacking))}")
     blocks = summary.groupby(BLOCK, sort=False)
     return {
         "runs": len(summary),
@@ -63,9 +60,3 @@ def _name(cell: pd.Series) -> str:
     """A configuration in one word: its block and its own axes."""
     parts = [f"density{cell['density']:g}", cell["init"], cell["growth"]]
     return "/".join(map(str, [_block_name(cell), *parts]))
-
-
-def _table(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise ValueError(f"{path}: no such file; run `dstcl collect {path.parent}` first")
-    return pd.read_csv(path)

@@ -13,7 +13,7 @@ import yaml
 
 from dstcl import __version__
 from dstcl.evaluation.paper import TOLERANCE, rank_agreement
-from dstcl.evaluation.reference import read_table
+from dstcl.evaluation.tablefile import read_table
 from dstcl.evaluation.titles import Title, dataset_titles
 from dstcl.evaluation.verdicts import VERDICTS
 from dstcl.figures import FIGURES

@@ -11,11 +11,10 @@ import pandas as pd
 from dstcl.evaluation.compare import BLOCK, EVERY
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.evaluation.paper import TOLERANCE
-from dstcl.evaluation.reference import read_table
 from dstcl.evaluation.report import claim_blocks, paper_tables
+from dstcl.evaluation.tablefile import CELL, read_table
 from dstcl.evaluation.titles import Title, dataset_titles
 from dstcl.figures import FIGURES
-from dstcl.runs import AXES
 from dstcl.storage import write_text
 
 SIGNS = {"yes": "✓", "no": "✗", "open": "?"}
@@ -27,7 +26,8 @@ def write_summary(preset: str, study: Path) -> None:
     Raises:
         ValueError: a table is missing.
     """
-    summary, comparisons = (_table_of(study, name) for name in ("summary", "comparisons"))
+    summary, comparisons = (read_table(study, name) for name in ("summary", "comparisons"))
+    comparisons = comparisons.astype(dict.fromkeys(CELL, str))
     title = dataset_titles(study)
     parts = [f"# Preset {preset}", _what_ran(summary)]
     parts += _claims_tables(read_table(study, "claims"), title)
@@ -99,13 +99,6 @@ def _paper_tables(paper: pd.DataFrame, title: Title) -> list[str]:
             rows.append([row["cell"], row["paper"], *(word for cell in cells for word in cell)])
         parts += [f"### {table['title']}", _table(header, rows)]
     return parts
-
-
-def _table_of(study: Path, name: str) -> pd.DataFrame:
-    path = study / f"{name}.csv"
-    if not path.exists():
-        raise ValueError(f"{path}: no such file; run `dstcl collect {study}` first")
-    return pd.read_csv(path, dtype={axis: str for axis in AXES} if name == "comparisons" else None)
 
 
 def _what_ran(summary: pd.DataFrame) -> str:

@@ -1,15 +1,88 @@
-"""CSV files that must have certain columns: read whole, or refused in one line."""
+"""The tables of a study: read whole, with the columns they must have, or refused in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dstcl.runs import AXES
+
 TEXT = ("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth")
 """Columns that stay text even where they look like numbers."""
+CELL = tuple(axis for axis in AXES if axis != "seed")
+BLOCK = ("dataset", "tasks", "protocol", "network")
+MADE = ("digest", "data_digest", "started", "finished")
+SPREADS = [
+    f"{measure}_{part}"
+    for measure in ("acc", "learning_accuracy", "forgetting", "used_fraction", "seconds")
+    for part in ("mean", "low", "high")
+]
+DIFFERENCE = ("difference", "sd", "low", "high")
+VERDICT = ("effect", "low", "high", "p_holm", "seeds")
+OURS = ("ours_percent", "low_percent", "high_percent")
+
+
+class Needs(NamedTuple):
+    """What a table must have: columns, those that hold numbers, those that may have gaps."""
+
+    columns: tuple[str, ...]
+    numbers: tuple[str, ...]
+    blank: tuple[str, ...] = ()
+
+
+AXIS_NUMBERS = ("tasks", "density", "seed")
+TABLES = {
+    "summary": Needs((*AXES, "acc", "digest"), (*AXIS_NUMBERS, "acc")),
+    "accuracy": Needs(
+        ("digest", "after_task", "task", "accuracy"), ("after_task", "task", "accuracy")
+    ),
+    "capacity": Needs(("digest", "task", "size", "free"), ("task", "size", "free")),
+    "cells": Needs(
+        (*CELL, "seeds", *SPREADS), ("tasks", "density", "seeds", *SPREADS), tuple(SPREADS)
+    ),
+    "comparisons": Needs(
+        (*CELL, "axis", "value", "reference", "seeds", *DIFFERENCE),
+        ("seeds", *DIFFERENCE),
+        DIFFERENCE,
+    ),
+    "provenance": Needs(MADE, (), MADE[1:]),
+    "claims": Needs(
+        (*BLOCK, "claim", "statement", "verdict", "source", "detail", "note", *VERDICT),
+        ("tasks", *VERDICT),
+        ("detail", "note", *VERDICT[:-1]),
+    ),
+    "paper": Needs(
+        (*CELL, "task", "paper_percent", "reading_error", *OURS, "reproduced"),
+        ("tasks", "density", "task", "paper_percent", "reading_error", *OURS),
+        OURS[1:],
+    ),
+}
+
+
+def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFrame:
+    """A table of a study by its name; names stay text, also if like numbers.
+
+    Args:
+        study: folder of the study.
+        name: of the file, without suffix.
+        needs: what it must have; by default what `TABLES` says.
+
+    Raises:
+        ValueError: naming the file, and the command that writes it, or what is wrong in it.
+    """
+    path = study / f"{name}.csv"
+    try:
+        return read_columns(path, *(needs or TABLES[name]))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; {_maker(name)} writes it") from None
+
+
+def _maker(name: str) -> str:
+    return f"`dstcl {'claims' if name in ('claims', 'paper') else 'collect'}`"
 
 
 def read_columns(
