@@ -129,6 +129,20 @@ def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
     assert f"train run {planned}" in " ".join(done.stderr.split())
 
 
+def test_runs_trained_without_snakemake_are_not_trained_again(workspace: Workspace) -> None:
+    """docs/engine.md: plan and data from here, training anywhere, tables from here."""
+    done = workspace.run("--", "tasks", "results/quick/plan.json")
+    assert done.returncode == 0, done.stdout
+    command = [str(BIN / "dstcl"), "train-study", "results/quick", "--data", "data"]
+    subprocess.run(command, cwd=workspace.folder, check=True)
+    before = (workspace.runs()[0] / "metrics.json").stat().st_mtime_ns
+    done = workspace.run("--", "evaluate")
+    assert done.returncode == 0, done.stdout
+    assert "train_run" not in done.stdout.replace(" ", "_")
+    assert (workspace.study / "summary.csv").exists()
+    assert (workspace.runs()[0] / "metrics.json").stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
