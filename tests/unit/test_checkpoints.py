@@ -249,7 +249,10 @@ def test_an_interrupted_command_says_where_it_goes_on_and_exits_with_75(
     assert "dstcl: stopped by SIGTERM; goes on from" in capsys.readouterr().err
 
 
-def test_a_second_signal_has_its_usual_effect() -> None:
+def test_a_second_signal_has_its_usual_effect(request: pytest.FixtureRequest) -> None:
+    # Shells start what runs in the background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.signal == "SIGINT"
