@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
 
 import pytest
 from project import Project, make_project
-from workspace import Workspace
+from workspace import Browser, Workspace
 
 
 @pytest.fixture
@@ -45,9 +45,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
     One a module, so that stories of one kind cannot disturb those of another."""
     return make_project(tmp_path_factory.mktemp("made") / "project")
-
-
-Browser = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

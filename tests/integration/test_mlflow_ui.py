@@ -4,14 +4,14 @@ import csv
 import json
 import re
 import shutil
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Browser
 from mlflow_server import mlflow_server
-from workspace import REPOSITORY
+from workspace import REPOSITORY, Browser
 
 from dstcl.tracking import sync
 
@@ -98,12 +98,13 @@ def server(tmp_path: Path, folders: list[Path], figure: Path) -> Iterator[str]:
 
 def pages(chromium: Browser, url: str, *words: str) -> str:
     """The page with all words on it; virtual time may run out before the server has answered."""
-    page = ""
-    for _ in range(4):
+    missing = list(words)
+    deadline = time.monotonic() + 180  # a busy machine takes many tries
+    while missing and time.monotonic() < deadline:
         page = chromium(url, "--dump-dom").stdout
-        if all(word in page for word in words):
+        missing = [word for word in words if word not in page]
+        if not missing:
             return page
-    missing = [word for word in words if word not in page]
     raise AssertionError(f"{missing} not on {url}")
 
 

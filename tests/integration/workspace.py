@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+Browser = Callable[..., subprocess.CompletedProcess[str]]
+"""The fixture `chromium`."""
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
