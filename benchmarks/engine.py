@@ -35,8 +35,9 @@ SWITCHES: dict[str, dict[str, str]] = {
     "float32, channels last": {"precision": "float32", "layout": "channels_last"},
     "bfloat16": {"precision": "bfloat16", "layout": "contiguous"},
     "bfloat16, channels last": {"precision": "bfloat16", "layout": "channels_last"},
-    "bfloat16, channels last, compiled": {
-        "precision": "bfloat16", "layout": "channels_last", "compile": "on",
+    "bfloat16, unfolded": {"precision": "bfloat16", "layout": "unfolded"},
+    "bfloat16, unfolded, compiled": {
+        "precision": "bfloat16", "layout": "unfolded", "compile": "on",
     },
 }  # fmt: skip
 ON_CUDA: dict[str, dict[str, str]] = {

@@ -59,8 +59,9 @@ class Engine(Model):
     """Of matrix products and convolutions; weights, gradients and optimiser are float32 always.
     tf32 is for NVIDIA GPUs alone. auto: bfloat16 on a GPU or processor with matrix units for it
     (NVIDIA Ampere or later, Intel AMX), else float32."""
-    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """Of maps in memory; auto: channels_last with bfloat16 or tf32, else contiguous."""
+    layout: Literal["auto", "contiguous", "channels_last", "unfolded"] = "auto"
+    """Of maps in memory; unfolded: channels_last, and on CPUs small maps of many channels as rows
+    of a matrix. auto: with bfloat16 or tf32 channels_last, on CPUs unfolded; else contiguous."""
     compile: Literal["off", "on", "graphs"] = "off"
     """Training steps through torch.compile; with graphs, as CUDA graphs too. Pays in long runs: the
     first step takes a minute, and a C++ compiler is needed."""

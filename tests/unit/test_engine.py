@@ -24,10 +24,10 @@ LOW = Arithmetic("bfloat16", "channels_last")
 @pytest.mark.parametrize(
     ("asked", "units", "expected"),
     [
-        (("auto", "auto"), True, ("bfloat16", "channels_last")),
+        (("auto", "auto"), True, ("bfloat16", "unfolded")),
         (("auto", "auto"), False, ("float32", "contiguous")),
         (("float32", "auto"), True, ("float32", "contiguous")),
-        (("bfloat16", "auto"), False, ("bfloat16", "channels_last")),
+        (("bfloat16", "auto"), False, ("bfloat16", "unfolded")),
         (("auto", "contiguous"), True, ("bfloat16", "contiguous")),
         (("float32", "channels_last"), True, ("float32", "channels_last")),
     ],
@@ -42,6 +42,14 @@ def test_auto_becomes_what_the_device_is_made_for(
     monkeypatch.setattr(engine, "has_bfloat16_units", lambda device: units)
     run = replace(short_run, precision=asked[0], layout=asked[1])
     assert arithmetic_of(run, CPU) == Arithmetic(*expected)
+
+
+def test_on_cuda_auto_leaves_small_maps_to_its_kernels(
+    short_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "has_bfloat16_units", lambda device: True)
+    run = replace(short_run, precision="auto", layout="auto")
+    assert arithmetic_of(run, CUDA) == Arithmetic("bfloat16", "channels_last")
 
 
 @pytest.mark.parametrize(("generation", "expected"), [(7, False), (8, True), (9, True)])
@@ -88,7 +96,16 @@ def images() -> Tensor:
     return torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("arithmetic", [LOW, Arithmetic("bfloat16"), Arithmetic(layout=LOW.layout)])
+@pytest.mark.parametrize(
+    "arithmetic",
+    [
+        LOW,
+        Arithmetic("bfloat16"),
+        Arithmetic(layout="channels_last"),
+        Arithmetic(layout="unfolded"),
+        Arithmetic("bfloat16", "unfolded"),
+    ],
+)
 def test_weights_gradients_and_logits_are_those_of_float32_but_for_rounding(
     arithmetic: Arithmetic, images: Tensor
 ) -> None:

@@ -22,7 +22,7 @@ def capacity_rows(tasks: TaskMasks) -> list[dict[str, int | str]]:
     for task, masks in enumerate(tasks, start=1):
         for name, mask in masks.items():
             before = used.get(name, torch.zeros_like(mask))
-            shared, active = int((mask & before).sum()), int(mask.sum())
+            shared, active = int((mask & before).count_nonzero()), int(mask.count_nonzero())
             used[name] = before | mask
             rows.append(
                 {
@@ -32,7 +32,7 @@ def capacity_rows(tasks: TaskMasks) -> list[dict[str, int | str]]:
                     "active": active,
                     "new": active - shared,
                     "shared": shared,
-                    "free": mask.numel() - int(used[name].sum()),
+                    "free": mask.numel() - int(used[name].count_nonzero()),
                 }
             )
     return rows
@@ -46,7 +46,7 @@ def used_fraction(tasks: TaskMasks) -> float:
     for name in tasks[0]:
         union = torch.stack([masks[name] for masks in tasks]).any(0)
         total += union.numel()
-        used += int(union.sum())
+        used += int(union.count_nonzero())
     return used / total
 
 
@@ -60,7 +60,8 @@ def overlap_rows(tasks: TaskMasks) -> list[dict[str, int | float]]:
     rows: list[dict[str, int | float]] = []
     for later, mask in enumerate(flat):
         for earlier in range(later):
-            shared, either = int((mask & flat[earlier]).sum()), int((mask | flat[earlier]).sum())
+            shared = int((mask & flat[earlier]).count_nonzero())
+            either = int((mask | flat[earlier]).count_nonzero())
             rows.append(
                 {
                     "task": later + 1,

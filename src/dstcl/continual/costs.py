@@ -23,7 +23,9 @@ def inference_flops(store: SubnetStore, images: Tensor) -> list[int]:
     uses = uses_per_image(store.network, images)
     head_and_alike = {name: sizes[name] for name in uses}
     return [
-        forward_flops(head_and_alike | {n: int(m.sum()) for n, m in subnet.masks.items()}, uses)
+        forward_flops(
+            head_and_alike | {n: int(m.count_nonzero()) for n, m in subnet.masks.items()}, uses
+        )
         for subnet in store.subnets
     ]
 

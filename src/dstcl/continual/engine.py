@@ -28,7 +28,8 @@ def arithmetic_of(run: Run, device: torch.device) -> Arithmetic:
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16_units(device) else "float32"
     if layout == "auto":
-        layout = "contiguous" if precision == "float32" else "channels_last"
+        fast = "unfolded" if device.type == "cpu" else "channels_last"
+        layout = "contiguous" if precision == "float32" else fast
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return Arithmetic(precision, layout)

@@ -19,7 +19,8 @@ class Arithmetic:
     Attributes:
         precision: "float32", "tf32" or "bfloat16". The first two differ by a switch of the process
             (`dstcl.continual.engine.arithmetic_of`), not here.
-        layout: "contiguous" or "channels_last".
+        layout: "contiguous", "channels_last", or "unfolded": channels_last, with small maps
+            unfolded to rows of a matrix on CPUs (`dstcl.models.convolution`).
     """
 
     precision: str = "float32"
@@ -27,9 +28,9 @@ class Arithmetic:
 
     def arrange(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in the layout; convolutions pass it on from map to map."""
-        if self.layout == "channels_last":
-            return images.contiguous(memory_format=torch.channels_last)
-        return images
+        if self.layout == "contiguous":
+            return images
+        return images.contiguous(memory_format=torch.channels_last)
 
     def casting(self, device: torch.device) -> AbstractContextManager[object]:
         """In it, operations that gain from bfloat16 (by torch's list) use it, if asked for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from dstcl.models.convolution import Conv2d
 from dstcl.models.network import Norm
 
 # So few channels that density, init and growth matter on pairs of digits (README, preset quick).
@@ -15,7 +16,7 @@ def convnet_features(channels: int, norm: Norm = nn.BatchNorm2d) -> tuple[nn.Mod
     layers: list[nn.Module] = []
     for width in WIDTHS:
         layers += [
-            nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False),
+            Conv2d(channels, width, 3, stride=2, padding=1, bias=False),
             norm(width),
             nn.ReLU(),
         ]

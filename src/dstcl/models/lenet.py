@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from dstcl.models.convolution import Conv2d
 from dstcl.models.network import Norm
 
 
@@ -14,10 +15,10 @@ def lenet5_features(channels: int, norm: Norm = nn.BatchNorm2d) -> tuple[nn.Modu
     other images (at least 16 pixels) are averaged to that.
     """
     layers = [
-        nn.Conv2d(channels, 6, 5, bias=False),
+        Conv2d(channels, 6, 5, bias=False),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5, bias=False),
+        Conv2d(6, 16, 5, bias=False),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.AdaptiveAvgPool2d(4),

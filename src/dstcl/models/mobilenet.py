@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dstcl.models.convolution import Conv2d
 from dstcl.models.network import Norm
 
 # For stages of blocks: expansion, width, number of blocks, stride of the first.
@@ -24,7 +25,7 @@ def _convolution(
 ) -> list[nn.Module]:
     """Convolution that halves or keeps the spatial size, and norm."""
     return [
-        nn.Conv2d(channels, width, size, stride, padding=size // 2, groups=groups, bias=False),
+        Conv2d(channels, width, size, stride, padding=size // 2, groups=groups, bias=False),
         norm(width),
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dstcl.models.arithmetic import PLAIN, Arithmetic
+from dstcl.models.convolution import Conv2d
 
 Norm = Callable[[int], nn.Module]
 """Makes the normalisation of a layer with so many channels; takes maps (N, channels, H, W)."""
@@ -49,6 +50,9 @@ class Network(nn.Module):
         super().__init__()
         self.arithmetic = arithmetic
         self.features = features
+        for layer in features.modules():
+            if isinstance(layer, Conv2d):
+                layer.unfolds = arithmetic.layout == "unfolded"
         self.head = nn.Linear(width, classes, bias=head_bias)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dstcl.models.convolution import Conv2d
 from dstcl.models.network import Norm
 
 
@@ -12,14 +13,14 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int, norm: Norm) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.conv1 = Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = norm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = norm(width)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(channels, width, 1, stride, bias=False), norm(width)
+                Conv2d(channels, width, 1, stride, bias=False), norm(width)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def resnet18_features(
     is the usual one for such images and costs about four times as much a step.
     """
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, width, stem_size, stem_stride, padding=stem_size // 2, bias=False),
+        Conv2d(channels, width, stem_size, stem_stride, padding=stem_size // 2, bias=False),
         norm(width),
         nn.ReLU(),
     ]

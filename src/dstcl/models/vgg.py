@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from dstcl.models.convolution import Conv2d
 from dstcl.models.network import Norm
 
 # Convolutions of each stage: how many, and their width in multiples of the first stage's.
@@ -24,7 +25,7 @@ def vgg16_features(
     for convolutions, multiple in STAGES:
         for _ in range(convolutions):
             layers += [
-                nn.Conv2d(channels, multiple * width, 3, padding=1),
+                Conv2d(channels, multiple * width, 3, padding=1),
                 norm(multiple * width),
                 nn.ReLU(),
             ]

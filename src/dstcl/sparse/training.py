@@ -93,7 +93,7 @@ class SparseTraining:
         if masks is None:
             masks = self._draw()
         self.masks: Masks = {name: masks[name].to(self.device).clone() for name in self.weights}
-        self.counts = {name: int(mask.sum()) for name, mask in self.masks.items()}
+        self.counts = {name: int(mask.count_nonzero()) for name, mask in self.masks.items()}
         self.explored: Masks = {name: mask.clone() for name, mask in self.masks.items()}
         self.steps = 0
         self._parameters = list(self.weights.values())
@@ -149,7 +149,7 @@ class SparseTraining:
 
     def explored_fraction(self) -> float:
         """Share of the maskable weights active at any time so far (ITOP; Liu et al. 2021)."""
-        explored = torch.stack([e.sum() for e in self.explored.values()]).sum()
+        explored = torch.stack([e.count_nonzero() for e in self.explored.values()]).sum()
         return float(explored) / sum(w.numel() for w in self._parameters)
 
     def consolidated(self) -> dict[str, Tensor]:
