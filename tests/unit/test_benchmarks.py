@@ -18,7 +18,7 @@ def test_the_run_of_the_benchmarks_is_one_of_preset_paper() -> None:
     assert read_json(FOLDER / "run.json") == paper[0].to_dict(), "write benchmarks/run.json anew"
 
 
-@pytest.mark.parametrize("script", ["engine", "speed", "dst_step"])
+@pytest.mark.parametrize("script", ["engine", "ensemble", "speed", "dst_step"])
 def test_what_measures_a_gpu_needs_only_what_training_needs(script: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import {script}; "

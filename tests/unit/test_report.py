@@ -162,6 +162,17 @@ def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
     assert block["protocols"] == ["odd"]
 
 
+def test_a_protocol_that_tests_no_claim_has_a_line_and_no_column() -> None:
+    row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "claim": "c", "statement": "s"}
+    row |= {"source": "x", "note": None, "detail": "d", "seeds": 3, "effect": 0.1, "p_holm": 0.01}
+    row |= {"low": 0.05, "high": 0.15}
+    verdicts = {"corrected": "supported", "published": "not tested"}
+    rows = [row | {"protocol": name, "verdict": verdict} for name, verdict in verdicts.items()]
+    (block,) = claim_blocks(pd.DataFrame(rows), str)
+    assert block["protocols"] == ["corrected"]
+    assert block["untested"] == {"published": ["c"]}
+
+
 def test_words_of_a_verdict_are_apart(page: Path) -> None:
     assert "</span> <small" in " ".join(page.read_text().split())
     assert "</span><small" not in page.read_text()

@@ -116,7 +116,8 @@ def claim_blocks(claims: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
         blocks.append(
             {
                 "title": f"{words}, network {network}",
-                "protocols": protocols,
+                # A column of nothing but dashes says less than the line about what is not tested.
+                "protocols": [p for p in protocols if len(untested[p]) < len(named)] or protocols,
                 "claims": tested,
                 "untested": {name: found for name, found in untested.items() if found},
                 "known": len(named),
