@@ -70,9 +70,10 @@ def write_data(folder: Path, data: Prepared, tasks: list[list[int]]) -> tuple[Pa
     return prepared, split
 
 
-def has_widths(network: str) -> bool:
-    """Whether a network can be made wider and narrower."""
-    return "width" in signature(FEATURES[network].features).parameters
+def default_width(network: str) -> int | None:
+    """Channels of the first layers, where they can be others (`of_width`); None elsewhere."""
+    width = signature(FEATURES[network].features).parameters.get("width")
+    return width.default if width else None
 
 
 def of_width(network: str, width: int | None) -> str:

@@ -94,7 +94,7 @@ def _train(
         "start": start,
         "peak": peak_memory(),
         "gpu_peak": torch.cuda.max_memory_allocated(where) if where.type == "cuda" else 0,
-        "mask_in_memory": _bytes(last.masks.values()),
+        "mask_in_memory": _bytes(last.masks.packed.values()),
         "mask_in_file": round(metrics["mask_bytes"]),
         "own": _bytes(last.local.values()),
     }
