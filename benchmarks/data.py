@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from commands import cpu_of_children
 from machine import REPOSITORY, machine, record
 from PIL import Image
 
@@ -73,7 +73,7 @@ def children(process: int) -> list[int]:
 
 def prepared(data: Path, out: Path, workers: int) -> dict[str, float]:
     """One call of `dstcl data prepare`: wall and CPU seconds, peak memory in MiB."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = cpu_of_children()
     started = time.perf_counter()
     command = ["dstcl", "data", "prepare", "cifar100", "--image-size", "32", "--out", str(out)]
     environment = os.environ | {"DSTCL_DATA": str(data)}
@@ -85,11 +85,9 @@ def prepared(data: Path, out: Path, workers: int) -> dict[str, float]:
     wall = time.perf_counter() - started
     if process.returncode:
         sys.exit("dstcl data prepare failed")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "wall_seconds": round(wall, 2),
-        "cpu_seconds": round(cpu, 2),
+        "cpu_seconds": round(cpu_of_children() - before, 2),
         "peak_mib": round(peak / 2**20),
         "file_mib": round(out.stat().st_size / 2**20),
     }

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from machine import machine, record
+from tables import middle
 from torch import Tensor, nn
 
 from dstcl.models import build_network
@@ -138,12 +139,6 @@ def measure(steps: Mapping[str, Step], rounds: int) -> Times:
             if round_number >= WARM_UP:
                 times[kind].append(1000 * (time.perf_counter() - started))
     return times
-
-
-def middle(values: list[float], digits: int) -> dict[str, object]:
-    """Median and quartiles."""
-    low, median, high = statistics.quantiles(values, n=4)
-    return {"median": round(median, digits), "quartiles": [round(low, digits), round(high, digits)]}
 
 
 def summarise_steps(times: Times) -> dict[str, dict[str, object]]:

@@ -15,21 +15,25 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
 from machine import machine, record
-from subjects import CLASSES, paper_run, random_data
+from paces import second_epochs
+from subjects import random_data, short_run, task_classes
+from tables import middle, print_table
 
 from dstcl.continual.engine import arithmetic_of
 from dstcl.continual.learner import Learner
+from dstcl.data.stored import Prepared
 from dstcl.models import build_network
 from dstcl.runs import Run
 from dstcl.sparse import forward_flops, uses_per_image
 
+OUTPUTS = 20
+"""Classes of the one task."""
 SWITCHES: dict[str, dict[str, str]] = {
     "float32": {"precision": "float32", "layout": "contiguous"},
     "float32, channels last": {"precision": "float32", "layout": "channels_last"},
@@ -48,49 +52,32 @@ ON_CUDA: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
-def a_run(network: str, **settings: Any) -> Run:
-    """A run of preset paper, cut to two epochs of one task."""
-    return replace(
-        paper_run(),
-        network=network,
-        tasks=1,
-        epochs=2,
-        update_every=20,
-        growth="gradient",
-        **settings,
-    )
-
-
 def images_per_second(run: Run, images: int, device: torch.device) -> float:
     """Training speed of the second epoch."""
-    ends: list[float] = []
-
-    def note(task: int, epoch: int, row: dict[str, Any]) -> None:
-        ends.append(learner.outcome.effort.seconds)
-
-    data = random_data(images // 2, run.image_size, 3)
-    learner = Learner(run, data, [list(range(2 * CLASSES))], device, note)
-    learner.fit()
-    return learner.outcome.effort.images / 2 / (ends[1] - ends[0])
+    data = one_task(run, images)
+    (pace,) = second_epochs(run, data, task_classes(1, OUTPUTS), device)
+    return pace.images_per_second
 
 
-def in_turn(
-    variants: dict[str, Callable[[], float]], rounds: int
-) -> dict[str, dict[str, float | list[float]]]:
+def one_task(run: Run, images: int) -> Prepared:
+    """Its images; a tenth of them are for testing."""
+    return random_data(images, run.image_size, 3, 1, OUTPUTS)
+
+
+def in_turn(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, dict[str, Any]]:
     """Median and quartiles of each, and how many times the first one's median."""
     speeds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, measure in variants.items():
             speeds[name].append(measure())
     first = statistics.median(next(iter(speeds.values())))
-    rows: dict[str, dict[str, float | list[float]]] = {}
+    rows = {}
     for name, values in speeds.items():
-        middle = statistics.median(values)
-        low, _, high = statistics.quantiles(values, n=4)
+        speed = middle(values, 1)
         rows[name] = {
-            "images_per_second": round(middle, 1),
-            "quartiles": [round(low, 1), round(high, 1)],
-            "times_the_first": round(middle / first, 2),
+            "images_per_second": speed["median"],
+            "quartiles": speed["quartiles"],
+            "times_the_first": round(statistics.median(values) / first, 2),
         }
     return rows
 
@@ -114,8 +101,8 @@ def _one_of_many(run: Run, images: int, device: str) -> tuple[float, float, int]
             _line.wait()  # nobody measures while another one still starts
             times[-1] = time.monotonic()
 
-    data = random_data(images // 2, run.image_size, 3)
-    learner = Learner(run, data, [list(range(2 * CLASSES))], torch.device(device), note)
+    tasks = task_classes(1, OUTPUTS)
+    learner = Learner(run, one_task(run, images), tasks, torch.device(device), note)
     learner.fit()
     return times[0], times[1], learner.outcome.effort.images // 2
 
@@ -148,7 +135,7 @@ def peak_flops(device: torch.device, precision: str) -> float:
 def roofline(run: Run, speed: float, device: torch.device) -> dict[str, float]:
     """FLOP/s of training, at three forward passes an image of the dense network, against the peak:
     masks save no arithmetic on this hardware."""
-    network = build_network(run.network, 3, 2 * CLASSES, seed=0)
+    network = build_network(run.network, 3, OUTPUTS, seed=0)
     uses = uses_per_image(network, torch.zeros(1, 3, run.image_size, run.image_size))
     sizes = {name: weight.numel() for name, weight in network.named_parameters()}
     flops = forward_flops({name: sizes[name] for name in uses}, uses)
@@ -182,24 +169,22 @@ def main() -> None:
     if options.no_compile:
         switches = {name: values for name, values in switches.items() if "compile" not in values}
     count = options.images * 10 // 9  # a tenth are test images
-    data = random_data(count // 2, 32, 3)
     variants: dict[str, Callable[[], float]] = {}
     if not options.no_plain_loop:
         import plain_loop  # which needs torchvision
 
+        plain = short_run(options.network)
+        data = one_task(plain, count)
         variants["plain loop"] = lambda: plain_loop.images_per_second(
-            a_run(options.network), data, device, options.workers
+            plain, data, device, options.workers
         )
     for name, values in switches.items():
-        run = a_run(options.network, **values)
+        run = short_run(options.network, **values)
         variants[name] = lambda run=run: images_per_second(run, count, device)
     rows = in_turn(variants, options.rounds)
-    print("| variant | images/s | quartiles | times the first |\n|---|---|---|---|")
-    for name, row in rows.items():
-        low, high = row["quartiles"]  # type: ignore[misc]
-        speed, times = row["images_per_second"], row["times_the_first"]
-        print(f"| {name} | {speed} | {low} to {high} | {times} |", flush=True)
-    default = a_run(options.network)
+    columns = ("variant", "images/s", "quartiles", "times the first")
+    print_table(columns, ((name, *row.values()) for name, row in rows.items()))
+    default = short_run(options.network)
     many = {
         str(number): round(
             statistics.median(
@@ -209,12 +194,10 @@ def main() -> None:
         )
         for number in options.at_once
     }
-    print("\n| runs at once, one thread each | images/s in all |\n|---|---|")
-    for number, speed in many.items():
-        print(f"| {number} | {speed} |")
+    print_table(("runs at once, one thread each", "images/s in all"), many.items())
     chosen = arithmetic_of(default, device)
     key = f"{chosen.precision}, {chosen.layout.replace('_', ' ')}".replace(", contiguous", "")
-    roof = roofline(default, float(rows[key]["images_per_second"]), device)  # type: ignore[arg-type]
+    roof = roofline(default, rows[key]["images_per_second"], device)
     print(f"\n{key}: {roof}")
     told |= {"network": options.network, "images": options.images, "rounds": options.rounds}
     told |= {"variants": rows, "at_once": many, "roofline": roof}

@@ -32,6 +32,7 @@ step engine python benchmarks/engine.py --network resnet18 --device cuda --image
     --at-once 1 2 4 8 --no-plain-loop
 step speed python benchmarks/speed.py --device cuda --images 20000 --networks resnet18 resnet18-slim
 step dst_step python benchmarks/dst_step.py --device cuda --rounds 9
+step scaling python benchmarks/scaling.py --device cuda --network resnet18 --images 5000 --rounds 3
 if [ -e results/paper/plan.json ] && [ -d data/prepared ]; then
     mkdir -p "$out/paper"
     cp results/paper/plan.json "$out/paper"

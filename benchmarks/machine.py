@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,18 @@ def processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line for line in lines if "model name" in line]
     return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most, as far as the system tells."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    # Not what getrusage tells: that counts the parent at the time of the fork too.
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def commit() -> str:

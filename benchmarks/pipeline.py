@@ -8,15 +8,11 @@ Prints the table of docs/benchmarks.md. Times are wall clock; CPU time is that o
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+from commands import timed
 from machine import REPOSITORY, machine, record
 
 SNAKEMAKE = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
@@ -27,26 +23,6 @@ COMMANDS = {
 }
 
 
-def timed(command: list[str], folder: Path) -> dict[str, float]:
-    """Run to the end; wall and CPU seconds.
-
-    Raises:
-        SystemExit: the command failed; its output is shown.
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    # What the rules call is found beside this Python, as in an activated environment.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = os.environ | {"PATH": path}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
-    wall = time.perf_counter() - started
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1)}
-
-
 def main() -> None:
     """Measure every command, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -55,7 +31,7 @@ def main() -> None:
     told = machine()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(REPOSITORY / "params.yaml", folder)
-        rows = {name: timed(command, Path(folder)) for name, command in COMMANDS.items()}
+        rows = {name: timed(command, Path(folder)).seconds() for name, command in COMMANDS.items()}
         runs = len(list(Path(folder, "results", "quick", "runs").rglob("metrics.json")))
         if keep:
             shutil.copytree(Path(folder) / "results", keep)

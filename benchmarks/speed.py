@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import resource
 import subprocess
 import sys
 import time
@@ -20,8 +19,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from machine import machine
-from subjects import CLASSES, paper_run, random_data
+from machine import machine, peak_memory
+from subjects import paper_run, random_data, task_classes
 
 from dstcl.continual.learner import Learner
 from dstcl.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
@@ -41,7 +40,7 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
         network=network, tasks=2, image_size=size, epochs=1, update_every=every, growth="gradient",
         augment="none" if channels == 1 else "crop-flip",
     )  # fmt: skip
-    tasks = [list(range(CLASSES)), list(range(CLASSES, 2 * CLASSES))]
+    tasks = task_classes(2)
     Learner(run, random_data(4 * run.batch_size, size, channels), tasks, where).fit()
     cuda = where.type == "cuda"
     # Of one thread its own time: what else the machine does then hardly matters.
@@ -58,7 +57,7 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
         "image_size": size,
         "batch_size": run.batch_size,
         "images_per_second": round((outcome.effort.images + TEST_SHARE * tested) / seconds, 1),
-        "host_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "host_mb": peak_memory() // 2**20,
         "gpu_mb": torch.cuda.max_memory_reserved(where) // 2**20 if cuda else 0,
     }
 

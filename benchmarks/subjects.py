@@ -3,13 +3,18 @@ machine with Python and torch alone can measure."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dstcl.data.stored import Prepared
+from dstcl.models import FEATURES
 from dstcl.runs import Run
-from dstcl.storage import read_json
+from dstcl.storage import read_json, write_json, write_tensors
 
 CLASSES = 10
 
@@ -19,15 +24,64 @@ def paper_run() -> Run:
     return Run.from_dict(read_json(Path(__file__).with_name("run.json")))
 
 
-def random_data(images: int, size: int, channels: int) -> Prepared:
-    """Two tasks of ten classes; pixels do not matter for speed."""
-    labels = torch.arange(2 * images) % (2 * CLASSES)
+def short_run(network: str, **settings: Any) -> Run:
+    """A run of preset paper, cut to two epochs of one task unless settings say otherwise."""
+    short = {"tasks": 1, "epochs": 2, "update_every": 20, "growth": "gradient"}
+    return replace(paper_run(), network=network, **(short | settings))
+
+
+def random_data(
+    images: int, size: int, channels: int, tasks: int = 2, classes: int = CLASSES
+) -> Prepared:
+    """Images of tasks of so many classes each; pixels do not matter for speed.
+
+    Args:
+        images: of each task, the last tenth of them for testing.
+        size: pixels of a side.
+        channels: of each image.
+        tasks: whose classes are those of `task_classes`.
+        classes: of each task.
+    """
+    each = torch.arange(images)
+    offsets = torch.arange(tasks).repeat_interleave(images) * classes
     return Prepared(
-        images=torch.randint(256, (2 * images, channels, size, size), dtype=torch.uint8),
-        labels=labels,
-        is_test=torch.arange(2 * images) % 10 == 9,
-        class_names=[str(label) for label in range(2 * CLASSES)],
+        images=torch.randint(256, (tasks * images, channels, size, size), dtype=torch.uint8),
+        labels=(each % classes).repeat(tasks) + offsets,
+        is_test=(each >= images - images // 10).repeat(tasks),
+        class_names=[str(label) for label in range(tasks * classes)],
         mean=[0.5] * channels,
         std=[0.25] * channels,
         digest="random",
     )
+
+
+def task_classes(tasks: int, classes: int = CLASSES) -> list[list[int]]:
+    """The classes of each task."""
+    return [list(range(task * classes, (task + 1) * classes)) for task in range(tasks)]
+
+
+def write_data(folder: Path, data: Prepared, tasks: list[list[int]]) -> tuple[Path, Path]:
+    """A prepared file and a split into tasks, as a training reads them; their paths."""
+    prepared, split = folder / "data.safetensors", folder / "tasks.json"
+    tensors = {"images": data.images, "labels": data.labels, "is_test": data.is_test}
+    facts = ("class_names", "mean", "std", "digest")
+    write_tensors(prepared, tensors, {name: getattr(data, name) for name in facts})
+    write_json(split, {"tasks": tasks, "data_digest": data.digest, "digest": "random"})
+    return prepared, split
+
+
+def default_width(network: str) -> int | None:
+    """Channels of the first layers, where they can be others (`of_width`); None elsewhere."""
+    width = signature(FEATURES[network].features).parameters.get("width")
+    return width.default if width else None
+
+
+def of_width(network: str, width: int | None) -> str:
+    """The name of a network whose first layers have so many channels, known from now on to this
+    process; None for the network as it is."""
+    if width is None:
+        return network
+    name = f"{network}, width {width}"
+    features = partial(FEATURES[network].features, width=width)
+    FEATURES[name] = replace(FEATURES[network], features=features)
+    return name

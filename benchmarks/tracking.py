@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import random
-import resource
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from commands import timed
 from machine import REPOSITORY, machine, record
 
 from dstcl.config import load_file, runs
@@ -107,22 +107,9 @@ def track(root: Path, uri: str) -> dict[str, float | str]:
     Raises:
         SystemExit: it failed; its output is shown.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", "from dstcl.cli import main; main()", "track", "results/quick"],
-        cwd=root,
-        env=os.environ | {"MLFLOW_TRACKING_URI": uri},
-        capture_output=True,
-        text=True,
-    )
-    wall = time.perf_counter() - started
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    said = done.stdout.strip()
-    return {"wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1), "said": said}
+    command = [sys.executable, "-c", "from dstcl.cli import main; main()", "track", "results/quick"]
+    call = timed(command, root, MLFLOW_TRACKING_URI=uri)
+    return call.seconds() | {"said": call.said.strip()}
 
 
 def measure(root: Path, uri: str, study: Path, count: int) -> dict[str, dict[str, float | str]]:

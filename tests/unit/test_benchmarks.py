@@ -1,16 +1,38 @@
-"""Benchmarks must run where there is nothing but Python and torch."""
+"""Benchmarks must run where there is nothing but Python and torch, and measure what they say."""
 
+import importlib
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 
 from dstcl.config import load_file, runs
+from dstcl.data.batches import task_examples
+from dstcl.models import FEATURES, build_network
+from dstcl.sparse import maskable_weights
 from dstcl.storage import read_json
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def scaling() -> Iterator[ModuleType]:
+    """The module, with the others of the folder within reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield importlib.import_module("scaling")
+
+
+def other(name: str) -> Any:
+    return importlib.import_module(name)
 
 
 def test_the_run_of_the_benchmarks_is_one_of_preset_paper() -> None:
@@ -18,7 +40,7 @@ def test_the_run_of_the_benchmarks_is_one_of_preset_paper() -> None:
     assert read_json(FOLDER / "run.json") == paper[0].to_dict(), "write benchmarks/run.json anew"
 
 
-@pytest.mark.parametrize("script", ["engine", "ensemble", "speed", "dst_step"])
+@pytest.mark.parametrize("script", ["engine", "ensemble", "speed", "dst_step", "scaling"])
 def test_what_measures_a_gpu_needs_only_what_training_needs(script: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import {script}; "
@@ -32,3 +54,211 @@ def test_what_measures_a_gpu_needs_only_what_training_needs(script: str) -> None
 @pytest.mark.parametrize("record", sorted(FOLDER.glob("*.json")), ids=lambda path: path.name)
 def test_records_name_no_place_on_the_machine_that_made_them(record: Path) -> None:
     assert not re.search(r"[ \"](/|[A-Z]:)\w", record.read_text())
+
+
+@pytest.mark.parametrize(("tasks", "classes"), [(1, 20), (2, 10), (3, 2), (1, 100)])
+def test_every_task_has_its_images_of_its_own_classes(
+    scaling: ModuleType, tasks: int, classes: int
+) -> None:
+    data = other("subjects").random_data(205, 8, 1, tasks, classes)
+    for members in other("subjects").task_classes(tasks, classes):
+        for test, count in ((False, 185), (True, 20)):
+            examples = task_examples(data, members, test=test, device=CPU)
+            assert len(examples) == count
+        assert set(data.labels.tolist()) >= set(members)
+    assert len(data.class_names) == tasks * classes
+
+
+def test_networks_of_other_widths(scaling: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dstcl.models.FEATURES", dict(FEATURES))
+    subjects = other("subjects")
+    monkeypatch.setattr(subjects, "FEATURES", sys.modules["dstcl.models"].FEATURES)
+    widths = {name: subjects.default_width(name) for name in ("resnet18", "vgg16-slim", "convnet")}
+    assert widths == {"resnet18": 64, "vgg16-slim": 16, "convnet": None}
+
+    def shapes(name: str) -> list[torch.Size]:
+        return [w.shape for w in maskable_weights(build_network(name, 3, 10, seed=0)).values()]
+
+    assert shapes(subjects.of_width("resnet18", 16)) == shapes("resnet18-slim")
+    assert shapes(subjects.of_width("resnet18-slim", None)) == shapes("resnet18-slim")
+    assert shapes(subjects.of_width("resnet18-3x3", 8))[0] == (8, 3, 3, 3)
+
+
+def test_a_pace_by_hand(scaling: ModuleType) -> None:
+    pace = other("paces").Pace(images=300, seconds=4.0, updates=(0.1, 0.5, 0.4))
+    assert pace.images_per_second == 75
+    assert pace.between_updates == pytest.approx(100)
+    assert pace.update_ms == pytest.approx(400)
+
+
+def test_the_second_epoch_of_each_task_is_measured(scaling: ModuleType) -> None:
+    """180 images to train on are 3 steps an epoch; of 6 steps, 2 and 4 change the mask, not 6, as
+    changes stop at three quarters."""
+    subjects, paces = other("subjects"), other("paces")
+    run = subjects.short_run("convnet", tasks=2, image_size=8, update_every=2)
+    data, tasks = subjects.random_data(200, 8, 3), subjects.task_classes(2)
+    with paces.timed_updates(CPU) as updates:
+        first, second = paces.second_epochs(run, data, tasks, CPU, updates)
+    assert len(updates) == 4
+    assert (first.updates, second.updates) == ((updates[1],), (updates[3],))
+    for pace in (first, second):
+        assert pace.images == 180
+        assert 0 < sum(pace.updates) < pace.seconds
+    assert [pace.updates for pace in paces.second_epochs(run, data, tasks, CPU)] == [(), ()]
+
+
+def test_a_timed_function_does_what_it_did_and_is_given_back(scaling: ModuleType) -> None:
+    class Owner:
+        def double(self, number: int, plus: int = 0) -> int:
+            return 2 * number + plus
+
+    before = Owner.double
+    timed = other("paces").timed
+    with timed(Owner, "double", CPU, lambda _, number: number > 1) as seconds:
+        assert [Owner().double(number, plus=1) for number in (1, 2, 3)] == [3, 5, 7]
+    assert len(seconds) == 2
+    assert min(seconds) > 0
+    with pytest.raises(TypeError), timed(Owner, "double", CPU):
+        Owner().double(None)  # type: ignore[arg-type]
+    assert Owner.double is before
+
+
+def test_variants_take_turns_and_are_compared_with_the_first_of_their_axis(
+    scaling: ModuleType,
+) -> None:
+    pace, calls = other("paces").Pace, []
+
+    def measure(name: str, *seconds: float) -> Any:
+        def call() -> list[Any]:
+            calls.append(name)
+            return [pace(100, s + 0.5, (0.5 * s / seconds[0],)) for s in seconds]
+
+        return call
+
+    variants = [
+        scaling.Variants("width", [8], measure("narrow", 1.0)),
+        scaling.Variants("width", [16], measure("wide", 4.0)),
+        scaling.Variants("finished tasks", [0, 9], measure("tasks", 2.0, 4.0)),
+    ]
+    found = scaling.speeds(variants, 3)
+    assert calls == ["narrow", "wide", "tasks"] * 3
+    assert {axis: list(rows) for axis, rows in found.items()} == {
+        "width": ["8", "16"],
+        "finished tasks": ["0", "9"],
+    }
+    assert found["width"]["16"]["images_per_second"]["median"] == 25
+    assert found["width"]["16"]["times_the_first"] == 0.25
+    last = found["finished tasks"]["9"]
+    assert last["images_per_second"] == {"median": 28.6, "quartiles": [28.6, 28.6]}
+    assert (last["update_ms"]["median"], last["update_times_the_first"]) == (1000, 2)
+
+
+def test_every_variant_differs_from_the_others_as_it_says(
+    scaling: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, int]] = []
+
+    def note(run: Any, data: Any, tasks: list[list[int]], *rest: Any) -> list[Any]:
+        seen.append((run, len(data.class_names)))
+        return [other("paces").Pace(1, 1.0, (0.1,)) for _ in tasks]
+
+    monkeypatch.setattr(scaling, "second_epochs", note)
+    for variant in scaling.Bench("resnet18-slim", 20, CPU).variants([8]):
+        seen.clear()
+        assert len(variant.measure()) == len(variant.values)
+        ((run, classes),) = seen
+        expected = {
+            "density": (run.density, 10, "task", "resnet18-slim", 1),
+            "classes, own head": (0.2, classes, "task", "resnet18-slim", 1),
+            "classes, shared head in the mask": (0.2, classes, "shared", "resnet18-slim", 1),
+            "width": (0.2, 10, "task", "resnet18-slim, width 8", 1),
+            "finished tasks": (0.2, 100, "task", "resnet18-slim", 10),
+        }[variant.axis]
+        assert (run.density, classes, run.head, run.network, run.tasks) == expected
+        varying = {"density": run.density, "width": 8}.get(variant.axis, classes)
+        assert variant.axis == "finished tasks" or variant.values == [varying]
+
+
+def test_a_whole_run_by_its_parts(scaling: ModuleType) -> None:
+    run = other("whole_run").whole_run(
+        "convnet", None, 80, "cpu", tasks=2, epochs=2, update_every=1
+    )
+    parts = run["seconds"]
+    assert list(parts) == [
+        *("start-up", "training steps", "topology updates", "evaluation", "checkpoints"),
+        *("result files", "everything else"),
+    ]
+    assert min(parts.values()) > 0
+    assert run["images"] == 2 * 2 * 72
+    # Three layers of 3x3 kernels: 3 to 4, 4 to 8 and 8 to 8 channels.
+    sizes = [108, 288, 576]
+    assert run["weights"] == sum(sizes)
+    assert run["mask_in_memory"] == sum(-(-size // 8) for size in sizes)
+    assert run["mask_in_memory"] < run["mask_in_file"] < run["mask_in_memory"] + 400
+    # Head: 8 x 10 weights, 10 biases. Norms: 4 vectors each of float32 and a count in 8 bytes.
+    assert run["own"] == 4 * 90 + 4 * 4 * 20 + 3 * 8
+    assert run["peak"] > run["start"] > 0
+    # Weights twice, in the store and in the network; no mask takes a byte a weight.
+    assert run["checkpoint"] > 2 * 4 * sum(sizes)
+
+
+def test_what_runs_alone_has_a_process_of_its_own(scaling: ModuleType) -> None:
+    assert other("whole_run").alone(os.getpid) != os.getpid()
+
+
+def test_scaling_from_end_to_end(
+    scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records: dict[str, Any] = {}
+    monkeypatch.setattr(scaling, "record", records.__setitem__)
+    monkeypatch.setattr(scaling, "FINISHED", (0, 1))
+    monkeypatch.setattr(scaling, "TASKS", (2,))
+    monkeypatch.setattr(scaling, "WHOLE", {"tasks": 1, "epochs": 1})
+    words = "scaling.py --network convnet --memory-network convnet --images 300 --rounds 2"
+    monkeypatch.setattr(sys, "argv", [*words.split(), "--device", "cpu"])
+    scaling.main()
+    written = records["scaling-cpu"]
+    assert (written["network"], written["rounds"]) == ("convnet", 2)
+    assert "width" not in written["speeds"]  # a convnet has one
+    assert list(written["speeds"]["finished tasks"]) == ["0", "1"]
+    assert [run["tasks"] for run in written["memory"]] == [2]
+    printed = capsys.readouterr().out
+    assert printed.count("|---|") >= 3
+    assert "| density | 0.05 |" in printed
+    assert "| whole run | " in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rounds", "1"], "--rounds: quartiles need at least 2"),
+        (["--images", "200"], "--images: too few"),
+        (["--network", "resnet"], "invalid choice: 'resnet'"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    scaling: ModuleType,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scaling.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        scaling.main()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_timed_command_tells_what_it_said(scaling: ModuleType, tmp_path: Path) -> None:
+    code = "import os; print(os.getcwd(), os.environ['WORD']); sum(range(10**6))"
+    call = other("commands").timed([Path(sys.executable).name, "-c", code], tmp_path, WORD="so")
+    assert call.said == f"{tmp_path} so\n"
+    assert call.seconds() == {"wall_seconds": call.wall_seconds, "cpu_seconds": call.cpu_seconds}
+    assert call.cpu_seconds >= 0
+
+
+def test_a_command_that_fails_shows_why(scaling: ModuleType, tmp_path: Path) -> None:
+    code = "import sys; print('begun'); sys.exit('no space')"
+    with pytest.raises(SystemExit, match="begun\nno space"):
+        other("commands").timed([sys.executable, "-c", code], tmp_path)

@@ -1,9 +1,11 @@
 """Interrupted runs: whatever the moment, the end is the same, bit for bit."""
 
 import errno
+import gc
 import json
 import os
 import signal
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 from result_folders import same_results
+from safetensors.torch import load, save
 
-from dstcl.continual import InvariantError, Learner, Outcome, record
+from dstcl.continual import InvariantError, Learner, Outcome, checkpoints, record
 from dstcl.continual.checkpoints import Checkpoints, decode, encode
 from dstcl.continual.record import train_run
 from dstcl.data.stored import Prepared
@@ -152,6 +155,32 @@ def test_nested_states_survive() -> None:
     assert all(torch.equal(x, y) for x, y in zip(state[3], restored[3], strict=True))
     assert isinstance(restored[3], tuple)
     assert restored[3][3].shape == ()
+
+
+def test_a_checkpoint_leaves_nothing_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the copies of several checkpoints pile up in memory."""
+    copies: list[weakref.ref[torch.Tensor]] = []
+
+    def noting(tensors: dict[str, torch.Tensor]) -> bytes:
+        copies.extend(weakref.ref(tensor) for tensor in tensors.values())
+        return save(tensors)
+
+    def opened(content: bytes) -> dict[str, torch.Tensor]:
+        tensors = load(content)
+        copies.extend(weakref.ref(tensor) for tensor in tensors.values())
+        return tensors
+
+    monkeypatch.setattr(checkpoints, "save", noting)
+    monkeypatch.setattr(checkpoints, "load", opened)
+    gc.disable()
+    try:
+        decode(encode({"a": [torch.ones(3), {"b": (torch.zeros(2),)}]}))
+        assert len(copies) == 2 * 3
+        assert not any(copy() is not None for copy in copies)
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_saved_is_named() -> None:

@@ -96,6 +96,24 @@ def test_masks_have_the_target_density(finished: Learner) -> None:
             assert abs(int(mask.sum()) - 0.3 * sizes[name]) <= 1
 
 
+def test_finished_tasks_keep_the_trained_masks_at_one_bit_a_weight(
+    short_run: Run, digits: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, trained = SubnetStore.close_task, []
+
+    def note(store: SubnetStore, sparse: SparseTraining) -> None:
+        trained.append({name: mask.clone() for name, mask in sparse.masks.items()})
+        close(store, sparse)
+
+    monkeypatch.setattr(SubnetStore, "close_task", note)
+    subnets = learner(short_run, digits).fit().store.subnets
+    for subnet, masks in zip(subnets, trained, strict=True):
+        assert subnet.masks.keys() == masks.keys()
+        assert all(torch.equal(subnet.masks[name], mask) for name, mask in masks.items())
+        held = sum(bits.untyped_storage().nbytes() for bits in subnet.masks.packed.values())
+        assert held == sum(-(-mask.numel() // 8) for mask in masks.values())
+
+
 def test_history_has_a_row_a_task_and_epoch(finished: Learner) -> None:
     assert [(r["task"], r["epoch"]) for r in finished.outcome.history] == [
         (task, epoch) for task in range(1, 6) for epoch in range(1, 9)

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dstcl.sparse import draw_masks, pack_masks, select_top, selection, unpack_masks
+from dstcl.sparse import (
+    PackedMasks,
+    draw_masks,
+    pack_masks,
+    select_top,
+    selection,
+    unpack_masks,
+)
 from dstcl.sparse.masks import pack_mask, unpack_mask
 
 
@@ -268,3 +275,23 @@ def test_packing_many_layers():
 def test_wrong_number_of_bytes_is_refused():
     with pytest.raises(ValueError, match="2 bytes"):
         unpack_mask(torch.zeros(2, dtype=torch.uint8), (3, 3, 3))
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=40), min_size=1, max_size=4))
+def test_packed_masks_are_those_that_were_packed(layers):
+    masks = {str(index): torch.tensor(layer).view(-1, 1) for index, layer in enumerate(layers)}
+    shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+    packed = PackedMasks(pack_masks(masks), shapes | {"head": (9,)}, torch.device("cpu"))
+    assert list(packed) == list(masks)
+    assert len(packed) == len(masks)
+    for name, mask in packed.items():
+        assert mask.dtype == torch.bool
+        assert torch.equal(mask, masks[name])
+    assert "head" not in packed
+    with pytest.raises(KeyError):
+        packed["head"]
+
+
+def test_a_layer_of_unknown_shape_is_refused_at_once():
+    with pytest.raises(KeyError, match="b"):
+        PackedMasks({"b": torch.zeros(1, dtype=torch.uint8)}, {"a": (8,)}, torch.device("cpu"))

@@ -16,6 +16,7 @@ from dstcl.continual.scoring import JointOutputs, Outputs, task_outputs
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.runs import Run
+from dstcl.sparse import PackedMasks, pack_masks
 from dstcl.study import DENSE_METHODS, Method
 
 TASKS = split_classes(10, 5, "natural")[:3]
@@ -245,6 +246,27 @@ def test_capacity_and_overlap_by_hand() -> None:
         {"task": 3, "other": 1, "shared": 2, "jaccard": pytest.approx(2 / 3)},
         {"task": 3, "other": 2, "shared": 2, "jaccard": pytest.approx(2 / 3)},
     ]
+
+
+def test_overlap_adds_up_over_layers_packed_or_not() -> None:
+    """An independent oracle: Python sets of places."""
+    draws = torch.Generator().manual_seed(5)
+    shapes = {"a": (3, 7), "b": (11,), "c": (2, 2, 3)}
+    tasks = [{n: torch.rand(s, generator=draws) < 0.4 for n, s in shapes.items()} for _ in range(4)]
+    used = [
+        {(n, i) for n, mask in task.items() for i, on in enumerate(mask.flatten().tolist()) if on}
+        for task in tasks
+    ]
+    expected = [
+        (i + 1, j + 1, len(used[i] & used[j]), len(used[i] & used[j]) / len(used[i] | used[j]))
+        for i in range(4)
+        for j in range(i)
+    ]
+    packed = [PackedMasks(pack_masks(task), shapes, CPU) for task in tasks]
+    for given in (tasks, packed):
+        assert [tuple(row.values()) for row in overlap_rows(given)] == expected
+        assert used_fraction(given) == len(set().union(*used)) / 44
+        assert capacity_rows(given) == capacity_rows(tasks)
 
 
 def test_overlap_of_empty_masks_is_zero() -> None:

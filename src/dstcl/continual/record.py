@@ -25,7 +25,6 @@ from dstcl.data.stored import load_prepared, read_tasks
 from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
 from dstcl.interruption import CHECKPOINT_EVERY, StopRequest
 from dstcl.runs import RESULT_FILES, Run
-from dstcl.sparse import pack_masks
 from dstcl.storage import write_json, write_table, write_tensors
 
 ACCURACY_COLUMNS = ("after_task", "task", "accuracy")
@@ -168,7 +167,7 @@ def write_results(
     masks = {
         f"task{task}/{name}": packed
         for task, subnet in enumerate(store.subnets, start=1)
-        for name, packed in pack_masks(subnet.masks).items()
+        for name, packed in subnet.masks.packed.items()
     }
     weights = {f"dense/{name}": value for name, value in store.dense.items()} | {
         f"task{task}/{name}": value

@@ -18,7 +18,7 @@ from torch import Tensor
 from dstcl.continual.capacity import capacity_rows, used_fraction
 from dstcl.models import Network
 from dstcl.seeds import generator
-from dstcl.sparse import SparseTraining, maskable_weights
+from dstcl.sparse import PackedMasks, SparseTraining, maskable_weights, pack_masks
 
 HEAD = "head"
 
@@ -32,11 +32,11 @@ class Subnet:
     """What one finished task adds to the store.
 
     Attributes:
-        masks: bool, by maskable weight.
+        masks: bool, by maskable weight; packed, so that many tasks take little memory.
         local: parameters and buffers that belong to the task alone, by name.
     """
 
-    masks: dict[str, Tensor]
+    masks: PackedMasks
     local: dict[str, Tensor]
 
 
@@ -97,8 +97,8 @@ class SubnetStore:
         for name, used in self.used.items():
             if not torch.equal(values[name][used], self.dense[name][used]):
                 raise InvariantError(f"a frozen weight of {name!r} changed")
-        masks = self._keep_subnet(trained)
-        self.used = {name: used | masks[name] for name, used in self.used.items()}
+        self._keep_subnet(trained)
+        self.used = {name: used | trained.masks[name] for name, used in self.used.items()}
         if not self.keep_free:
             values = {name: value * self.used[name] for name, value in values.items()}
         self.dense = values
@@ -126,7 +126,7 @@ class SubnetStore:
         return {
             "dense": self.dense,
             "used": self.used,
-            "subnets": [{"masks": s.masks, "local": s.local} for s in self.subnets],
+            "subnets": [{"masks": s.masks.packed, "local": s.local} for s in self.subnets],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -134,27 +134,32 @@ class SubnetStore:
         self.dense = self._to_device(state["dense"])
         self.used = self._to_device(state["used"])
         self.subnets = [
-            Subnet(self._to_device(s["masks"]), self._to_device(s["local"]))
-            for s in state["subnets"]
+            Subnet(self._masks(s["masks"]), self._to_device(s["local"])) for s in state["subnets"]
         ]
 
-    def _to_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        device = self.network.head.weight.device
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
+    @property
+    def _device(self) -> torch.device:
+        return self.network.head.weight.device
 
-    def _keep_subnet(self, trained: SparseTraining) -> dict[str, Tensor]:
-        masks = {name: mask.clone() for name, mask in trained.masks.items()}
+    def _to_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(self._device) for name, tensor in tensors.items()}
+
+    def _masks(self, packed: Mapping[str, Tensor]) -> PackedMasks:
+        shapes = {name: tuple(value.shape) for name, value in self.dense.items()}
+        return PackedMasks(packed, shapes, self._device)
+
+    def _keep_subnet(self, trained: SparseTraining) -> None:
         local = {name: tensor.detach().clone() for name, tensor in self._local().items()}
-        self.subnets.append(Subnet(masks, local))
-        return masks
+        self.subnets.append(Subnet(self._masks(pack_masks(trained.masks)), local))
 
     def _local(self) -> dict[str, Tensor]:
         state = self.network.state_dict()
         return {n: t for n, t in state.items() if n not in self.dense and n not in self._common}
 
     def _load(self, weights: dict[str, Tensor], local: dict[str, Tensor]) -> None:
-        state = {name: self.network.state_dict()[name] for name in self._common}
-        self.network.load_state_dict(state | weights | local)
+        state = self.network.state_dict()
+        common = {name: state[name] for name in self._common}
+        self.network.load_state_dict(common | weights | local)
 
 
 class SequentialStore(SubnetStore):
@@ -178,9 +183,8 @@ class SeparateStore(SubnetStore):
 
     def close_task(self, trained: SparseTraining) -> None:
         """Keep the whole network."""
-        masks = {name: mask.clone() for name, mask in trained.masks.items()}
         state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        self.subnets.append(Subnet(masks, state))
+        self.subnets.append(Subnet(self._masks(pack_masks(trained.masks)), state))
 
     def frozen(self) -> None:
         """Nothing is frozen."""

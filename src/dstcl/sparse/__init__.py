@@ -15,7 +15,7 @@ from dstcl.sparse.densities import (
 from dstcl.sparse.dynamic import DynamicSparseTraining
 from dstcl.sparse.flops import forward_flops, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
-from dstcl.sparse.masks import draw_masks, pack_masks, unpack_masks
+from dstcl.sparse.masks import PackedMasks, draw_masks, pack_masks, unpack_masks
 from dstcl.sparse.published import PublishedSparseTraining
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
@@ -29,6 +29,7 @@ __all__ = [
     "DynamicSparseTraining",
     "GradualMagnitudePruning",
     "LayerView",
+    "PackedMasks",
     "PublishedSparseTraining",
     "SparseTraining",
     "UpdateSchedule",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ def pack_mask(mask: Tensor) -> Tensor:
 
 
 def unpack_mask(packed: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """The inverse of `pack_mask` for a mask of the given shape.
+    """The inverse of `pack_mask` for a mask of the given shape, on the device of the bytes.
 
     Raises:
         ValueError: the number of bytes does not fit the shape.
@@ -53,7 +53,7 @@ def unpack_mask(packed: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
     size = torch.Size(shape).numel()
     if packed.numel() != -(-size // 8):
         raise ValueError(f"{packed.numel()} bytes do not hold a mask of shape {tuple(shape)}")
-    bits = packed.view(-1, 1).bitwise_and(_BIT_VALUES).ne(0)
+    bits = packed.view(-1, 1).bitwise_and(_BIT_VALUES.to(packed.device)).ne(0)
     return bits.flatten()[:size].view(torch.Size(shape))
 
 
@@ -68,3 +68,31 @@ def pack_masks(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def unpack_masks(packed: Mapping[str, Tensor], shapes: Shapes) -> Masks:
     """`unpack_mask` for every layer in ``shapes``."""
     return {name: unpack_mask(packed[name], shape) for name, shape in shapes.items()}
+
+
+class PackedMasks(Mapping[str, Tensor]):
+    """Masks kept at one bit a weight: a mapping of boolean masks, each unpacked when asked for.
+
+    Args:
+        packed: bytes by layer, as `pack_masks` returns them.
+        shapes: of the masks; other layers' are ignored.
+        device: of the masks that are asked for.
+
+    Attributes:
+        packed: as given.
+    """
+
+    def __init__(self, packed: Mapping[str, Tensor], shapes: Shapes, device: torch.device) -> None:
+        self.packed = dict(packed)
+        self._shapes = {name: tuple(shapes[name]) for name in self.packed}
+        self._device = device
+
+    def __getitem__(self, name: str) -> Tensor:
+        # The bytes travel, not the mask.
+        return unpack_mask(self.packed[name].to(self._device), self._shapes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.packed)
+
+    def __len__(self) -> int:
+        return len(self.packed)

@@ -1,6 +1,6 @@
 """Planning and collecting a study of many runs.
 
-    python benchmarks/scale.py [--runs 10000]    # about two minutes; writes scale.json here
+    python benchmarks/many_runs.py [--runs 10000]    # about two minutes; writes many_runs.json
 
 Plans preset quick with so many seeds by a dry run, then collects and tests as many generated runs.
 """
@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from commands import timed
 from machine import REPOSITORY, machine, record
-from pipeline import SNAKEMAKE, timed
+from pipeline import SNAKEMAKE
 from tracking import write_study
 
 TARGETS = {"snakemake -n": 30, "dstcl collect": 60}
@@ -37,17 +38,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     count = parser.parse_args().runs
     told = machine("snakemake", "pandas")
-    rows = {}
     with tempfile.TemporaryDirectory() as folder:
         planned = write_params(Path(folder), count)
-        rows["snakemake -n"] = timed([*SNAKEMAKE, "-n", "--quiet"], Path(folder))
+        planning = timed([*SNAKEMAKE, "-n", "--quiet"], Path(folder))
+        rows = {"snakemake -n": planning.seconds()}
         write_study(Path(folder), count)
         reference = ["--reference", str(REPOSITORY / "reference")]
         for command, options in (("collect", []), ("claims", reference)):
             called = ["dstcl", command, "results/quick", *options]
-            rows[f"dstcl {command}"] = timed(called, Path(folder))
+            rows[f"dstcl {command}"] = timed(called, Path(folder)).seconds()
     record(
-        "scale",
+        "many_runs",
         told
         | {"planned": planned, "collected": count, "targets_seconds": TARGETS, "commands": rows},
     )
