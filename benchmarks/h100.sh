@@ -30,6 +30,7 @@ step() {
 nvidia-smi | tee "$out/nvidia-smi.txt"
 step engine python benchmarks/engine.py --network resnet18 --device cuda --images 20000 --rounds 3 \
     --at-once 1 2 4 8 --no-plain-loop
+step ensemble python benchmarks/ensemble.py --device cuda --network resnet18 --networks 1 2 4 8
 step speed python benchmarks/speed.py --device cuda --images 20000 --networks resnet18 resnet18-slim
 step dst_step python benchmarks/dst_step.py --device cuda --rounds 9
 step scaling python benchmarks/scaling.py --device cuda --network resnet18 --images 5000 --rounds 3
