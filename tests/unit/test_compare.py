@@ -234,6 +234,12 @@ def test_summary_shows_mean_interval_and_paired_difference(tmp_path: Path) -> No
     assert "| all cells | gradient - random | 3 | +5.0 | +2.5 to +7.5 |" in text
 
 
+def test_a_cell_without_runs_is_a_dash_in_the_summary(tmp_path: Path) -> None:
+    rows = [*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT, density=0.05)]
+    text = write_study(tmp_path, table(*rows))
+    assert "| erk | random | 80.0 ± 24.8 | - | 50 % / - |" in text
+
+
 def test_summary_shows_contrasts_between_protocols_and_comparisons_of_methods(
     tmp_path: Path,
 ) -> None:

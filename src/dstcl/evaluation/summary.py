@@ -142,7 +142,9 @@ def _accuracy_table(block: pd.DataFrame) -> str:
     for (init, growth), group in block.groupby(["init", "growth"], sort=False):
         cells = [group[group["density"] == d] for d in densities]
         accuracies = [_percent(cell["acc"].tolist()) for cell in cells]
-        used = " / ".join(f"{100 * cell['used_fraction'].mean():.0f} %" for cell in cells)
+        used = " / ".join(
+            "-" if cell.empty else f"{100 * cell['used_fraction'].mean():.0f} %" for cell in cells
+        )
         rows.append([str(init), str(growth), *accuracies, used])
     return _table(header, rows)
 

@@ -71,7 +71,7 @@ def _draw_curves(panel: Axes, points: pd.DataFrame, source: str) -> None:
     rows = points.drop_duplicates(["growth", "task"]) if paper else points
     rows = rows if paper else rows[rows.protocol == source]
     if rows.empty:
-        say(panel, "no runs")
+        say(panel, "no runs of ours")
     for growth, line in rows.groupby("growth", sort=False):
         mean = line.paper_percent if paper else line.ours_percent
         low = mean - line.reading_error if paper else line.low_percent
