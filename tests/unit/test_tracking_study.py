@@ -358,17 +358,26 @@ def test_a_server_that_accepts_and_never_answers_is_given_up(
 
 
 def test_what_is_no_server_or_no_database_ends_in_one_line(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "text.db").write_text("not a database, not even nearly" * 100)
     workspace.finish(0)
-    for uri in (f"sqlite:///{tmp_path / 'text.db'}", "nonsense://x", str(tmp_path / "mlruns")):
+    pauses: list[float] = []
+    monkeypatch.setattr("mlflow.store.db.utils.time.sleep", pauses.append)
+    uris = [f"sqlite:///{tmp_path / 'text.db'}", "nonsense://x", str(tmp_path / "mlruns")]
+    for uri in [*uris, "postgresql://me:secret@127.0.0.1:1/runs"]:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(SystemExit) as caught:
             main(["track", str(workspace.study)])
         message = str(caught.value.code)
         assert message.startswith("dstcl: MLflow at "), message
+        assert "secret" not in message
         assert len(message.splitlines()) == 1
+    assert sum(pauses) < 5, "a mistake in the address is told soon"
+    assert not capfd.readouterr().err, "and once"
 
 
 def test_the_pipeline_records_that_it_could_not_send_and_tries_again(
