@@ -64,7 +64,7 @@ def chromium(tmp_path: Path) -> Browser:
 
     def open_page(url: str, *actions: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *actions, url], capture_output=True, text=True, timeout=180, check=True
+            [*command, *actions, url], capture_output=True, text=True, timeout=300, check=True
         )
 
     return open_page

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from ports import free_ports
 
 
 class Server(str):
@@ -36,7 +30,7 @@ class Server(str):
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int | None = None) -> Iterator[Server]:
     """A server on ``mlflow.db`` and ``mlartifacts`` in a folder; ended on the way out."""
-    port = port or free_port()
+    (port,) = [port] if port else free_ports(1)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", "sqlite:///mlflow.db"]
     command += ["--artifacts-destination", "mlartifacts"]
@@ -56,7 +50,7 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[Server]:
     address = Server(f"http://127.0.0.1:{port}")
     address.process = process
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

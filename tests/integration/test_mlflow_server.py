@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow_server import free_port, mlflow_server
+from mlflow_server import mlflow_server
+from ports import free_ports
 from workspace import BIN, Workspace
 
 from dstcl.tracking import SyncReport, TrackingError, sync
@@ -92,7 +93,7 @@ def test_a_server_that_dies_in_the_middle_ends_the_sync_in_one_line(
     from mlflow import MlflowClient
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    log_batch, port = MlflowClient.log_batch, free_port()
+    log_batch, (port,) = MlflowClient.log_batch, free_ports(1)
     with mlflow_server(tmp_path, port) as address:
 
         def dying(client, *arguments, **options):
@@ -112,7 +113,7 @@ def test_a_server_that_dies_in_the_middle_ends_the_sync_in_one_line(
 
 def test_a_study_does_not_need_its_server(workspace: Workspace, monkeypatch) -> None:
     """Without it the study succeeds and says so; with it the next call sends, then all is done."""
-    port = free_port()
+    (port,) = free_ports(1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     record = workspace.study / "mlflow.json"
     for failures in (1, 2):
@@ -198,8 +199,8 @@ def test_a_study_can_be_watched(workspace: Workspace) -> None:
                 # Whoever looks sees a whole database, from the first moment.
                 running = [r for r in recorded(database)["seed"] if r.info.status == "RUNNING"]
                 seen |= {len(curve(database, run, "train_loss")) for run in running}
-        assert study.wait(60) == 0
-        said, _ = watch.communicate(timeout=60)
+        assert study.wait(300) == 0
+        said, _ = watch.communicate(timeout=300)
     finally:
         watch.kill()
         study.kill()

@@ -99,7 +99,7 @@ def server(tmp_path: Path, folders: list[Path], figure: Path) -> Iterator[str]:
 def pages(chromium: Browser, url: str, *words: str) -> str:
     """The page with all words on it; virtual time may run out before the server has answered."""
     missing = list(words)
-    deadline = time.monotonic() + 180  # a busy machine takes many tries
+    deadline = time.monotonic() + 300  # a busy machine takes many tries
     while missing and time.monotonic() < deadline:
         page = chromium(url, "--dump-dom").stdout
         missing = [word for word in words if word not in page]

@@ -18,7 +18,7 @@ from dstcl.config import load_file, runs
 from dstcl.runs import RESULT_FILES, Run
 
 
-def wait_for(condition, seconds: float = 120) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -119,7 +119,7 @@ def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
         env=workspace.environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
@@ -193,7 +193,7 @@ def test_a_killed_training_leaves_nothing_and_the_next_call_goes_on(workspace: W
     wait_for(lambda: children_named("dstcl train", workspace.folder))
     for process in children_named("dstcl train", workspace.folder):
         os.kill(process, signal.SIGKILL)
-    assert study.wait(timeout=120) != 0
+    assert study.wait(timeout=300) != 0
     assert len(workspace.runs()) == 1
     assert not partial_files(workspace.study)
     again = workspace.run("train")
@@ -215,7 +215,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_no_lock(workspace: Workspace) ->
     )
     wait_for(lambda: "task 1/5" in training_log(workspace))
     os.killpg(study.pid, signal.SIGINT)
-    said, _ = study.communicate(timeout=120)
+    said, _ = study.communicate(timeout=300)
     assert study.returncode != 0, said
     assert workspace.runs() == []
     assert not partial_files(workspace.folder)

@@ -23,6 +23,12 @@ STUBS = Path(__file__).parent / "stubs"
 
 Stub = Callable[..., None]
 
+# Snakemake asks for jobs' states every 10 seconds, and ends so long after its last job as it counts
+# submissions, a minute in the profiles.
+IMPATIENT = ["--seconds-between-status-checks", "1", "--max-jobs-per-timespan", "9/1s"]
+IMPATIENT += ["--latency-wait", "10"]
+waits = pytest.mark.xdist_group("schedulers")
+
 
 def needs(plugin: str) -> pytest.MarkDecorator:
     name = f"snakemake_executor_plugin_{plugin}"
@@ -135,11 +141,12 @@ def test_cards_are_shared_within_limits(
 # Clusters
 
 
+@waits
 @needs("lsf")
 def test_lsf_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     with_data(workspace)
     stub("scheduler.py", "bsub", "bjobs", "badmin", "lsclusters")
-    done = snakemake(workspace, "lsf", "--latency-wait", "10", "--", "train", DSTCL_DEVICE="cpu")
+    done = snakemake(workspace, "lsf", *IMPATIENT, "--", "train", DSTCL_DEVICE="cpu")
     assert done.returncode == 0, done.stdout
     assert len(workspace.runs()) == 1
     (job,) = submitted()
@@ -150,10 +157,11 @@ def test_lsf_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     assert after(job, "-q") == ["normal"]
 
 
+@waits
 @needs("cluster_generic")
 def test_pbs_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     stub("scheduler.py", "qsub", "qstat")
-    done = snakemake(workspace, "pbs", "--latency-wait", "10", "--", "train", DSTCL_DEVICE="cpu")
+    done = snakemake(workspace, "pbs", *IMPATIENT, "--", "train", DSTCL_DEVICE="cpu")
     assert done.returncode == 0, done.stdout
     assert len(workspace.runs()) == 1
     prepare, train = submitted()
@@ -163,6 +171,7 @@ def test_pbs_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     assert "-V" in train
 
 
+@waits
 @needs("cluster_generic")
 def test_a_job_that_pbs_killed_is_submitted_again_with_more(
     workspace: Workspace, stub: Stub
@@ -171,7 +180,7 @@ def test_a_job_that_pbs_killed_is_submitted_again_with_more(
     with_data(workspace)
     stub("scheduler.py", "qsub", "qstat")
     environ = {"CUDA_VISIBLE_DEVICES": ""}
-    done = snakemake(workspace, "pbs", "--retries", "1", "--", "train", **environ)
+    done = snakemake(workspace, "pbs", *IMPATIENT, "--retries", "1", "--", "train", **environ)
     assert done.returncode != 0
     memory = [after(job, "-l")[0].rpartition("mem=")[2] for job in submitted()]
     assert memory == ["16000mb", "32000mb"]

@@ -12,13 +12,14 @@ import pytest
 from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
 from workspace import BIN, REPOSITORY, Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("schedulers")]
 PROFILES = REPOSITORY / "workflow" / "profiles"
 
 # What this little cluster needs and the profile rightly does not say: no accounting database, no
-# accounts, and jobs of seconds, so their states are asked for sooner.
+# accounts, and jobs of seconds, so their states are asked for sooner. Snakemake ends so long after
+# its last job as it counts submissions, which is a minute in the profile.
 HERE = ["--slurm-status-command", "squeue", "--slurm-no-account", "--latency-wait", "20"]
-HERE += ["--slurm-init-seconds-before-status-checks", "12"]
+HERE += ["--slurm-init-seconds-before-status-checks", "1", "--max-jobs-per-timespan", "9/1s"]
 
 
 @pytest.fixture(scope="module")
