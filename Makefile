@@ -28,7 +28,7 @@ reproduce: setup ## the study: data, training, tables, figures, report, MLflow (
 	@$(RUN) snakemake --cores $(CORES) $(if $(PRESET),--config preset=$(PRESET)) $(ARGS)
 
 test: setup ## the tests, several at once (ARGS="-k masks" for some, ARGS="-n 0" for one at a time)
-	@$(RUN) python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## formatting, style and types
 	@$(RUN) ruff format --check src tests benchmarks

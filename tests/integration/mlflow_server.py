@@ -1,4 +1,4 @@
-"""A real MLflow server on 127.0.0.1, with the settings of `make mlflow`."""
+"""A real MLflow server on 127.0.0.1, with the settings of `make mlflow`; what one has recorded."""
 
 from __future__ import annotations
 
@@ -66,3 +66,23 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[Server]:
             process.wait(20)
         with contextlib.suppress(ProcessLookupError):  # all gone already
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def recorded(address: str) -> dict[str, list]:
+    """Runs of experiment dstcl/quick by kind."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name("dstcl/quick")
+    runs: dict[str, list] = {"seed": [], "configuration": [], "figures": []}
+    for run in client.search_runs([experiment.experiment_id]) if experiment else ():
+        runs[run.data.tags["dstcl.kind"]].append(run)
+    return runs
+
+
+def curve(address: str, run, name: str) -> list[tuple[int, float]]:
+    """Steps and values of a metric."""
+    from mlflow import MlflowClient
+
+    history = MlflowClient(address).get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in history)

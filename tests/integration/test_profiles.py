@@ -27,7 +27,6 @@ Stub = Callable[..., None]
 # submissions, a minute in the profiles.
 IMPATIENT = ["--seconds-between-status-checks", "1", "--max-jobs-per-timespan", "9/1s"]
 IMPATIENT += ["--latency-wait", "10"]
-waits = pytest.mark.xdist_group("schedulers")
 
 
 def needs(plugin: str) -> pytest.MarkDecorator:
@@ -141,7 +140,6 @@ def test_cards_are_shared_within_limits(
 # Clusters
 
 
-@waits
 @needs("lsf")
 def test_lsf_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     with_data(workspace)
@@ -157,7 +155,6 @@ def test_lsf_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     assert after(job, "-q") == ["normal"]
 
 
-@waits
 @needs("cluster_generic")
 def test_pbs_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     stub("scheduler.py", "qsub", "qstat")
@@ -171,7 +168,6 @@ def test_pbs_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     assert "-V" in train
 
 
-@waits
 @needs("cluster_generic")
 def test_a_job_that_pbs_killed_is_submitted_again_with_more(
     workspace: Workspace, stub: Stub

@@ -12,7 +12,7 @@ import pytest
 from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
 from workspace import BIN, REPOSITORY, Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("schedulers")]
+pytestmark = pytest.mark.slow
 PROFILES = REPOSITORY / "workflow" / "profiles"
 
 # What this little cluster needs and the profile rightly does not say: no accounting database, no
