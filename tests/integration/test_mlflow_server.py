@@ -14,6 +14,7 @@ from workspace import BIN, Workspace
 
 def test_a_study_does_not_need_its_server(workspace: Workspace, monkeypatch) -> None:
     """Without it the study succeeds and says so; with it the next call sends, then all is done."""
+    workspace.draw_few()
     (port,) = free_ports(1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     record = workspace.study / "mlflow.json"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from stubs.kubernetes_api import kubernetes_api
-from workspace import BIN, REPOSITORY, Workspace
+from workspace import BIN, PATIENCE, REPOSITORY, Workspace
 
 PROFILES = REPOSITORY / "workflow" / "profiles"
 STUBS = Path(__file__).parent / "stubs"
@@ -64,7 +64,7 @@ def snakemake(workspace: Workspace, profile: str, *arguments: str, **environ: st
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
     )
 
 
