@@ -27,8 +27,8 @@ $(READY): envs/requirements.lock pyproject.toml
 reproduce: setup ## the study: data, training, tables, figures, report, MLflow (PRESET=..., CORES=...)
 	@$(RUN) snakemake --cores $(CORES) $(if $(PRESET),--config preset=$(PRESET)) $(ARGS)
 
-test: setup ## the tests (ARGS="-k masks" for some)
-	@$(RUN) python -m pytest $(ARGS)
+test: setup ## the tests, several at once (ARGS="-k masks" for some, ARGS="-n 0" for one at a time)
+	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## formatting, style and types
 	@$(RUN) ruff format --check src tests benchmarks

@@ -19,16 +19,6 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A tiny study, run once to the end; tests must not change it."""
-    workspace = Workspace(tmp_path_factory.mktemp("study"))
-    workspace.change({"inits": ["uniform", "erk"], "seeds": [0, 1]})
-    done = workspace.run()
-    assert done.returncode == 0, done.stdout
-    return workspace
-
-
 @pytest.fixture(autouse=True)
 def environment_of_its_own() -> Iterator[None]:
     """What a test leaves in the environment, as MLflow's set_tracking_uri does, ends with it: the
@@ -64,7 +54,7 @@ def chromium(tmp_path: Path) -> Browser:
 
     def open_page(url: str, *actions: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *actions, url], capture_output=True, text=True, timeout=180, check=True
+            [*command, *actions, url], capture_output=True, text=True, timeout=300, check=True
         )
 
     return open_page

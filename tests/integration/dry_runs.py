@@ -31,7 +31,7 @@ def planned(folder: Path) -> Counter[str]:
         said = Path(scratch, "said.txt")
         process = context.Process(target=_dry_run, args=(folder, said))
         process.start()
-        process.join(timeout=120)
+        process.join(timeout=300)
         output = said.read_text()
     assert process.exitcode == 0, output
     return jobs(output)

@@ -1,11 +1,10 @@
-"""A real MLflow server on 127.0.0.1, with the settings of `make mlflow`."""
+"""A real MLflow server on 127.0.0.1, with the settings of `make mlflow`; what one has recorded."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from ports import free_ports
 
 
 class Server(str):
@@ -36,7 +30,7 @@ class Server(str):
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int | None = None) -> Iterator[Server]:
     """A server on ``mlflow.db`` and ``mlartifacts`` in a folder; ended on the way out."""
-    port = port or free_port()
+    (port,) = [port] if port else free_ports(1)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", "sqlite:///mlflow.db"]
     command += ["--artifacts-destination", "mlartifacts"]
@@ -56,7 +50,7 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[Server]:
     address = Server(f"http://127.0.0.1:{port}")
     address.process = process
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -72,3 +66,23 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[Server]:
             process.wait(20)
         with contextlib.suppress(ProcessLookupError):  # all gone already
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def recorded(address: str) -> dict[str, list]:
+    """Runs of experiment dstcl/quick by kind."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name("dstcl/quick")
+    runs: dict[str, list] = {"seed": [], "configuration": [], "figures": []}
+    for run in client.search_runs([experiment.experiment_id]) if experiment else ():
+        runs[run.data.tags["dstcl.kind"]].append(run)
+    return runs
+
+
+def curve(address: str, run, name: str) -> list[tuple[int, float]]:
+    """Steps and values of a metric."""
+    from mlflow import MlflowClient
+
+    history = MlflowClient(address).get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in history)

@@ -13,14 +13,12 @@ from typing import Any
 import pandas as pd
 import yaml
 from PIL import Image
-from workspace import BIN, REPOSITORY, TINY
+from workspace import BIN, DRAWN, PATIENCE, REPOSITORY, TINY, draw_few
 
 from dstcl.config import load_file, runs
 
 Records = dict[str, tuple[str, float]]
 RESULTS = "results/quick"
-DRAWN = ("accuracy_over_tasks", "capacity")
-"""The figures of the project's copy of the package: drawing all would take most of the time."""
 
 
 class Project:
@@ -53,7 +51,7 @@ class Project:
     def run(self, *command: str, fails: bool = False) -> str:
         """Run to the end; what it printed."""
         process = self.start(*command)
-        said, _ = process.communicate(timeout=600)
+        said, _ = process.communicate(timeout=PATIENCE)
         assert (process.returncode != 0) is fails, said
         return said
 
@@ -127,8 +125,7 @@ def make_project(folder: Path) -> Project:
         if not name.startswith(("tests/", "docs/")) and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, folder / name, follow_symlinks=False)
-    with (folder / "src" / "dstcl" / "figures" / "__init__.py").open("a") as figures:
-        figures.write(f"\nFIGURES = {{name: FIGURES[name] for name in {DRAWN}}}\n")
+    draw_few(folder / "src" / "dstcl")
     project = Project(folder)
     project.change(**TINY | {"growths": ["random", "gradient"]})
     params = yaml.safe_load((folder / "params.yaml").read_text())

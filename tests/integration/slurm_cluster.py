@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ports import free_ports
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 CARDS = 2
 
@@ -42,7 +44,8 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
-KillWait=10
+KillWait=15
+BatchStartTimeout=60
 MinJobAge=600
 GresTypes=gpu
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=128000 Gres=gpu:{cards}
@@ -67,7 +70,7 @@ class SlurmCluster:
     def ask(self, *command: str) -> str:
         """What one of Slurm's commands says."""
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+            command, env=self.environment, capture_output=True, text=True, check=True, timeout=300
         ).stdout
 
     def jobs(self, state: str = "all") -> list[int]:
@@ -146,7 +149,7 @@ def running(command: list[str], cluster: SlurmCluster) -> Iterator[None]:
             process.wait()
 
 
-def wait_for(condition: Callable[[], object], cluster: SlurmCluster, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], cluster: SlurmCluster, seconds: float = 300) -> None:
     """Ask until the answer is true; commands that fail meanwhile count as no."""
     deadline = time.monotonic() + seconds
     while True:
@@ -157,12 +160,3 @@ def wait_for(condition: Callable[[], object], cluster: SlurmCluster, seconds: fl
             pass
         assert time.monotonic() < deadline, f"waited in vain\n{cluster.logs()}"
         time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
-    with ExitStack() as sockets:
-        opened = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in opened:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in opened]

@@ -71,24 +71,29 @@ def write_run(results: Path, growth: str, seed: int) -> Path:
     return folder
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> list[Path]:
-    return [write_run(tmp_path / "results", growth, s) for growth in GROWTHS for s in (0, 1)]
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ui")
 
 
-@pytest.fixture
-def figure(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folders(place: Path) -> list[Path]:
+    return [write_run(place / "results", growth, s) for growth in GROWTHS for s in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def figure(place: Path) -> Path:
     """A figure, as the pipeline leaves it: any picture will do."""
-    path = tmp_path / "results" / PRESET / "figures" / "accuracy_over_tasks.png"
+    path = place / "results" / PRESET / "figures" / "accuracy_over_tasks.png"
     path.parent.mkdir(parents=True)
     shutil.copy(REPOSITORY / "docs" / "images" / "accuracy_over_tasks.png", path)
     return path
 
 
-@pytest.fixture
-def server(tmp_path: Path, folders: list[Path], figure: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def server(place: Path, folders: list[Path], figure: Path) -> Iterator[str]:
     """Address of an MLflow server on a freshly synced database, moved after the sync."""
-    first, moved = tmp_path / "first", tmp_path / "moved"
+    first, moved = place / "first", place / "moved"
     first.mkdir()
     assert sync(PRESET, folders, [figure], uri=f"sqlite:///{first / 'mlflow.db'}").created == 6
     first.rename(moved)
@@ -99,7 +104,7 @@ def server(tmp_path: Path, folders: list[Path], figure: Path) -> Iterator[str]:
 def pages(chromium: Browser, url: str, *words: str) -> str:
     """The page with all words on it; virtual time may run out before the server has answered."""
     missing = list(words)
-    deadline = time.monotonic() + 180  # a busy machine takes many tries
+    deadline = time.monotonic() + 300  # a busy machine takes many tries
     while missing and time.monotonic() < deadline:
         page = chromium(url, "--dump-dom").stdout
         missing = [word for word in words if word not in page]

@@ -1,4 +1,4 @@
-"""Tiny studies through the real pipeline: to the end, again, broken and resumed."""
+"""Tiny studies through the real pipeline: planned, refused, broken and resumed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import pytest
 from workspace import BIN, REPOSITORY, Workspace
 
 from dstcl.config import load_file, runs
-from dstcl.runs import RESULT_FILES, Run
 
 
-def wait_for(condition, seconds: float = 120) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -29,88 +28,6 @@ def partial_files(folder: Path) -> list[Path]:
     return list(folder.rglob("*.tmp"))
 
 
-def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> None:
-    folders = finished.runs()
-    assert len(folders) == 4
-    for run in folders:
-        assert {file.name for file in run.iterdir()} == set(RESULT_FILES.values())
-    expected = {
-        "plan.json",
-        "params.json",
-        "overview.json",
-        "report.html",
-        "summary.md",
-        "mlflow.json",
-        "runs",
-        "figures",
-    }
-    tables = ("summary", "cells", "comparisons", "accuracy", "capacity", "overlap", "history")
-    expected |= {f"{t}.csv" for t in (*tables, "provenance", "claims", "paper")}
-    assert {path.name for path in finished.study.iterdir()} == expected
-    assert (finished.folder / "mlflow.db").exists()
-
-
-def test_every_figure_has_its_three_formats_and_its_numbers(finished: Workspace) -> None:
-    from dstcl.figures import FIGURES
-
-    files = {path.name for path in (finished.study / "figures").iterdir()}
-    assert files == {f"{name}.{s}" for name in FIGURES for s in ("svg", "pdf", "png", "csv")}
-    assert all(path.stat().st_size > 0 for path in (finished.study / "figures").iterdir())
-
-
-def test_config_and_summary_agree_with_params(finished: Workspace) -> None:
-    summary = pd.read_csv(finished.study / "summary.csv")
-    assert sorted(summary["init"]) == ["erk", "erk", "uniform", "uniform"]
-    for run in finished.runs():
-        config = Run.from_dict(json.loads((run / "config.json").read_text()))
-        assert run.name == f"seed{config.seed}-{config.digest}"
-        assert config.epochs == 2
-        accuracy = summary.loc[summary["digest"] == config.digest, "acc"].item()
-        matrix = pd.read_csv(run / "accuracy.csv")
-        last = matrix[matrix["after_task"] == 5]
-        assert len(last) == 5
-        assert accuracy == pytest.approx(last["accuracy"].mean())
-        assert 0.5 < accuracy < 1
-
-
-def test_density_is_what_was_asked_for(finished: Workspace) -> None:
-    capacity = pd.read_csv(finished.study / "capacity.csv")
-    totals = capacity.groupby(["digest", "task"])[["active", "size"]].sum()
-    assert ((totals["active"] - 0.2 * totals["size"]).abs() <= 3).all(), "a weight a layer"
-
-
-def test_a_second_call_has_nothing_to_do(finished: Workspace) -> None:
-    again = finished.run()
-    assert again.returncode == 0
-    assert "Nothing to be done" in again.stdout
-
-
-def test_touching_files_re_runs_nothing(finished: Workspace) -> None:
-    """Time stamps change with every copy or checkout; contents count."""
-    for path in [*(finished.folder / "data").rglob("*.*"), *finished.study.rglob("*.csv")]:
-        path.touch()
-    assert "Nothing to be done" in finished.run("--dry-run").stdout
-
-
-def test_runs_are_in_mlflow(finished: Workspace) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("dstcl/quick")
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    digests = {run.data.tags.get("dstcl.digest") for run in found} - {None}
-    assert digests == {run.name.split("-")[1] for run in finished.runs()}
-
-
-def test_the_report_is_one_page_that_works_without_a_server(finished: Workspace, chromium) -> None:
-    page = finished.study / "report.html"
-    done = chromium(page.as_uri(), "--dump-dom")
-    for word in ("figure-accuracy_over_tasks", "figure-capacity", "low-sparsity-erk", "erk"):
-        assert word in done.stdout, f"{word} is not on the page"
-    assert "CONSOLE" not in done.stderr
-
-
 def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
     """Parsing the full grid loads neither torch nor mlflow (nor matplotlib)."""
     done = subprocess.run(
@@ -119,7 +36,7 @@ def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
         env=workspace.environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
@@ -193,7 +110,7 @@ def test_a_killed_training_leaves_nothing_and_the_next_call_goes_on(workspace: W
     wait_for(lambda: children_named("dstcl train", workspace.folder))
     for process in children_named("dstcl train", workspace.folder):
         os.kill(process, signal.SIGKILL)
-    assert study.wait(timeout=120) != 0
+    assert study.wait(timeout=300) != 0
     assert len(workspace.runs()) == 1
     assert not partial_files(workspace.study)
     again = workspace.run("train")
@@ -215,7 +132,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_no_lock(workspace: Workspace) ->
     )
     wait_for(lambda: "task 1/5" in training_log(workspace))
     os.killpg(study.pid, signal.SIGINT)
-    said, _ = study.communicate(timeout=120)
+    said, _ = study.communicate(timeout=300)
     assert study.returncode != 0, said
     assert workspace.runs() == []
     assert not partial_files(workspace.folder)

@@ -16,12 +16,17 @@ from pathlib import Path
 import pytest
 import yaml
 from stubs.kubernetes_api import kubernetes_api
-from workspace import BIN, REPOSITORY, Workspace
+from workspace import BIN, PATIENCE, REPOSITORY, Workspace
 
 PROFILES = REPOSITORY / "workflow" / "profiles"
 STUBS = Path(__file__).parent / "stubs"
 
 Stub = Callable[..., None]
+
+# Snakemake asks for jobs' states every 10 seconds, and ends so long after its last job as it counts
+# submissions, a minute in the profiles.
+IMPATIENT = ["--seconds-between-status-checks", "1", "--max-jobs-per-timespan", "9/1s"]
+IMPATIENT += ["--latency-wait", "10"]
 
 
 def needs(plugin: str) -> pytest.MarkDecorator:
@@ -59,7 +64,7 @@ def snakemake(workspace: Workspace, profile: str, *arguments: str, **environ: st
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
     )
 
 
@@ -139,7 +144,7 @@ def test_cards_are_shared_within_limits(
 def test_lsf_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     with_data(workspace)
     stub("scheduler.py", "bsub", "bjobs", "badmin", "lsclusters")
-    done = snakemake(workspace, "lsf", "--latency-wait", "10", "--", "train", DSTCL_DEVICE="cpu")
+    done = snakemake(workspace, "lsf", *IMPATIENT, "--", "train", DSTCL_DEVICE="cpu")
     assert done.returncode == 0, done.stdout
     assert len(workspace.runs()) == 1
     (job,) = submitted()
@@ -153,7 +158,7 @@ def test_lsf_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
 @needs("cluster_generic")
 def test_pbs_is_asked_for_one_gpu(workspace: Workspace, stub: Stub) -> None:
     stub("scheduler.py", "qsub", "qstat")
-    done = snakemake(workspace, "pbs", "--latency-wait", "10", "--", "train", DSTCL_DEVICE="cpu")
+    done = snakemake(workspace, "pbs", *IMPATIENT, "--", "train", DSTCL_DEVICE="cpu")
     assert done.returncode == 0, done.stdout
     assert len(workspace.runs()) == 1
     prepare, train = submitted()
@@ -171,7 +176,7 @@ def test_a_job_that_pbs_killed_is_submitted_again_with_more(
     with_data(workspace)
     stub("scheduler.py", "qsub", "qstat")
     environ = {"CUDA_VISIBLE_DEVICES": ""}
-    done = snakemake(workspace, "pbs", "--retries", "1", "--", "train", **environ)
+    done = snakemake(workspace, "pbs", *IMPATIENT, "--retries", "1", "--", "train", **environ)
     assert done.returncode != 0
     memory = [after(job, "-l")[0].rpartition("mem=")[2] for job in submitted()]
     assert memory == ["16000mb", "32000mb"]

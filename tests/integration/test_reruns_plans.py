@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from dry_runs import planned
-from project import DRAWN, Project
+from project import Project
+from workspace import DRAWN
 
 from dstcl.config import ConfigError, load, load_file, runs
 from dstcl.data.catalog import DATASETS

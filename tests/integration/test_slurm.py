@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
-from workspace import BIN, REPOSITORY, Workspace
+from workspace import BIN, PATIENCE, REPOSITORY, Workspace
 
 pytestmark = pytest.mark.slow
 PROFILES = REPOSITORY / "workflow" / "profiles"
 
 # What this little cluster needs and the profile rightly does not say: no accounting database, no
-# accounts, and jobs of seconds, so their states are asked for sooner.
+# accounts, and jobs of seconds, so their states are asked for sooner. Snakemake ends so long after
+# its last job as it counts submissions, which is a minute in the profile.
 HERE = ["--slurm-status-command", "squeue", "--slurm-no-account", "--latency-wait", "20"]
-HERE += ["--slurm-init-seconds-before-status-checks", "12"]
+HERE += ["--slurm-init-seconds-before-status-checks", "1", "--max-jobs-per-timespan", "9/1s"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def start(workspace: Workspace, cluster: SlurmCluster, *arguments: str) -> subpr
     return subprocess.Popen(
         [str(BIN / "snakemake"), "--snakefile", str(REPOSITORY / "Snakefile"), *arguments],
         cwd=workspace.folder,
-        env=cluster.environment | {"PATH": path, "DSTCL_DEVICE": "cpu"},
+        env=cluster.environment | {"PATH": path, "DSTCL_DEVICE": "cpu"} | workspace.variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -44,7 +45,7 @@ def start(workspace: Workspace, cluster: SlurmCluster, *arguments: str) -> subpr
 
 
 def finish(study: subprocess.Popen[str], cluster: SlurmCluster) -> str:
-    said, _ = study.communicate(timeout=600)
+    said, _ = study.communicate(timeout=PATIENCE)
     assert study.returncode == 0, f"{said}\n{cluster.logs()}"
     return said
 
@@ -62,6 +63,7 @@ def with_data(workspace: Workspace) -> Workspace:
 
 def test_a_study_goes_from_data_to_report(workspace: Workspace, cluster: SlurmCluster) -> None:
     before = cluster.jobs()
+    workspace.draw_few()
     workspace.change({"seeds": [0, 1]}, training={"epochs": 1})
     profile = ["--workflow-profile", str(PROFILES / "slurm"), *HERE]
     finish(start(workspace, cluster, *profile), cluster)

@@ -6,6 +6,7 @@ Not in conftest.py: tests/unit has one too, and a process that a test starts fin
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,17 @@ TINY: dict[str, Any] = {
     "seeds": [0],
     "extra": [],
 }
+PATIENCE = 1800
+"""Seconds that one command may take: a busy machine needs minutes, only what hangs needs more."""
+
+DRAWN = ("accuracy_over_tasks", "capacity")
+"""The figures of a copy of the package: drawing all would take most of the time."""
+
+
+def draw_few(package: Path) -> None:
+    """Leave a copy of the package the figures `DRAWN`."""
+    with (package / "figures" / "__init__.py").open("a") as figures:
+        figures.write(f"\nFIGURES = {{name: FIGURES[name] for name in {DRAWN}}}\n")
 
 
 class Workspace:
@@ -35,6 +47,7 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.variables: dict[str, str] = {}
         self.params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
         self.change(TINY, training={"epochs": 2})
 
@@ -50,6 +63,13 @@ class Workspace:
         """Write params.yaml."""
         (self.folder / "params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
 
+    def draw_few(self) -> None:
+        """Go on with a copy of the package that has few figures."""
+        source = self.folder / "src"
+        shutil.copytree(REPOSITORY / "src", source)
+        draw_few(source / "dstcl")
+        self.variables["PYTHONPATH"] = str(source)
+
     def command(self, *arguments: str) -> list[str]:
         """A Snakemake call in this workspace."""
         snakefile = str(REPOSITORY / "Snakefile")
@@ -57,7 +77,7 @@ class Workspace:
 
     def environment(self) -> dict[str, str]:
         """What a person has after activating the environment."""
-        return os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+        return os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | self.variables
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake to its end; output and errors together."""
@@ -68,7 +88,7 @@ class Workspace:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            timeout=PATIENCE,
         )
 
     @property

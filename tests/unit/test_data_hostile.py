@@ -308,7 +308,7 @@ def test_two_jobs_that_prepare_the_same_data_both_leave_a_whole_file(
     out = tmp_path / "prepared" / "cifar10.safetensors"
     line, environment = command(out, raw)
     jobs = [subprocess.Popen(line, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
-    assert [job.wait(timeout=120) for job in jobs] == [0, 0]
+    assert [job.wait(timeout=300) for job in jobs] == [0, 0]
     for job in jobs:
         assert job.stderr is not None
         job.stderr.close()
@@ -331,7 +331,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_named_and_left_empty(raw: Path, small_disk: Path) -> None:
     zipped(raw / "cifar10.zip", cifar10_tree())
     line, environment = command(small_disk / "cifar10.safetensors", raw)
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr == (
         f"dstcl: {small_disk / 'cifar10.safetensors'}: no space left; 1 MiB needed\n"

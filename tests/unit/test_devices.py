@@ -42,7 +42,7 @@ with granted_device("cuda"):
 """
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -94,7 +94,7 @@ def test_cards_are_filled_and_never_overfilled(start, tmp_path: Path, slots: str
         for _ in range(cards * runs_a_card + 3)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     assert most_at_once(log) == {str(card): runs_a_card for card in range(cards)}
 
@@ -104,7 +104,7 @@ def test_cards_of_a_scheduler_are_kept(start, tmp_path: Path) -> None:
     environ = {"DSTCL_GPU_SLOTS": "4x1", "CUDA_VISIBLE_DEVICES": "5,GPU-7e"}
     processes = [start(WORKER, log, 2, **environ) for _ in range(4)]
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert most_at_once(log) == {"5": 1, "GPU-7e": 1}
 
 

@@ -135,7 +135,7 @@ def start(runs: list[Run], training: int) -> "subprocess.Popen[str]":
         [*COMMAND, "--at-once", "2", "--threads", "1", "--checkpoint-every", "9999"],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     logs = [Path("logs", "study", "train", f"{run.folder}.log") for run in runs]
     while sum(log.exists() and "epoch 4/" in log.read_text() for log in logs) < training:
         assert process.poll() is None, process.communicate()[1]
@@ -161,7 +161,7 @@ def test_asked_to_stop_every_run_writes_a_checkpoint(
         os.killpg(process.pid, signal.SIGTERM)
     else:
         process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == EXIT_CODE, said
     assert "dstcl: stopped by SIGTERM; the same command goes on" in said
     assert "FAILED" not in said
@@ -176,7 +176,7 @@ def test_a_killed_process_costs_its_own_run_alone(planned: list[Run]) -> None:
     write_plan("study", longer, Path("study", "plan.json"))
     process = start(longer, 2)
     os.kill(children(process.pid)[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=240)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "1 of 4 runs failed; " in said
     assert "its process ended with -9; the same command goes on from its checkpoint" in said

@@ -280,7 +280,7 @@ def test_a_browser_shows_images_and_searches_tables_without_errors(
     # No name resolves, so a page that needs the network fails here.
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000"]
     done = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=180
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=300
     )
     (title,) = re.findall(r"<title>(\{.*?\})</title>", done.stdout)
     found = json.loads(title)

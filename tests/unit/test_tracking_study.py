@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,10 +293,10 @@ def test_watch_ends_when_nothing_is_unfinished(workspace: Workspace) -> None:
 
 
 def test_watch_goes_on_after_a_mistake_and_says_it_once(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, dead_port: int
 ) -> None:
     said: list[str] = []
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{dead_port}")
     looks = 0
 
     def sleep(seconds: float) -> None:
@@ -316,22 +317,23 @@ def test_watch_goes_on_after_a_mistake_and_says_it_once(
 # A server that is not there
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port that nobody answers on, and that is given to nobody else."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def test_a_dead_server_ends_in_one_line(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, dead_port: int
 ) -> None:
-    port = free_port()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{dead_port}")
     workspace.finish(0)
     with pytest.raises(SystemExit) as caught:
         main(["track", str(workspace.study)])
     message = str(caught.value.code)
-    assert message.startswith(f"dstcl: MLflow at http://127.0.0.1:{port}: no answer (")
+    assert message.startswith(f"dstcl: MLflow at http://127.0.0.1:{dead_port}: no answer (")
     assert "secret" not in message
     assert len(message.splitlines()) == 1
 
@@ -358,21 +360,33 @@ def test_a_server_that_accepts_and_never_answers_is_given_up(
 
 
 def test_what_is_no_server_or_no_database_ends_in_one_line(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "text.db").write_text("not a database, not even nearly" * 100)
     workspace.finish(0)
-    for uri in (f"sqlite:///{tmp_path / 'text.db'}", "nonsense://x", str(tmp_path / "mlruns")):
+    pauses: list[float] = []
+    monkeypatch.setattr("mlflow.store.db.utils.time.sleep", pauses.append)
+    uris = [f"sqlite:///{tmp_path / 'text.db'}", "nonsense://x", str(tmp_path / "mlruns")]
+    for uri in [*uris, "postgresql://me:secret@127.0.0.1:1/runs"]:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(SystemExit) as caught:
             main(["track", str(workspace.study)])
         message = str(caught.value.code)
         assert message.startswith("dstcl: MLflow at "), message
+        assert "secret" not in message
         assert len(message.splitlines()) == 1
+    assert sum(pauses) < 5, "a mistake in the address is told soon"
+    assert not capfd.readouterr().err, "and once"
 
 
 def test_the_pipeline_records_that_it_could_not_send_and_tries_again(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dead_port: int,
 ) -> None:
     record = workspace.study / "mlflow.json"
     workspace.finish(0)
@@ -384,8 +398,7 @@ def test_the_pipeline_records_that_it_could_not_send_and_tries_again(
         main(["track", str(workspace.study), "--record", str(record), "--failures", str(failures)])
         return json.loads(record.read_text())
 
-    port = free_port()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{dead_port}")
     numbers = []
     for _ in range(2):
         numbers.append(tracked.failures_so_far(record))

@@ -28,6 +28,8 @@ PATIENCE = 5.0
 """Seconds that a tracking server has for its first answer."""
 # MLflow's own limits let a dead server hold a job up for half an hour.
 LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+ATTEMPTS = 4
+"""To open a database, in about a second; MLflow's ten take 100 s, and no setting changes that."""
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
@@ -50,7 +52,10 @@ def tracking_errors(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (CommandError, MlflowException, RequestException, SQLAlchemyError) as error:
+    # A module that is missing is the driver of a database.
+    except (
+        CommandError, MlflowException, ModuleNotFoundError, RequestException, SQLAlchemyError
+    ) as error:  # fmt: skip
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         # A server's own address is in many messages, with its password if it has one.
         raise TrackingError(f"MLflow at {_shown(uri)}: {first.replace(uri, _shown(uri))}") from None
@@ -89,9 +94,12 @@ class Experiment:
         for variable, value in (QUIET | LIMITS).items():
             os.environ.setdefault(variable, value)
         from mlflow import MlflowClient  # takes two seconds
+        from mlflow.store.db import utils
 
-        for logger in ("mlflow.store.db.utils", "alembic"):  # a line a migration of a new database
-            logging.getLogger(logger).setLevel(logging.WARNING)
+        utils.MAX_RETRY_COUNT = ATTEMPTS
+        # A line a migration of a new database; many lines a failed attempt to open one.
+        for logger, level in (("alembic", logging.WARNING), (utils.__name__, logging.ERROR)):
+            logging.getLogger(logger).setLevel(level)
         self._database = database_file(uri)
         if self._database and not (self._database.exists() and self._database.stat().st_size):
             _make_database(self._database)

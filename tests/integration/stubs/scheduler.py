@@ -17,14 +17,22 @@ LSF = f"""LSF configuration at 127.0.0.1
 """
 
 
+def submitted() -> int:
+    """How many jobs there have been."""
+    notes = FOLDER / "submitted"
+    return len(notes.read_text().splitlines()) if notes.exists() else 0
+
+
 def submit(arguments: list[str], command: list[str]) -> int:
     """Run a job to its end; its number."""
     with (FOLDER / "submitted").open("a") as notes:
         notes.write(shlex.join(arguments) + "\n")
-    number = len((FOLDER / "submitted").read_text().splitlines())
+    number = submitted()
     with (FOLDER / f"{number}.log").open("w") as log:
         code = subprocess.run(command, stdout=log, stderr=log).returncode
-    (FOLDER / f"{number}.code").write_text(str(code))
+    part = FOLDER / f"{number}.part"
+    part.write_text(str(code))
+    part.rename(FOLDER / f"{number}.code")  # at once: bjobs may be reading
     return number
 
 
@@ -36,7 +44,9 @@ def main() -> None:
         number = submit(arguments[:-1], ["bash", "-c", arguments[-1]])
         print(f"Job <{number}> is submitted to queue <normal>.")
     elif name == "bjobs":
-        print("\n".join(f"{n} {'EXIT' if code else 'DONE'}" for n, code in codes.items()))
+        states = {None: "RUN", 0: "DONE"}
+        for job in range(1, submitted() + 1):
+            print(job, states.get(codes.get(str(job)), "EXIT"))
     elif name == "badmin":
         print(LSF)
     elif name == "lsclusters":

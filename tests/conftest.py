@@ -1,0 +1,36 @@
+"""How `make test` spreads the files of tests over processes: the longest start first."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# The order in which files are begun; all others follow and take half a minute each at most. Tests
+# of Slurm mostly wait, so others compute meanwhile.
+FIRST = [
+    "test_slurm.py",
+    "test_reruns.py",
+    "test_pipeline.py",
+    "test_profiles.py",
+    "test_reruns_plans.py",
+    "test_mlflow_server.py",
+    "test_finished_study.py",
+    "test_many.py",
+]
+MOST = 8
+"""Processes; each takes a gigabyte and starts studies that use two cores."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, for the one that waits."""
+    there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(2)
+    return min(len(there) + 1, MOST)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put long files first, where tests run in several processes; by hand the order stays."""
+    if hasattr(config, "workerinput"):
+        rank = {name: place for place, name in enumerate(FIRST)}
+        items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
