@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -25,9 +26,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def scaling() -> Iterator[ModuleType]:
-    """The module, with the others of the folder within reach."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
+    """The module, with the others of the folder within reach; networks that it adds are removed."""
+    with pytest.MonkeyPatch.context() as patching, patch.dict(FEATURES):
+        patching.syspath_prepend(str(FOLDER))
         yield importlib.import_module("scaling")
 
 
@@ -69,10 +70,8 @@ def test_every_task_has_its_images_of_its_own_classes(
     assert len(data.class_names) == tasks * classes
 
 
-def test_networks_of_other_widths(scaling: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dstcl.models.FEATURES", dict(FEATURES))
+def test_networks_of_other_widths(scaling: ModuleType) -> None:
     subjects = other("subjects")
-    monkeypatch.setattr(subjects, "FEATURES", sys.modules["dstcl.models"].FEATURES)
     widths = {name: subjects.default_width(name) for name in ("resnet18", "vgg16-slim", "convnet")}
     assert widths == {"resnet18": 64, "vgg16-slim": 16, "convnet": None}
 
