@@ -58,25 +58,26 @@ def test_product_is_the_convolution(
 @pytest.mark.parametrize(
     ("made", "side", "expected"),
     [
-        (layer(4, 128, 3, padding=1), 2, 1),  # 64 * 4 numbers of an output map, 128 channels
-        (layer(4, 127, 3, padding=1), 2, 0),
-        (layer(4, 128, 3, padding=1), 3, 0),
-        (layer(4, 128, 3, stride=2, padding=1), 4, 1),
-        (layer(4, 128, 3, padding=1, groups=4), 2, 0),
-        (layer(4, 128, 3, padding=2, dilation=2), 2, 0),
-        (layer(4, 128, 3, padding="same"), 2, 0),
-        (layer(4, 128, 3, padding=1, padding_mode="circular"), 2, 0),
+        (layer(256, 128, 3, padding=1), 2, 1),  # 64 * 4 positions of a batch, 128 channels
+        (layer(256, 127, 3, padding=1), 2, 0),
+        (layer(256, 128, 3, padding=1), 3, 0),
+        (layer(256, 128, 3, stride=2, padding=1), 4, 1),
+        (layer(227, 128, 3, padding=1), 2, 0),  # 261,504 weights, 640 fewer than 2^18
+        (layer(1024, 256, 3, padding=1, groups=4), 2, 0),
+        (layer(256, 128, 3, padding=2, dilation=2), 2, 0),
+        (layer(256, 128, 3, padding="same"), 2, 0),
+        (layer(256, 128, 3, padding=1, padding_mode="circular"), 2, 0),
     ],
 )
 def test_it_is_taken_where_weights_outnumber_maps(
     made: Conv2d, side: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert calls(made, torch.randn(2, 4, side, side), monkeypatch) == expected
+    assert calls(made, torch.randn(2, made.in_channels, side, side), monkeypatch) == expected
 
 
 @pytest.mark.parametrize("images", [1, 64, 500])
 def test_the_batch_does_not_decide(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert calls(layer(4, 128, 3, padding=1), torch.randn(images, 4, 2, 2), monkeypatch) == 1
+    assert calls(layer(256, 128, 3, padding=1), torch.randn(images, 256, 2, 2), monkeypatch) == 1
 
 
 @pytest.mark.parametrize(("layout", "expected"), [("unfolded", True), ("channels_last", False)])
@@ -87,9 +88,9 @@ def test_the_layout_decides_for_every_layer(layout: str, expected: bool) -> None
     assert all(isinstance(each, Conv2d) and each.unfolds is expected for each in layers)
 
 
-@pytest.mark.parametrize("name", ["resnet18-slim", "vgg16-slim", "mobilenetv2-slim", "lenet5"])
+@pytest.mark.parametrize("name", ["resnet18", "vgg16", "mobilenetv2", "lenet5"])
 def test_networks_compute_the_same(name: str) -> None:
-    images = torch.randn(32, 3, 32, 32)
+    images = torch.randn(8, 3, 32, 32)
     plain, other = (
         build_network(name, 3, 10, seed=0, arithmetic=Arithmetic(layout=layout))(images)
         for layout in ("contiguous", "unfolded")

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FEWEST_WEIGHTS = 2**18
+"""Of a layer that is worth unfolding for: 128 to 128 channels (147,456) gain nothing."""
+
 
 class Conv2d(nn.Conv2d):
     """`torch.nn.Conv2d`, the same but for rounding, with another way to compute it.
@@ -27,10 +30,11 @@ class Conv2d(nn.Conv2d):
         return super().forward(input)
 
     def _pays(self, maps: Tensor) -> bool:
-        """Whether a batch of 64 unfolds to at most twice as many numbers as there are weights. The
-        batch at hand does not matter, lest the last one of an epoch be rounded in another way."""
+        """Whether a batch of 64 unfolds to at most twice as many numbers as there are weights, and
+        these are so many that the product takes longer than its preparation. The batch at hand does
+        not matter, lest the last one of an epoch be rounded in another way."""
         plain = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == "zeros"
-        if not plain or isinstance(self.padding, str):
+        if not plain or isinstance(self.padding, str) or self.weight.numel() < FEWEST_WEIGHTS:
             return False
         height, width = self._output_size(maps)
         return 64 * height * width <= 2 * self.out_channels
