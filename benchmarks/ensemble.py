@@ -2,7 +2,7 @@
 
     python benchmarks/ensemble.py [--network resnet18-slim] [--networks 1 2 4] [--device cuda]
 
-Each network has weights, masks and images of its own. Stacked, a step of all of them is one call
+Each network has weights, masks (of gradients) and images of its own. Stacked, a step of all of them is one call
 (torch.func.vmap: convolutions become grouped ones); apart, each takes its step in turn. Both are
 first checked to have the same losses. Images a second in all; the two take turns within each round;
 medians. Processes side by side are measured by engine.py. Writes ensemble-<network>-<device>.json
@@ -12,44 +12,45 @@ here.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import torch
+from engine import in_turn
 from machine import machine, record
 from subjects import CLASSES
+from tables import print_table
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from dstcl.models import Arithmetic, Network, build_network
-from dstcl.models.network import Norm
+from dstcl.models import Arithmetic, Network, batch_statistics, build_network
+from dstcl.sparse import draw_masks, maskable_weights
 
 BATCH, DENSITY, RATE = 64, 0.2, 1e-3
 Step = Callable[[Tensor, Tensor], Tensor]
 """From images (networks, N, C, H, W) and labels (networks, N) to losses (networks,)."""
 
 
-def without_statistics(channels: int) -> nn.Module:
-    """Batch norm as published: nothing to update beside the weights."""
-    return nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
-
-
 def build(name: str, count: int, arithmetic: Arithmetic, device: torch.device) -> list[Network]:
-    """Networks that differ in their weights."""
-    norm: Norm = without_statistics
+    """Networks that differ in their weights. Batch norm as published has nothing to update beside
+    them."""
     return [
-        build_network(name, 3, CLASSES, seed, norm=norm, arithmetic=arithmetic).to(device)
+        build_network(name, 3, CLASSES, seed, norm=batch_statistics, arithmetic=arithmetic).to(
+            device
+        )
         for seed in range(count)
     ]
 
 
-def mask_of(weight: Tensor, draws: torch.Generator) -> Tensor:
-    """Random; of layers alone, not of biases."""
-    shape = weight.shape
-    kept = torch.rand(shape, generator=draws) < DENSITY if weight.dim() > 1 else torch.ones(shape)
-    return kept.to(weight)
+def masks_of(networks: list[Network], device: torch.device) -> list[dict[str, Tensor]]:
+    """Random ones, others for each network."""
+    draws = torch.Generator().manual_seed(1)
+    weights = maskable_weights(networks[0])
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    counts = {name: int(DENSITY * weight.numel()) for name, weight in weights.items()}
+    return [draw_masks(shapes, counts, draws, device) for _ in networks]
 
 
 def apart(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
@@ -62,9 +63,10 @@ def apart(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
             loss = nn.functional.cross_entropy(network(x), y)
             optimizer.zero_grad()
             loss.backward()
-            for name, weight in network.named_parameters():
-                assert weight.grad is not None
-                weight.grad *= mask[name]
+            for name, kept in mask.items():
+                gradient = network.get_parameter(name).grad
+                assert gradient is not None
+                gradient *= kept
             optimizer.step()
             losses.append(loss.detach())
         return torch.stack(losses)
@@ -75,7 +77,7 @@ def apart(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
 def stacked(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
     """All networks in one call."""
     weights, _ = stack_module_state(list(networks))  # type: ignore[arg-type]
-    kept = {name: torch.stack([mask[name] for mask in masks]) for name in weights}
+    kept = {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]}
     optimizer = torch.optim.Adam(list(weights.values()), lr=RATE, fused=True)
 
     def loss(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -86,7 +88,8 @@ def stacked(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
     def step(images: Tensor, labels: Tensor) -> Tensor:
         gradients, losses = every({n: w.detach() for n, w in weights.items()}, images, labels)
         for name, weight in weights.items():
-            weight.grad = gradients[name] * kept[name]
+            gradient = gradients[name]
+            weight.grad = gradient * kept[name] if name in kept else gradient
         optimizer.step()
         return losses.detach()
 
@@ -115,9 +118,8 @@ def disagreement(
 
 def both(name: str, count: int, arithmetic: Arithmetic, device: torch.device) -> dict[str, Step]:
     """The two ways, on equal networks and masks."""
-    draws = torch.Generator().manual_seed(1)
     networks = build(name, count, arithmetic, device)
-    masks = [{n: mask_of(w, draws) for n, w in each.named_parameters()} for each in networks]
+    masks = masks_of(networks, device)
     return {
         "apart": apart(networks, masks),
         "stacked": stacked(build(name, count, arithmetic, device), masks),
@@ -136,16 +138,15 @@ def images_per_second(step: Step, images: Tensor, labels: Tensor, steps: int) ->
 
 def compared(
     name: str, count: int, precision: str, device: torch.device, steps: int, rounds: int
-) -> dict[str, float]:
-    """Median images a second of both ways, and their ratio."""
+) -> dict[str, dict[str, Any]]:
+    """What `in_turn` finds of both ways."""
     images, labels = batches(count, device)
     ways = both(name, count, Arithmetic(precision), device)
-    speeds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, step in ways.items():
-            speeds[way].append(images_per_second(step, images, labels, steps))
-    medians = {way: round(statistics.median(values), 1) for way, values in speeds.items()}
-    return medians | {"ratio": round(medians["stacked"] / medians["apart"], 2)}
+    measures: dict[str, Callable[[], float]] = {
+        way: lambda step=step: images_per_second(step, images, labels, steps)
+        for way, step in ways.items()
+    }
+    return in_turn(measures, rounds)
 
 
 def main() -> None:
@@ -160,17 +161,26 @@ def main() -> None:
     name, device = options.network, torch.device(options.device)
     told = machine(device=device) | {"threads": torch.get_num_threads(), "network": name}
     off = disagreement(name, max(options.networks), Arithmetic(), device, 3)
-    print(f"largest relative difference of losses in 3 steps of float32: {off:.1e}\n")
-    print("| precision | networks | apart, images/s | stacked, images/s | ratio |")
-    print("|---|---|---|---|---|")
-    rows: dict[str, dict[str, dict[str, float]]] = {"float32": {}, "bfloat16": {}}
+    print(f"largest relative difference of losses in 3 steps of float32: {off:.1e}")
+    rows: dict[str, dict[str, dict[str, dict[str, Any]]]] = {"float32": {}, "bfloat16": {}}
     for precision, count in product(rows, options.networks):
         found = compared(name, count, precision, device, options.steps, options.rounds)
         rows[precision][str(count)] = found
-        speeds = f"{found['apart']:,.0f} | {found['stacked']:,.0f} | {found['ratio']}"
-        print(f"| {precision} | {count} | {speeds} |", flush=True)
+    columns = ("precision", "networks", "apart, images/s", "stacked, images/s", "times apart")
+    print_table(
+        columns,
+        (
+            (
+                *(precision, count),
+                *(way["images_per_second"] for way in found.values()),
+                found["stacked"]["times_the_first"],
+            )
+            for precision, counts in rows.items()
+            for count, found in counts.items()
+        ),
+    )
     told |= {"batch": BATCH, "rounds": options.rounds, "steps": options.steps}
-    told |= {"relative_difference": off, "images_per_second": rows}
+    told |= {"relative_difference": off, "precisions": rows}
     record(f"ensemble-{name}-{device.type}", told)
 
 
