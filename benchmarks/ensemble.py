@@ -2,11 +2,11 @@
 
     python benchmarks/ensemble.py [--network resnet18-slim] [--networks 1 2 4] [--device cuda]
 
-Each network has weights, masks (of gradients) and images of its own. Stacked, a step of all of them is one call
-(torch.func.vmap: convolutions become grouped ones); apart, each takes its step in turn. Both are
-first checked to have the same losses. Images a second in all; the two take turns within each round;
-medians. Processes side by side are measured by engine.py. Writes ensemble-<network>-<device>.json
-here.
+Each network has weights, masks (of gradients) and images of its own. Stacked, a step of all of them
+is one call (torch.func.vmap: convolutions become grouped ones); apart, each takes its step in turn.
+Both are first checked to have the same losses. Images a second in all; the two take turns within
+each round; medians. Processes side by side are measured by engine.py. Writes
+ensemble-<network>-<device>.json here.
 """
 
 from __future__ import annotations

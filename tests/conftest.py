@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-# The order in which files are begun; all others follow. Tests of Slurm mostly wait, so others compute
-# meanwhile.
+# The order in which files are begun; all others follow. Tests of Slurm mostly wait, so others
+# compute meanwhile.
 FIRST = [
     "test_slurm.py",
     "test_reruns.py",
