@@ -4,8 +4,8 @@
 
 Images a second of training steps, topology updates and masks included, evaluation not; second epoch
 of a task, so that what is compiled or cached is. Variants take turns within each round; medians and
-quartiles. With --at-once, so many processes of one thread each train at the same time. Writes
-engine-<network>-<device>.json here.
+quartiles, and the loss that each ends with, which must be much the same. With --at-once, so many
+processes of one thread each train at the same time. Writes engine-<network>-<device>.json here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
 from machine import machine, record
-from paces import second_epochs
+from paces import Pace, second_epochs
 from subjects import random_data, short_run, task_classes
 from tables import middle, print_table
 
@@ -39,24 +40,27 @@ SWITCHES: dict[str, dict[str, str]] = {
     "float32, channels last": {"precision": "float32", "layout": "channels_last"},
     "bfloat16": {"precision": "bfloat16", "layout": "contiguous"},
     "bfloat16, channels last": {"precision": "bfloat16", "layout": "channels_last"},
-    "bfloat16, unfolded": {"precision": "bfloat16", "layout": "unfolded"},
-    "bfloat16, unfolded, compiled": {
-        "precision": "bfloat16", "layout": "unfolded", "compile": "on",
-    },
-}  # fmt: skip
+}
+UNFOLDED = {"precision": "bfloat16", "layout": "unfolded"}
+ON_CPU: dict[str, dict[str, str]] = {
+    "bfloat16, unfolded": UNFOLDED,
+    "bfloat16, unfolded, compiled": UNFOLDED | {"compile": "on"},
+}
+LAST = {"precision": "bfloat16", "layout": "channels_last"}
 ON_CUDA: dict[str, dict[str, str]] = {
     "tf32, channels last": {"precision": "tf32", "layout": "channels_last"},
-    "bfloat16, channels last, graphs": {
-        "precision": "bfloat16", "layout": "channels_last", "compile": "graphs",
-    },
-}  # fmt: skip
+    "bfloat16, channels last, step graph": LAST | {"compile": "step-graph"},
+    "bfloat16, channels last, compiled": LAST | {"compile": "on"},
+    "bfloat16, channels last, compiled, graphs": LAST | {"compile": "graphs"},
+    "bfloat16, channels last, compiled, step graph": LAST | {"compile": "compiled-step-graph"},
+}
 
 
-def images_per_second(run: Run, images: int, device: torch.device) -> float:
-    """Training speed of the second epoch."""
+def second_epoch(run: Run, images: int, device: torch.device) -> Pace:
+    """Of the one task."""
     data = one_task(run, images)
     (pace,) = second_epochs(run, data, task_classes(1, OUTPUTS), device)
-    return pace.images_per_second
+    return pace
 
 
 def one_task(run: Run, images: int) -> Prepared:
@@ -159,15 +163,21 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--workers", type=int, default=2, help="loaders of the plain loop")
     parser.add_argument("--no-plain-loop", action="store_true", help="where torchvision is missing")
-    parser.add_argument("--no-compile", action="store_true", help="without compiled steps")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="nothing that torch.compile makes"
+    )
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error("--rounds: quartiles need at least 2")
     device = torch.device(options.device)
     told = machine(device=device) | {"threads": torch.get_num_threads()}
-    switches = SWITCHES | (ON_CUDA if device.type == "cuda" else {})
+    switches = SWITCHES | (ON_CUDA if device.type == "cuda" else ON_CPU)
     if options.no_compile:
-        switches = {name: values for name, values in switches.items() if "compile" not in values}
+        switches = {
+            name: values
+            for name, values in switches.items()
+            if values.get("compile", "step-graph") == "step-graph"
+        }
     count = options.images * 10 // 9  # a tenth are test images
     variants: dict[str, Callable[[], float]] = {}
     if not options.no_plain_loop:
@@ -178,11 +188,18 @@ def main() -> None:
         variants["plain loop"] = lambda: plain_loop.images_per_second(
             plain, data, device, options.workers
         )
-    for name, values in switches.items():
-        run = short_run(options.network, **values)
-        variants[name] = lambda run=run: images_per_second(run, count, device)
+    losses: dict[str, float] = {}
+
+    def measure(name: str) -> float:
+        pace = second_epoch(short_run(options.network, **switches[name]), count, device)
+        losses[name] = round(pace.loss, 4)
+        return pace.images_per_second
+
+    variants |= {name: partial(measure, name) for name in switches}
     rows = in_turn(variants, options.rounds)
-    columns = ("variant", "images/s", "quartiles", "times the first")
+    for name, row in rows.items():
+        row["loss"] = losses.get(name)
+    columns = ("variant", "images/s", "quartiles", "times the first", "loss in training")
     print_table(columns, ((name, *row.values()) for name, row in rows.items()))
     default = short_run(options.network)
     many = {

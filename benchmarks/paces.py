@@ -24,12 +24,14 @@ class Pace:
 
     Attributes:
         images: trained on.
+        loss: in training; two ways to compute the same must end close to each other.
         seconds: of training steps, topology updates and masks included, evaluation not.
         updates: seconds of each topology update; empty if nobody looked.
     """
 
     images: int
     seconds: float
+    loss: float
     updates: tuple[float, ...] = ()
 
     @property
@@ -61,16 +63,18 @@ def second_epochs(
         updates: where `timed_updates` writes, if it is on.
     """
     marks: list[tuple[int, float, int]] = []
+    losses: list[float] = []
 
     def note(task: int, epoch: int, row: dict[str, Any]) -> None:
         effort = learner.outcome.effort
         marks.append((effort.images, effort.seconds, len(updates)))
+        losses.append(row["loss"])
 
     learner = Learner(run, data, tasks, device, note)
     learner.fit()
     return [
-        Pace(after[0] - before[0], after[1] - before[1], tuple(updates[before[2] : after[2]]))
-        for before, after in zip(marks[::2], marks[1::2], strict=True)
+        Pace(after[0] - before[0], after[1] - before[1], loss, tuple(updates[before[2] : after[2]]))
+        for before, after, loss in zip(marks[::2], marks[1::2], losses[1::2], strict=True)
     ]
 
 

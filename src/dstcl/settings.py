@@ -62,9 +62,11 @@ class Engine(Model):
     layout: Literal["auto", "contiguous", "channels_last", "unfolded"] = "auto"
     """Of maps in memory; unfolded: channels_last, and on CPUs small maps of many channels as rows
     of a matrix. auto: with bfloat16 or tf32 channels_last, on CPUs unfolded; else contiguous."""
-    compile: Literal["off", "on", "graphs"] = "off"
-    """Training steps through torch.compile; with graphs, as CUDA graphs too. Pays in long runs: the
-    first step takes a minute, and a C++ compiler is needed."""
+    compile: Literal["off", "on", "graphs", "step-graph", "compiled-step-graph"] = "off"
+    """on: forward and backward pass through torch.compile, which pays in long runs: the first step
+    takes a minute, and a C++ compiler is needed. graphs: these passes as CUDA graphs too.
+    step-graph: not compiled, but the whole step, masks and optimiser included, as one CUDA graph.
+    compiled-step-graph: both."""
 
 
 class Topology(Model):

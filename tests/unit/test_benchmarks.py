@@ -84,7 +84,7 @@ def test_networks_of_other_widths(scaling: ModuleType) -> None:
 
 
 def test_a_pace_by_hand(scaling: ModuleType) -> None:
-    pace = other("paces").Pace(images=300, seconds=4.0, updates=(0.1, 0.5, 0.4))
+    pace = other("paces").Pace(images=300, seconds=4.0, loss=2.0, updates=(0.1, 0.5, 0.4))
     assert pace.images_per_second == 75
     assert pace.between_updates == pytest.approx(100)
     assert pace.update_ms == pytest.approx(400)
@@ -130,7 +130,7 @@ def test_variants_take_turns_and_are_compared_with_the_first_of_their_axis(
     def measure(name: str, *seconds: float) -> Any:
         def call() -> list[Any]:
             calls.append(name)
-            return [pace(100, s + 0.5, (0.5 * s / seconds[0],)) for s in seconds]
+            return [pace(100, s + 0.5, 2.0, (0.5 * s / seconds[0],)) for s in seconds]
 
         return call
 
@@ -159,7 +159,7 @@ def test_every_variant_differs_from_the_others_as_it_says(
 
     def note(run: Any, data: Any, tasks: list[list[int]], *rest: Any) -> list[Any]:
         seen.append((run, len(data.class_names)))
-        return [other("paces").Pace(1, 1.0, (0.1,)) for _ in tasks]
+        return [other("paces").Pace(1, 1.0, 2.0, (0.1,)) for _ in tasks]
 
     monkeypatch.setattr(scaling, "second_epochs", note)
     for variant in scaling.Bench("resnet18-slim", 20, CPU).variants([8]):

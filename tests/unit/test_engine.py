@@ -78,7 +78,15 @@ def test_float32_means_float32_on_cuda_too(
     assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
 
 
-@pytest.mark.parametrize(("key", "value"), [("precision", "tf32"), ("compile", "graphs")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("precision", "tf32"),
+        ("compile", "graphs"),
+        ("compile", "step-graph"),
+        ("compile", "compiled-step-graph"),
+    ],
+)
 def test_what_only_a_gpu_can_do_is_refused_before_training(
     key: str, value: str, short_run: Run, digits: Prepared
 ) -> None:

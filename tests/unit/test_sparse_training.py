@@ -241,8 +241,9 @@ def test_momentum_growth_with_adam_is_bias_corrected_first_over_root_of_second()
         dst.step()
     first = sum(0.2 * 0.8 ** (2 - i) * g for i, g in enumerate(gradients)) / (1 - 0.8**3)
     second = sum(0.1 * 0.9 ** (2 - i) * g**2 for i, g in enumerate(gradients)) / (1 - 0.9**3)
-    torch.testing.assert_close(dst._moments.score(0), first / second.sqrt())
-    assert torch.equal(dst._moments.score(0), dst._moments.score(0)), "reading leaves it as it is"
+    torch.testing.assert_close(dst._moments.score(0, dst.steps), first / second.sqrt())
+    again = dst._moments.score(0, dst.steps)
+    assert torch.equal(again, dst._moments.score(0, dst.steps)), "reading leaves it as it is"
 
 
 def test_a_switch_uses_the_first_criterion_and_then_the_second():
@@ -467,7 +468,9 @@ def test_a_step_that_the_scaler_skips_is_no_step(spoiled: float) -> None:
             assert dst.steps == 0
             assert all(map(torch.equal, model.parameters(), before))
     assert dst.steps == 2
-    assert all(dst._moments.score(layer).isfinite().all() for layer in range(len(dst.weights)))
+    assert all(
+        dst._moments.score(layer, dst.steps).isfinite().all() for layer in range(len(dst.weights))
+    )
 
 
 def test_excluded_modules_stay_dense():

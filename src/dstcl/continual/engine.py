@@ -12,6 +12,11 @@ from dstcl.runs import Run
 
 Forward = Callable[[Tensor], Tensor]
 
+COMPILED = ("on", "graphs", "compiled-step-graph")
+"""Values of ``compile`` for which the network goes through torch.compile."""
+STEP_GRAPHS = ("step-graph", "compiled-step-graph")
+"""Values of ``compile`` for which the whole step is one CUDA graph (`dstcl.continual.step`)."""
+
 
 def arithmetic_of(run: Run, device: torch.device) -> Arithmetic:
     """Precision and layout of a run on a device, with "auto" decided.
@@ -51,11 +56,13 @@ def training_forward(network: Network, run: Run, device: torch.device) -> Forwar
     Raises:
         ValueError: the device cannot do it.
     """
-    if run.compile == "off":
+    if run.compile not in ("off", "on") and device.type != "cuda":
+        raise ValueError(
+            f"compile: {run.compile!r} needs an NVIDIA GPU; this run is on {device.type}"
+        )
+    if run.compile not in COMPILED:
         return network
     graphs = run.compile == "graphs"
-    if graphs and device.type != "cuda":
-        raise ValueError(f"compile: 'graphs' needs an NVIDIA GPU; this run is on {device.type}")
     compiled = torch.compile(network, dynamic=False, mode="reduce-overhead" if graphs else None)
 
     def forward(images: Tensor) -> Tensor:

@@ -121,7 +121,6 @@ class Learner:
                 self._measure_untrained()
             self._stage.train(lambda: self.pause(self.state_dict, False), self._after_epoch)
             self._close_stage(self._stage)
-            self._check_finished_tasks()
             self._measure_seen_tasks()
             self.pause(self.state_dict, True)
         return self.outcome
@@ -222,17 +221,6 @@ class Learner:
         self._stages_done += 1
         self._stage = None
 
-    def _check_finished_tasks(self) -> None:
-        """Logits of finished tasks stay what they were, bit for bit, where a method keeps them."""
-        if self.run.batch_norm == "shared" or not self.method.keeps_tasks:
-            return  # going on with common weights changes finished tasks: that is the point
-        for seen in range(self._stages_done - 1):
-            self.outcome.store.activate(seen)
-            if not torch.equal(self._logits(self._probe(seen)), self._probes[seen]):
-                raise InvariantError(
-                    f"logits of task {seen + 1} changed in task {self._stages_done}"
-                )
-
     def _measure_untrained(self) -> None:
         """Accuracy on the next task before training it; at the start, on every task."""
         done = self._stages_done
@@ -242,8 +230,17 @@ class Learner:
     def _measure_seen_tasks(self) -> None:
         last = self.stages[self._stages_done - 1][-1]
         for seen in range(last + 1):
-            self.outcome.store.activate(0 if self.method.joint else seen)
+            if not self.method.joint:  # whose one network is active
+                self.outcome.store.activate(seen)
+                self._check_finished_task(seen)
             self._measure(after_task=last + 1, task=seen)
+
+    def _check_finished_task(self, task: int) -> None:
+        """The active task's logits stay what they were, bit for bit, where a method keeps them."""
+        if self.run.batch_norm == "shared" or not self.method.keeps_tasks:
+            return  # going on with common weights changes finished tasks: that is the point
+        if not torch.equal(self._logits(self._probe(task)), self._probes[task]):
+            raise InvariantError(f"logits of task {task + 1} changed in task {self._stages_done}")
 
     def _measure(self, after_task: int, task: int) -> None:
         accuracy = self._accuracy(self._tests[task], self.outputs[task], "test", after_task, task)

@@ -6,16 +6,22 @@ from types import FunctionType
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
+from dstcl.continual.engine import STEP_GRAPHS
 from dstcl.models import Network
 from dstcl.runs import Run
 
 
 def build_optimizer(run: Run, network: Network) -> Optimizer:
     """A fresh optimiser, as for every task (section c3 of the paper's code)."""
+    recorded = run.compile in STEP_GRAPHS
+    rate = run.learning_rate
+    device = network.head.weight.device
     common: dict[str, Any] = {
-        "lr": run.learning_rate,
+        # A recorded step would go on with the number that it saw.
+        "lr": torch.tensor(rate, device=device) if recorded else rate,
         "weight_decay": run.weight_decay,
         "fused": True,
     }
@@ -23,7 +29,18 @@ def build_optimizer(run: Run, network: Network) -> Optimizer:
         return uncompiled(torch.optim.SGD)(
             network.parameters(), momentum=0.9, nesterov=True, **common
         )
-    return uncompiled(torch.optim.Adam)(network.parameters(), **common)
+    return uncompiled(torch.optim.Adam)(network.parameters(), capturable=recorded, **common)
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """For all parameters; in place where it is a tensor, as a recorded step reads it there."""
+    for group in optimizer.param_groups:
+        held = group["lr"]
+        if isinstance(held, Tensor):
+            rate_there = held.to(group["params"][0].device)  # a checkpoint may be read elsewhere
+            group["lr"] = rate_there.fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def uncompiled(kind: type[Optimizer]) -> type[Any]:

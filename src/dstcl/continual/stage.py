@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from dstcl.continual.best_epoch import BestEpoch
-from dstcl.continual.engine import training_forward
 from dstcl.continual.methods import Method, OpenTask
-from dstcl.continual.optimizers import build_optimizer
+from dstcl.continual.optimizers import build_optimizer, set_learning_rate
 from dstcl.continual.scoring import Scoring
+from dstcl.continual.step import training_step
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples, TrainingBatches
 from dstcl.models import Network
@@ -66,15 +66,15 @@ class Stage:
     ) -> None:
         self.run, self.network, self.index = run, network, index
         self._validate = validate
-        self.examples, self.scoring, self.effort = examples, scoring, effort
+        self.examples, self.effort = examples, effort
         self.device = examples.labels.device
-        self._forward = training_forward(network, run, self.device)
         refuse_single_image(network, examples, run.batch_size, "batch_size")
         optimizer = build_optimizer(run, network)
         steps = -(-len(examples) // run.batch_size) * run.epochs
         self.sparse: SparseTraining = method.training(
             OpenTask(network, optimizer, store, index, steps)
         )
+        self._step = training_step(run, network, scoring, self.sparse, self.device)
         self.draws = generator(run.seed, "batches", index)
         self.best = None if run.checkpoint == "last" else BestEpoch()
         self.epochs_done = 0
@@ -94,8 +94,7 @@ class Stage:
         """
         while self.epochs_done < self.run.epochs:
             rate = learning_rate(self.run, self.epochs_done)
-            for group in self.sparse.optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(self.sparse.optimizer, rate)
             loss, accuracy = self._train_epoch(after_step)
             self._batches = None
             self.epochs_done += 1
@@ -164,19 +163,14 @@ class Stage:
 
     def _train_epoch(self, after_step: Callable[[], None]) -> tuple[float, float]:
         """Mean loss over the task's classes, and accuracy by the protocol's rule, in training."""
-        sparse, scoring = self.sparse, self.scoring
         self.network.train()
         if self._batches is None:
             self._batches = self._open_epoch()
         since = perf_counter()
         for images, labels in self._batches:
-            logits = self._forward(images)
-            loss = scoring.loss(logits, labels)
-            sparse.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            sparse.step()
-            self._loss += loss.detach() * len(labels)
-            self._hits += scoring.hits(logits.detach(), labels).sum()
+            loss, hits = self._step(images, labels)
+            self._loss += loss
+            self._hits += hits
             self.effort.images += len(labels)
             self._add_time(since)
             after_step()

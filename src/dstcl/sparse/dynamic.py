@@ -91,6 +91,10 @@ class DynamicSparseTraining(SparseTraining):
         if self._needs("momentum"):
             self._moments = Moments(self._parameters, optimizer.defaults, self._bias_correction)
 
+    def next_step_changes_masks(self) -> bool:
+        """Whether a topology update follows the next step."""
+        return self.schedule.due(self.steps + 1)
+
     def prune_rate(self) -> float:
         """Fraction of the active weights that an update after the current step replaces."""
         return self.schedule.rate(self.steps)
@@ -178,7 +182,7 @@ class DynamicSparseTraining(SparseTraining):
             weight=self._parameters[index],
             explored=self.explored[name],
             gradient=self._gradients[index] if self._gradients else None,
-            momentum=self._moments.score(index) if self._moments else None,
+            momentum=self._moments.score(index, self.steps) if self._moments else None,
             generator=self.generator,
         )
 

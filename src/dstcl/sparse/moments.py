@@ -38,12 +38,10 @@ class Moments:
         self._momentum = float(defaults.get("momentum") or 0.9)
         self.first = [torch.zeros_like(t) for t in like]
         self.second = [torch.zeros_like(t) for t in like] if self._betas else []
-        self.steps = 0
 
     @torch.no_grad()
     def update(self, gradients: Sequence[Tensor]) -> None:
         """Take in the dense gradients of one mini-batch, in the order of the layers."""
-        self.steps += 1
         if self._betas is None:
             foreach.accumulate_(self.first, gradients, self._momentum)
             return
@@ -51,12 +49,12 @@ class Moments:
         foreach.average_(self.first, gradients, beta1)
         foreach.average_squares_(self.second, gradients, beta2)
 
-    def score(self, index: int) -> Tensor:
-        """The running gradient of one layer."""
-        if self._betas is None or self.steps == 0:
+    def score(self, index: int, updates: int) -> Tensor:
+        """The running gradient of one layer after so many updates."""
+        if self._betas is None or updates == 0:
             return self.first[index]
         beta1, beta2 = self._betas
-        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps
+        bias1, bias2 = 1 - beta1**updates, 1 - beta2**updates
         if not self._corrected:
             bias1 = bias2 = 1.0
         root = (self.second[index] / bias2).sqrt_().add_(EPS)
@@ -64,10 +62,9 @@ class Moments:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit."""
-        return {"steps": self.steps, "first": self.first, "second": self.second}
+        return {"first": self.first, "second": self.second}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.steps = state["steps"]
         for mine, theirs in zip(self.first + self.second, state["first"] + state["second"]):
             mine.copy_(theirs)

@@ -129,6 +129,15 @@ class SparseTraining:
             self._restore_fixed_weights()
             self._update_topology()
 
+    def next_step_changes_masks(self) -> bool:
+        """Whether the next step also changes masks. One that does not is, between two that do, the
+        same operations on the same tensors, so a CUDA graph can record and replay it."""
+        return False
+
+    def count_replayed_step(self) -> None:
+        """Take note of a step that was made by replaying the operations of an earlier one."""
+        self.steps += 1
+
     def _overflowed(self) -> bool:
         """Whether any gradient that the optimiser would see is infinite or NaN."""
         groups = self.optimizer.param_groups
