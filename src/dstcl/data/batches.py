@@ -205,6 +205,14 @@ def _images(examples: Examples, parts: Sequence[Tensor]) -> Iterator[Tensor]:
             yield images.to(device, non_blocking=True)
 
 
+def _without_waiting(drawn: Tensor, device: torch.device) -> Tensor:
+    """The same on the device; from ordinary memory a copy would wait until a GPU has done all that
+    it was asked to do."""
+    if device.type == "cuda" and drawn.device.type == "cpu":
+        drawn = drawn.pin_memory()
+    return drawn.to(device, non_blocking=True)
+
+
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Random crop after 4 pixels of zero padding, then a horizontal flip with probability 1/2.
 
@@ -215,10 +223,10 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     count, _, size, _ = images.shape
     device = images.device
-    offsets = torch.randint(
-        2 * PADDING + 1, (2, count, 1), generator=generator, device=generator.device
-    ).to(device)
-    flip = torch.rand(count, 1, generator=generator, device=generator.device).to(device) < 0.5
+    source = generator.device
+    sides = torch.randint(2 * PADDING + 1, (2, count, 1), generator=generator, device=source)
+    chances = torch.rand(count, 1, generator=generator, device=source)
+    offsets, flip = _without_waiting(sides, device), _without_waiting(chances, device) < 0.5
     padded = torch.nn.functional.pad(images, (PADDING,) * 4)
     both = torch.cat([padded, padded.flip(-1)])
     # A view of all crops of every image, (2 B, C, 9, 9, S, S), of which one each is copied.
