@@ -4,9 +4,10 @@
 #     bash benchmarks/h100.sh [OUT]      # needs torch >= 2.11, numpy, safetensors, tqdm
 #
 # Writes benchmarks/*.json, src/dstcl/speeds.csv and what was printed into OUT (default: gpu-results).
-# With data/ and results/paper/plan.json at hand (docs/engine.md: how to make them on any machine), it then trains the paper's 10-task figure on CIFAR-100, seed 0, published protocol
-# first, until DSTCL_SECONDS (default 540) are over, into OUT/paper. Unfinished runs leave checkpoints
-# there, from which the next call goes on.
+# With data/ and results/paper/plan.json at hand (docs/engine.md: how to make them on any machine), it
+# then trains the paper's 10-task figure on CIFAR-100, seed 0, published protocol first, until
+# DSTCL_SECONDS (default 540) are over, into OUT/paper. Unfinished runs leave checkpoints there, from
+# which the next call goes on.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:-gpu-results}")
