@@ -1,4 +1,5 @@
-"""How `make test` spreads the files of tests over processes: the longest start first."""
+"""What concerns all tests: no settings of whoever runs them, and how `make test` spreads files over
+processes, the longest first."""
 
 from __future__ import annotations
 
@@ -20,6 +21,14 @@ FIRST = [
 ]
 MOST = 8
 """Processes; each takes a gigabyte and starts studies that use two cores."""
+
+OF_A_PERSON = ("DSTCL_", "MLFLOW_", "SNAKEMAKE_")
+"""How names of settings begin with which a person works: data, devices, profiles, a server."""
+OF_THE_TESTS = "DSTCL_TEST_DATA"
+
+for name in list(os.environ):
+    if name.startswith(OF_A_PERSON) and name != OF_THE_TESTS:
+        del os.environ[name]
 
 
 @pytest.hookimpl(optionalhook=True)

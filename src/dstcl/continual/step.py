@@ -67,7 +67,8 @@ class StepGraph:
     they need. Every batch is learned from exactly once.
 
     Args:
-        step: makes a step; its optimiser must not read numbers from tensors (``capturable``).
+        step: makes a step without waiting for the device, so with a ``capturable`` optimiser, whose
+            learning rate is a tensor.
         sparse: whose steps these are.
         batch_size: of a whole batch.
         recorder: of the device.
