@@ -35,6 +35,7 @@ step ensemble python benchmarks/ensemble.py --device cuda --network resnet18 --n
 step speed python benchmarks/speed.py --device cuda --images 20000 --networks resnet18 resnet18-slim
 step dst_step python benchmarks/dst_step.py --device cuda --rounds 9
 step scaling python benchmarks/scaling.py --device cuda --network resnet18 --images 5000 --rounds 3
+step memory python benchmarks/memory.py --device cuda --tasks 1 20 --widths
 if [ -e results/paper/plan.json ] && [ -d data/prepared ]; then
     mkdir -p "$out/paper"
     cp results/paper/plan.json "$out/paper"

@@ -1,11 +1,11 @@
-"""What grows with what: steps and topology updates, a whole run's time, its memory and its masks.
+"""What grows with what: steps and topology updates, and where a whole run's time goes.
 
     python benchmarks/scaling.py [--network resnet18-slim] [--rounds 5] [--device cpu]
 
 A few minutes; writes scaling-<device>.json here. Speeds are of the second epoch of a task, as in
 engine.py, but of the steps between updates alone; updates are timed one by one, each replacing half
-of the active weights. Variants take turns within each round; medians and quartiles. Whole runs are
-made once, each in a process of its own, with all files and a checkpoint after every task.
+of the active weights. Variants take turns within each round; medians and quartiles. The whole run
+is made once, in a process of its own, with all files and a checkpoint after every task.
 """
 
 from __future__ import annotations
@@ -30,16 +30,10 @@ TASK_CLASSES = (2, 10, 100)
 ALL_CLASSES = (10, 100, 1000)
 FINISHED = (0, 1, 5, 9)
 WIDTHS = (8, 16, 32, 64)
-TASKS = (1, 5, 10, 20)
-TASKS_OF_WIDTHS = 5
 
 UPDATE_EVERY, BATCH = 5, 64
 UPDATES = {"update_every": UPDATE_EVERY, "stop_at": 1.0, "prune_schedule": "constant"}
 WHOLE = {"tasks": 5, "epochs": 4, "update_every": 40}
-# One step and one update a task: nothing that runs keep or allocate depends on the images.
-SHORTEST = {"epochs": 1, "update_every": 1, "stop_at": 1.0}
-FEW_IMAGES = 71
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -128,17 +122,6 @@ def _rows(paces: dict[str, list[Pace]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def memory(network: str, widths: Sequence[int], device: str) -> list[dict[str, Any]]:
-    """The shortest whole runs of more and more tasks, then of networks of these widths."""
-    subjects: list[tuple[int | None, int]] = [(None, tasks) for tasks in TASKS]
-    subjects += [(width, TASKS_OF_WIDTHS) for width in widths]
-    return [
-        {"width": width or default_width(network), "tasks": tasks}
-        | whole_run(network, width, FEW_IMAGES, device, tasks=tasks, **SHORTEST)
-        for width, tasks in subjects
-    ]
-
-
 def print_speeds(found: dict[str, dict[str, dict[str, Any]]]) -> None:
     """A row for each value of each axis."""
     print_table(
@@ -168,30 +151,10 @@ def print_parts(run: dict[str, Any]) -> None:
     print_table(("part", "s", "share"), rows)
 
 
-def print_memory(runs: Sequence[dict[str, Any]]) -> None:
-    """A row a run; memory of a process and a checkpoint in MiB, what a task adds in KiB."""
-    print_table(
-        (
-            *("width", "weights", "tasks", "peak, MiB", "GPU, MiB", "checkpoint, MiB"),
-            *("mask in memory, KiB", "mask on disk, KiB", "own head and norms, KiB", "s"),
-        ),
-        (
-            (
-                *(run["width"] or "", f"{run['weights']:,}", run["tasks"]),
-                *(round(run[of] / MIB) for of in ("peak", "gpu_peak", "checkpoint")),
-                *(round(run[of] / 1024, 1) for of in ("mask_in_memory", "mask_in_file", "own")),
-                round(sum(run["seconds"].values()), 1),
-            )
-            for run in runs
-        ),
-    )
-
-
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=FEATURES, default="resnet18-slim", help="of speeds")
-    parser.add_argument("--memory-network", choices=FEATURES, default="resnet18")
+    parser.add_argument("--network", choices=FEATURES, default="resnet18-slim")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--images", type=int, default=960, help="of a task, a tenth for testing")
     parser.add_argument("--rounds", type=int, default=5)
@@ -203,20 +166,14 @@ def main() -> None:
         parser.error(f"--images: too few for {UPDATE_EVERY} steps of {BATCH} an epoch")
     device = torch.device(options.device)
     told = machine(device=device) | {"threads": torch.get_num_threads()}
-    own_width, width_of_memory = map(default_width, (options.network, options.memory_network))
-    variants = list(
-        Bench(options.network, options.images, device).variants(options.widths if own_width else ())
-    )
+    widths = options.widths if default_width(options.network) else ()
+    variants = list(Bench(options.network, options.images, device).variants(widths))
     found = speeds(variants, options.rounds)
     print_speeds(found)
     run = whole_run(options.network, None, 2 * options.images, options.device, **WHOLE)
     print_parts(run)
-    others = [width for width in options.widths if width_of_memory not in (None, width)]
-    runs = memory(options.memory_network, others, options.device)
-    print_memory(runs)
     told |= {"network": options.network, "images": options.images, "rounds": options.rounds}
     told |= {"speeds": found, "whole_run": WHOLE | run}
-    told |= {"memory_network": options.memory_network, "memory": runs}
     record(f"scaling-{device.type}", told)
 
 

@@ -211,20 +211,34 @@ def test_scaling_from_end_to_end(
     records: dict[str, Any] = {}
     monkeypatch.setattr(scaling, "record", records.__setitem__)
     monkeypatch.setattr(scaling, "FINISHED", (0, 1))
-    monkeypatch.setattr(scaling, "TASKS", (2,))
     monkeypatch.setattr(scaling, "WHOLE", {"tasks": 1, "epochs": 1})
-    words = "scaling.py --network convnet --memory-network convnet --images 300 --rounds 2"
+    words = "scaling.py --network convnet --images 300 --rounds 2"
     monkeypatch.setattr(sys, "argv", [*words.split(), "--device", "cpu"])
     scaling.main()
     written = records["scaling-cpu"]
     assert (written["network"], written["rounds"]) == ("convnet", 2)
     assert "width" not in written["speeds"]  # a convnet has one
     assert list(written["speeds"]["finished tasks"]) == ["0", "1"]
-    assert [run["tasks"] for run in written["memory"]] == [2]
     printed = capsys.readouterr().out
-    assert printed.count("|---|") >= 3
     assert "| density | 0.05 |" in printed
     assert "| whole run | " in printed
+
+
+def test_memory_from_end_to_end(
+    scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory, records = other("memory"), dict[str, Any]()
+    monkeypatch.setattr(memory, "record", records.__setitem__)
+    words = "memory.py --network resnet18-slim --tasks 2 --widths 4 --device cpu"
+    monkeypatch.setattr(sys, "argv", words.split())
+    memory.main()
+    runs = records["memory-resnet18-slim-cpu"]["runs"]
+    assert [(run["width"], run["tasks"]) for run in runs] == [(16, 2), (4, 5)]
+    assert runs[0]["weights"] > 10 * runs[1]["weights"]
+    if sys.platform == "linux":
+        assert all(0 < run["peak_giving_back"] < 1.1 * run["peak"] for run in runs)
+    assert not set(memory.GIVE_BACK) & set(os.environ)
+    assert "| 16 | 699,696 | 2 | " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
