@@ -24,6 +24,7 @@ from machine import machine, record
 from tables import middle
 from torch import Tensor, nn
 
+from dstcl.continual.engine import allow_tf32
 from dstcl.models import build_network
 from dstcl.sparse import (
     DynamicSparseTraining,
@@ -191,6 +192,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error("--rounds: quartiles need at least 2")
+    allow_tf32(False)
     bench = Bench(torch.device(options.device))
     told = machine(device=bench.device)
     steps = summarise_steps(measure(bench.without_updates(), options.rounds))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -66,6 +67,23 @@ def second_epoch(run: Run, images: int, device: torch.device) -> Pace:
 def one_task(run: Run, images: int) -> Prepared:
     """Its images; a tenth of them are for testing."""
     return random_data(images, run.image_size, 3, 1, OUTPUTS)
+
+
+def tried(
+    variants: dict[str, Callable[[], float]],
+) -> tuple[dict[str, Callable[[], float]], dict[str, str]]:
+    """Those that work, and why others do not: one that a device cannot do, or has no memory for,
+    must not lose what the others take minutes for."""
+    works, failed = {}, {}
+    for name, measure in variants.items():
+        try:
+            measure()
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+            print(f"{name}: {failed[name]}", file=sys.stderr)
+        else:
+            works[name] = measure
+    return works, failed
 
 
 def in_turn(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, dict[str, Any]]:
@@ -196,6 +214,7 @@ def main() -> None:
         return pace.images_per_second
 
     variants |= {name: partial(measure, name) for name in switches}
+    variants, failed = tried(variants)
     rows = in_turn(variants, options.rounds)
     for name, row in rows.items():
         row["loss"] = losses.get(name)
@@ -217,7 +236,7 @@ def main() -> None:
     roof = roofline(default, rows[key]["images_per_second"], device)
     print(f"\n{key}: {roof}")
     told |= {"network": options.network, "images": options.images, "rounds": options.rounds}
-    told |= {"variants": rows, "at_once": many, "roofline": roof}
+    told |= {"variants": rows, "failed": failed, "at_once": many, "roofline": roof}
     record(f"engine-{options.network}-{device.type}", told)
 
 

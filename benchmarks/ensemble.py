@@ -25,6 +25,7 @@ from tables import print_table
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
+from dstcl.continual.engine import allow_tf32
 from dstcl.models import Arithmetic, Network, batch_statistics, build_network
 from dstcl.sparse import draw_masks, maskable_weights
 
@@ -160,6 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     name, device = options.network, torch.device(options.device)
     told = machine(device=device) | {"threads": torch.get_num_threads(), "network": name}
+    allow_tf32(False)
     off = disagreement(name, max(options.networks), Arithmetic(), device, 3)
     print(f"largest relative difference of losses in 3 steps of float32: {off:.1e}")
     rows: dict[str, dict[str, dict[str, dict[str, Any]]]] = {"float32": {}, "bfloat16": {}}

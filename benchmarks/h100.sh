@@ -29,12 +29,13 @@ step() {
 }
 
 nvidia-smi | tee "$out/nvidia-smi.txt"
-step engine python benchmarks/engine.py --network resnet18 --device cuda --images 20000 --rounds 3 \
+step step_graph python benchmarks/step_graph.py
+step engine python benchmarks/engine.py --network resnet18 --device cuda --images 10000 --rounds 2 \
     --at-once 1 2 4 8 --no-plain-loop
 step ensemble python benchmarks/ensemble.py --device cuda --network resnet18 --networks 1 2 4 8
 step speed python benchmarks/speed.py --device cuda --images 20000 --networks resnet18 resnet18-slim
 step dst_step python benchmarks/dst_step.py --device cuda --rounds 9
-step scaling python benchmarks/scaling.py --device cuda --network resnet18 --images 5000 --rounds 3
+step scaling python benchmarks/scaling.py --device cuda --network resnet18 --images 3000 --rounds 2
 step memory python benchmarks/memory.py --device cuda --tasks 1 20 --widths
 if [ -e results/paper/plan.json ] && [ -d data/prepared ]; then
     mkdir -p "$out/paper"

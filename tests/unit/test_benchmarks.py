@@ -13,8 +13,10 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from tape import TapeRecorder
 
 from dstcl.config import load_file, runs
+from dstcl.continual import step
 from dstcl.data.batches import task_examples
 from dstcl.models import FEATURES, build_network
 from dstcl.sparse import maskable_weights
@@ -222,6 +224,54 @@ def test_scaling_from_end_to_end(
     printed = capsys.readouterr().out
     assert "| density | 0.05 |" in printed
     assert "| whole run | " in printed
+
+
+def test_a_step_graph_is_compared_with_plain_steps(
+    scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check, records = other("step_graph"), dict[str, Any]()
+    monkeypatch.setattr(check, "record", records.__setitem__)
+    monkeypatch.setattr(check, "IMAGES", 250)
+    monkeypatch.setattr(check, "SETTINGS", {"momentum": {"growth": "momentum"}})
+    monkeypatch.setattr(step, "CudaRecorder", TapeRecorder)
+    monkeypatch.setattr(step, "training_forward", lambda network, run, device: network)
+    monkeypatch.setattr(sys, "argv", ["step_graph.py", "--device", "cpu"])
+    with pytest.raises(SystemExit) as stopped:
+        check.main()
+    assert stopped.value.code is None
+    plain, again, graph, _ = records["step_graph-cpu"]["losses"]["momentum"]
+    assert plain == again == graph
+    assert "| momentum | off | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("plain", "graph", "wrong"),
+    [
+        ([2.0, 1.0], [2.0, 1.05], []),
+        ([2.0, 1.0], [2.0, 1.3], ["x: step-graph is off by 30%"]),
+        ([2.0, 1.0], [2.0, float("nan")], ["x: step-graph is off by nan%"]),
+        ([2.0, 1.9], [2.0, 1.9], ["x: plain steps learn nothing, so this tells nothing"]),
+    ],
+)
+def test_what_is_wrong_with_a_step_graph_is_said(
+    plain: list[float],
+    graph: list[float],
+    wrong: list[str],
+    scaling: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = other("step_graph")
+    monkeypatch.setattr(check, "EPOCHS", 2)
+    assert check.judged({"x": [plain, plain, graph, plain]}) == wrong
+
+
+def test_a_variant_that_fails_does_not_lose_the_others(scaling: ModuleType) -> None:
+    def fail() -> float:
+        raise RuntimeError("no memory")
+
+    works, failed = other("engine").tried({"a": lambda: 1.0, "b": fail})
+    assert list(works) == ["a"]
+    assert failed == {"b": "RuntimeError: no memory"}
 
 
 def test_memory_from_end_to_end(

