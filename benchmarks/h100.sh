@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one call of under ten minutes; call it again to go on where it was.
+# Everything that needs a GPU, in calls of under ten minutes; call it again to go on where it was.
 #
 #     bash benchmarks/h100.sh [OUT]      # needs torch >= 2.11, numpy, safetensors, tqdm
 #
