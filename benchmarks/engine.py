@@ -36,18 +36,18 @@ from dstcl.sparse import forward_flops, uses_per_image
 
 OUTPUTS = 20
 """Classes of the one task."""
+LAST = {"precision": "bfloat16", "layout": "channels_last"}
 SWITCHES: dict[str, dict[str, str]] = {
     "float32": {"precision": "float32", "layout": "contiguous"},
     "float32, channels last": {"precision": "float32", "layout": "channels_last"},
     "bfloat16": {"precision": "bfloat16", "layout": "contiguous"},
-    "bfloat16, channels last": {"precision": "bfloat16", "layout": "channels_last"},
+    "bfloat16, channels last": LAST,
 }
 UNFOLDED = {"precision": "bfloat16", "layout": "unfolded"}
 ON_CPU: dict[str, dict[str, str]] = {
     "bfloat16, unfolded": UNFOLDED,
     "bfloat16, unfolded, compiled": UNFOLDED | {"compile": "on"},
 }
-LAST = {"precision": "bfloat16", "layout": "channels_last"}
 ON_CUDA: dict[str, dict[str, str]] = {
     "tf32, channels last": {"precision": "tf32", "layout": "channels_last"},
     "bfloat16, channels last, step graph": LAST | {"compile": "step-graph"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -79,26 +79,18 @@ def second_epochs(
 
 
 @contextmanager
-def timed(
-    owner: object,
-    name: str,
-    device: torch.device,
-    when: Callable[..., bool] = lambda *arguments: True,
-) -> Iterator[list[float]]:
+def timed(owner: object, name: str, device: torch.device) -> Iterator[list[float]]:
     """Seconds of every call of a function that is made in the block.
 
     Args:
         owner: module or class that has the function.
         name: of the function there.
         device: whose queue is emptied before and after, so that its work is in the time.
-        when: told the arguments; calls for which it is false are not timed.
     """
     function = getattr(owner, name)
     seconds: list[float] = []
 
     def call(*arguments: Any, **settings: Any) -> Any:
-        if not when(*arguments):
-            return function(*arguments, **settings)
         _settle(device)
         started = time.perf_counter()
         result = function(*arguments, **settings)
@@ -113,11 +105,7 @@ def timed(
 @contextmanager
 def timed_updates(device: torch.device) -> Iterator[list[float]]:
     """Seconds of every topology update in the block."""
-
-    def due(trainer: DynamicSparseTraining) -> bool:
-        return trainer.schedule.due(trainer.steps)
-
-    with timed(DynamicSparseTraining, "_update_topology", device, due) as seconds:
+    with timed(DynamicSparseTraining, "_update_topology", device) as seconds:
         yield seconds
 
 

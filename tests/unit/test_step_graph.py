@@ -188,7 +188,7 @@ def test_on_a_gpu_a_recorded_step_is_the_step(monkeypatch: pytest.MonkeyPatch) -
     class Fixed:
         steps = 0
 
-        def next_step_changes_masks(self) -> bool:
+        def changes_masks(self, step: int) -> bool:
             return False
 
         def count_replayed_step(self) -> None:

@@ -38,17 +38,15 @@ class PackNetTraining(SparseTraining):
         """Whether the task has given back what it does not keep."""
         return self.steps >= self.prune_step
 
-    def next_step_changes_masks(self) -> bool:
-        """Whether the next step is followed by the pruning."""
-        return self.steps + 1 == self.prune_step
+    def changes_masks(self, step: int) -> bool:
+        """Whether the pruning follows the step."""
+        return step == self.prune_step
 
     def _draw(self) -> Masks:
         self._added = dict(self.counts)
         return {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
 
     def _update_topology(self) -> None:
-        if self.steps != self.prune_step:
-            return
         for name, weight in self.weights.items():
             free = ~self.frozen[name]
             left = int(free.sum())

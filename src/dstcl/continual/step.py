@@ -85,7 +85,8 @@ class StepGraph:
 
     def __call__(self, images: Tensor, labels: Tensor) -> Learned:
         """Learn from a batch; what is returned holds until the next call."""
-        if len(labels) < self._batch_size or self._sparse.next_step_changes_masks():
+        sparse = self._sparse
+        if len(labels) < self._batch_size or sparse.changes_masks(sparse.steps + 1):
             return self._step(images, labels)
         if self._warm < WARM_UP:
             self._warm += 1
@@ -96,7 +97,7 @@ class StepGraph:
         else:
             self._images.copy_(images)
             self._labels.copy_(labels)
-            self._sparse.count_replayed_step()
+            sparse.count_replayed_step()
         assert self._replay is not None
         self._replay()
         return self._learned

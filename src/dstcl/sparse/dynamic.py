@@ -91,9 +91,9 @@ class DynamicSparseTraining(SparseTraining):
         if self._needs("momentum"):
             self._moments = Moments(self._parameters, optimizer.defaults, self._bias_correction)
 
-    def next_step_changes_masks(self) -> bool:
-        """Whether a topology update follows the next step."""
-        return self.schedule.due(self.steps + 1)
+    def changes_masks(self, step: int) -> bool:
+        """Whether a topology update follows the step."""
+        return self.schedule.due(step)
 
     def prune_rate(self) -> float:
         """Fraction of the active weights that an update after the current step replaces."""
@@ -117,7 +117,7 @@ class DynamicSparseTraining(SparseTraining):
         return asked or self.redistribute == what
 
     def _observe(self, gradients: list[Tensor]) -> None:
-        wanted = self.schedule.due(self.steps) and self._needs("gradient")
+        wanted = self.changes_masks(self.steps) and self._needs("gradient")
         if not wanted and self._moments is None:
             return
         if self.candidates == "published" and self._any_frozen:
@@ -128,8 +128,6 @@ class DynamicSparseTraining(SparseTraining):
             self._gradients = [g.clone() for g in gradients]
 
     def _update_topology(self) -> None:
-        if not self.schedule.due(self.steps):
-            return
         rate = self.prune_rate()
         growth = self.grow.at(self.steps / self.schedule.total_steps)
         self._replace_weights(rate, growth)

@@ -60,16 +60,11 @@ class GradualMagnitudePruning(SparseTraining):
         self.final_counts = dict(self.counts)
         return {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
 
-    def next_step_changes_masks(self) -> bool:
-        """Whether the next step is followed by a pruning."""
-        return self._due(self.steps + 1)
-
-    def _due(self, step: int) -> bool:
+    def changes_masks(self, step: int) -> bool:
+        """Whether a pruning follows the step."""
         return step == self.last_step or (step % self.update_every == 0 and step < self.last_step)
 
     def _update_topology(self) -> None:
-        if not self._due(self.steps):
-            return
         targets = self.target_counts(self.steps)
         for name, weight in self.weights.items():
             kept = select_top(weight.abs(), self.masks[name], targets[name])

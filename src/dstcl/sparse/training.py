@@ -127,11 +127,12 @@ class SparseTraining:
             else:
                 scaler.step(self.optimizer)
             self._restore_fixed_weights()
-            self._update_topology()
+            if self.changes_masks(self.steps):
+                self._update_topology()
 
-    def next_step_changes_masks(self) -> bool:
-        """Whether the next step also changes masks. One that does not is, between two that do, the
-        same operations on the same tensors, so a CUDA graph can record and replay it."""
+    def changes_masks(self, step: int) -> bool:
+        """Whether a step, counted from 1, also changes masks. Those that do not are the same
+        operations on the same tensors, so a CUDA graph can record one and replay it."""
         return False
 
     def count_replayed_step(self) -> None:
@@ -216,7 +217,7 @@ class SparseTraining:
         """Look at dense gradients before they are masked; nothing to see with a fixed mask."""
 
     def _update_topology(self) -> None:
-        """Change masks after a step; a fixed mask never changes."""
+        """Change masks after a step for which `changes_masks` is true."""
 
     def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
         """Forget moments of weights that came or went, as RigL does for new ones."""
