@@ -24,11 +24,11 @@ from machine import machine, record
 from tables import middle
 from torch import Tensor, nn
 
-from dstcl.continual.engine import allow_tf32
-from dstcl.models import build_network
+from dstcl.continual.precision import allow_tf32
+from dstcl.continual.published import PublishedSparseTraining
+from dstcl.networks import build_network
 from dstcl.sparse import (
     DynamicSparseTraining,
-    PublishedSparseTraining,
     SparseTraining,
     UpdateSchedule,
     pack_masks,

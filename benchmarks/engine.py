@@ -27,12 +27,12 @@ from paces import Pace, second_epochs
 from subjects import random_data, short_run, task_classes
 from tables import middle, print_table
 
-from dstcl.continual.engine import arithmetic_of
 from dstcl.continual.learner import Learner
+from dstcl.continual.precision import arithmetic_of
 from dstcl.data.stored import Prepared
-from dstcl.models import build_network
-from dstcl.runs import Run
+from dstcl.networks import build_network
 from dstcl.sparse import forward_flops, uses_per_image
+from dstcl.study.run import Run
 
 OUTPUTS = 20
 """Classes of the one task."""

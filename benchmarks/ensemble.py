@@ -25,8 +25,8 @@ from tables import print_table
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from dstcl.continual.engine import allow_tf32
-from dstcl.models import Arithmetic, Network, batch_statistics, build_network
+from dstcl.continual.precision import allow_tf32
+from dstcl.networks import Arithmetic, Network, batch_statistics, build_network
 from dstcl.sparse import draw_masks, maskable_weights
 
 BATCH, DENSITY, RATE = 64, 0.2, 1e-3

@@ -3,7 +3,7 @@
 #
 #     bash benchmarks/h100.sh [OUT]      # needs torch >= 2.11, numpy, safetensors, tqdm
 #
-# Writes benchmarks/*.json, src/dstcl/speeds.csv and what was printed into OUT (default: gpu-results).
+# Writes benchmarks/*.json, src/dstcl/study/speeds.csv and what was printed into OUT (default: gpu-results).
 # With data/ and results/paper/plan.json at hand (docs/engine.md: how to make them on any machine), it
 # then trains the paper's 10-task figure on CIFAR-100, seed 0, published protocol first, until
 # DSTCL_SECONDS (default 540) are over, into OUT/paper. Unfinished runs leave checkpoints there, from
@@ -25,7 +25,7 @@ step() {
     if [ "$(left)" -lt 60 ]; then echo "$name: no time left"; return; fi
     echo "== $name: $*"
     if timeout "$(left)" "$@" 2>&1 | tee "$out/$name.txt"; then touch "$out/$name.done"; fi
-    cp benchmarks/*-cuda.json src/dstcl/speeds.csv "$out" 2>/dev/null
+    cp benchmarks/*-cuda.json src/dstcl/study/speeds.csv "$out" 2>/dev/null
 }
 
 nvidia-smi | tee "$out/nvidia-smi.txt"

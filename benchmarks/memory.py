@@ -23,7 +23,7 @@ from subjects import default_width
 from tables import print_table
 from whole_run import whole_run
 
-from dstcl.models import FEATURES
+from dstcl.networks import FEATURES
 
 TASKS = (1, 5, 10, 20)
 WIDTHS = (8, 16, 32)

@@ -14,8 +14,8 @@ import torch
 
 from dstcl.continual.learner import Learner
 from dstcl.data.stored import Prepared
-from dstcl.runs import Run
 from dstcl.sparse import DynamicSparseTraining
+from dstcl.study.run import Run
 
 
 @dataclass(frozen=True)

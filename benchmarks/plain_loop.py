@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from dstcl.data.stored import Prepared
-from dstcl.models import build_network
-from dstcl.runs import Run
+from dstcl.networks import build_network
 from dstcl.sparse import draw_masks, maskable_weights
+from dstcl.study.run import Run
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):

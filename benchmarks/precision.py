@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 from machine import REPOSITORY, machine, record
 
-from dstcl.config import load_file, runs
 from dstcl.continual.learner import Learner
+from dstcl.continual.metrics import accuracy_matrix, all_metrics
 from dstcl.data.stored import load_prepared
 from dstcl.data.tasks import split_classes
 from dstcl.evaluation.intervals import mean_interval
-from dstcl.evaluation.metrics import accuracy_matrix, all_metrics
-from dstcl.runs import Run
+from dstcl.study.load import load_file, runs
+from dstcl.study.run import Run
 
 ALLOWED = 0.005
 PRESETS = {"convnet": "quick", "resnet18-slim": "cifar100-cpu"}

@@ -23,7 +23,7 @@ from subjects import CLASSES, default_width, of_width, random_data, short_run, t
 from tables import middle, print_table
 from whole_run import whole_run
 
-from dstcl.models import FEATURES
+from dstcl.networks import FEATURES
 
 DENSITIES = (0.8, 0.2, 0.1, 0.05, 0.01)
 TASK_CLASSES = (2, 10, 100)

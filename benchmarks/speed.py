@@ -1,9 +1,9 @@
 """How fast runs train on this machine, and what memory they take: a row a network.
 
-    python benchmarks/speed.py [--device cuda] [--networks resnet18]   # src/dstcl/speeds.csv
+    python benchmarks/speed.py [--device cuda] [--networks resnet18]   # src/dstcl/study/speeds.csv
 
 The real learner on random images: two tasks, so that the second trains around frozen weights, with
-topology updates at the interval of the presets; tested images count as `dstcl.cost` counts them.
+topology updates at the interval of the presets; tested images are counted as in `dstcl.study.cost`.
 Each network has a process of its own, as a job has. Rows of the same device, threads and network
 are replaced; `dstcl config cost` reads the file. On a GPU take more images: --images 50000.
 """
@@ -23,8 +23,8 @@ from machine import machine, peak_memory
 from subjects import paper_run, random_data, task_classes
 
 from dstcl.continual.learner import Learner
-from dstcl.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
-from dstcl.models import FEATURES
+from dstcl.networks import FEATURES
+from dstcl.study.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
 
 # Image size, channels and update interval of the preset that uses a network.
 DIGITS, COLOUR = (28, 1, 8), (32, 3, 40)

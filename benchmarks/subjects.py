@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from dstcl.data.stored import Prepared
-from dstcl.models import FEATURES
-from dstcl.runs import Run
+from dstcl.networks import FEATURES
 from dstcl.storage import read_json, write_json, write_tensors
+from dstcl.study.run import Run
 
 CLASSES = 10
 

@@ -26,9 +26,9 @@ from pathlib import Path
 from commands import timed
 from machine import REPOSITORY, machine, record
 
-from dstcl.config import load_file, runs
-from dstcl.plan import write_plan
-from dstcl.runs import RESULT_FILES, Run
+from dstcl.study.load import load_file, runs
+from dstcl.study.plan import write_plan
+from dstcl.study.run import RESULT_FILES, Run
 
 LAYERS = {"features.0.weight": 36, "features.3.weight": 288, "features.6.weight": 576}
 TARGETS = {"first": 60, "again": 5}

@@ -18,8 +18,9 @@ from paces import timed, timed_updates
 from subjects import of_width, random_data, short_run, task_classes, write_data
 from torch import Tensor
 
-from dstcl.continual import Learner, Outcome, learner, record
-from dstcl.continual.checkpoints import FOLDER, Checkpoints
+from dstcl.continual import Learner, Outcome, learner
+from dstcl.jobs import train as record
+from dstcl.jobs.checkpoints import FOLDER, Checkpoints
 
 T = TypeVar("T")
 

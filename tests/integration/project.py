@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from workspace import BIN, DRAWN, PATIENCE, REPOSITORY, TINY, draw_few
 
-from dstcl.config import load_file, runs
+from dstcl.study.load import load_file, runs
 
 Records = dict[str, tuple[str, float]]
 RESULTS = "results/quick"

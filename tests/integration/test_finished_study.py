@@ -13,7 +13,7 @@ from mlflow_server import curve, mlflow_server, recorded
 from ports import free_ports
 from workspace import Browser, Workspace
 
-from dstcl.runs import RESULT_FILES, Run
+from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking import SyncReport, TrackingError, sync
 from dstcl.tracking.register import register
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from workspace import BIN, REPOSITORY, Workspace
 
-from dstcl.config import load_file, runs
+from dstcl.study.load import load_file, runs
 
 
 def wait_for(condition, seconds: float = 300) -> None:
@@ -40,7 +40,7 @@ def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
-    assert "dstcl.config" in loaded
+    assert "dstcl.study.load" in loaded
     assert not loaded & {"torch", "mlflow", "matplotlib"}
     planned = len(runs(load_file(REPOSITORY / "params.yaml", "paper")))
     assert f"train run {planned}" in " ".join(done.stderr.split())

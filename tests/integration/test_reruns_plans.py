@@ -16,10 +16,10 @@ from dry_runs import planned
 from project import Project
 from workspace import DRAWN
 
-from dstcl.config import ConfigError, load, load_file, runs
 from dstcl.data.catalog import DATASETS
-from dstcl.runs import RESULT_FILES
-from dstcl.study import GROWTH_CRITERIA, Params
+from dstcl.study.load import ConfigError, load, load_file, runs
+from dstcl.study.presets import GROWTH_CRITERIA, Params
+from dstcl.study.run import RESULT_FILES
 
 Place = tuple[str | int, ...]
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from dstcl.config import load_file, runs
 from dstcl.data.catalog import DATASETS
-from dstcl.data.sources import read_mnist5k
+from dstcl.data.readers import read_mnist5k
 from dstcl.data.stored import Prepared
-from dstcl.runs import Run
+from dstcl.study.load import load_file, runs
+from dstcl.study.run import Run
 
 # Tiny tensors gain nothing from threads, and lose much where cores are shared.
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
-from dstcl.data.sources import Images
+from dstcl.data.readers import Images
 
 Pixels = NDArray[np.uint8]
 Tree = Mapping[str, bytes]

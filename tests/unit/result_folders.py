@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dstcl.runs import RESULT_FILES
 from dstcl.storage import read_json
+from dstcl.study.run import RESULT_FILES
 
 TIMED = ("metrics.json", "provenance.json")
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from tape import TapeRecorder
 
-from dstcl.config import load_file, runs
 from dstcl.continual import step
 from dstcl.data.batches import task_examples
-from dstcl.models import FEATURES, build_network
+from dstcl.networks import FEATURES, build_network
 from dstcl.sparse import maskable_weights
 from dstcl.storage import read_json
+from dstcl.study.load import load_file, runs
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 CPU = torch.device("cpu")

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from dstcl.cli import main
-from dstcl.config import load_file, runs
-from dstcl.evaluation.check import check_study
 from dstcl.evaluation.collect import CELL
-from dstcl.evaluation.overview import overview, write_overview
-from dstcl.plan import write_plan
-from dstcl.runs import AXES, RESULT_FILES, Run
+from dstcl.evaluation.consistency import check_study
+from dstcl.reports.overview import overview, write_overview
 from dstcl.storage import write_json
+from dstcl.study.load import load_file, runs
+from dstcl.study.plan import write_plan
+from dstcl.study.run import AXES, RESULT_FILES, Run
 
 RUNS = runs(load_file())[:2]
 OTHER = replace(RUNS[1], learning_rate=0.5)

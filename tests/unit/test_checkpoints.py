@@ -16,14 +16,16 @@ import torch
 from result_folders import same_results
 from safetensors.torch import load, save
 
-from dstcl.continual import InvariantError, Learner, Outcome, checkpoints, record
-from dstcl.continual.checkpoints import Checkpoints, decode, encode
-from dstcl.continual.record import train_run
+from dstcl.continual import InvariantError, Learner, Outcome
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.interruption import EXIT_CODE, SIGNALS, Interrupted, StopRequest
-from dstcl.runs import RESULT_FILES, Run
+from dstcl.jobs import checkpoints
+from dstcl.jobs import train as record
+from dstcl.jobs.checkpoints import Checkpoints, decode, encode
+from dstcl.jobs.interruption import EXIT_CODE, SIGNALS, Interrupted, StopRequest
+from dstcl.jobs.train import train_run
 from dstcl.storage import read_json, write_json, write_tensors
+from dstcl.study.run import RESULT_FILES, Run
 
 TASKS = split_classes(10, 5, "natural")[:2]
 CPU = torch.device("cpu")
@@ -262,8 +264,8 @@ def test_an_interrupted_command_says_where_it_goes_on_and_exits_with_75(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from dstcl import progress
     from dstcl.cli import main
+    from dstcl.jobs import progress
 
     def stop(self: object, task: int, epoch: int, row: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -375,7 +377,7 @@ def test_on_another_device_logits_of_finished_tasks_are_taken_anew(
 def test_a_full_disk_ends_a_run_with_the_reason_and_keeps_the_last_checkpoint(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dstcl.continual import checkpoints
+    from dstcl.jobs import checkpoints
 
     run, out = replace(short_run, tasks=2, epochs=1), tmp_path / "out"
     train_run(run, *inputs, tmp_path / "whole", device="cpu", threads=1)

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from scipy import stats
 
-from dstcl.config import load_file, runs
 from dstcl.evaluation.chance import measured_with_chance
+from dstcl.evaluation.claim_tests import COLUMNS, Tables, judge_claims
 from dstcl.evaluation.claims import ClaimsError, load_claims
 from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
-from dstcl.evaluation.verdicts import COLUMNS, Tables, judge_claims
+from dstcl.study.load import load_file, runs
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 RUN = runs(load_file(REFERENCE.parent / "params.yaml", "quick"))[0]

@@ -15,11 +15,11 @@ import yaml
 
 import dstcl
 from dstcl.cli import main
-from dstcl.config import json_schema, load, load_file, runs
 from dstcl.figures import FIGURES
-from dstcl.plan import read_plan, write_plan
-from dstcl.runs import RESULT_FILES, Run
 from dstcl.storage import read_json
+from dstcl.study.load import json_schema, load, load_file, runs
+from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.run import RESULT_FILES, Run
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 REFERENCE = PARAMS.parent / "reference"
@@ -402,7 +402,7 @@ def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dstcl.config.load_file", interrupted)
+    monkeypatch.setattr("dstcl.study.load.load_file", interrupted)
     assert mistake("config", "show").startswith("interrupted")
 
 
@@ -410,7 +410,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any) -> None:
         raise AssertionError("an invariant does not hold")
 
-    monkeypatch.setattr("dstcl.config.load_file", broken)
+    monkeypatch.setattr("dstcl.study.load.load_file", broken)
     with pytest.raises(AssertionError, match="invariant"):
         main(["config", "show"])
 

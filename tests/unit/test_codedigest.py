@@ -208,13 +208,13 @@ def test_an_unknown_entry_is_named(toy: Path, entry: str) -> None:
 
 
 COMMANDS = {
-    "train:train_one": "dstcl.continual.record dstcl.progress dstcl.runs dstcl.storage",
+    "train:train_one": "dstcl.jobs.train dstcl.jobs.progress dstcl.study.run dstcl.storage",
     "data:data_split": "dstcl.data.stored dstcl.data.tasks",
-    "config:config_plan": "dstcl.config dstcl.plan",
-    "results:results_collect": "dstcl.evaluation.collect dstcl.plan",
-    "results:results_overview": "dstcl.evaluation.overview",
-    "results:results_summary": "dstcl.evaluation.summary dstcl.plan",
-    "tracking:results_track": "dstcl.plan dstcl.storage dstcl.tracking",
+    "config:config_plan": "dstcl.study.load dstcl.study.plan",
+    "results:results_collect": "dstcl.evaluation.collect dstcl.study.plan",
+    "results:results_overview": "dstcl.reports.overview",
+    "results:results_summary": "dstcl.reports.summary dstcl.study.plan",
+    "tracking:results_track": "dstcl.study.plan dstcl.storage dstcl.tracking",
 }
 
 
@@ -301,7 +301,7 @@ def test_every_rule_that_calls_dstcl_carries_the_digest_of_that_command() -> Non
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_all_its_code(stage: str) -> None:
     named = re.findall(r'code_of\("([a-z_.:]+)"\)', rules_text(stage))
-    entries = ["config", "codedigest", *named]
+    entries = ["study.load", "codedigest", *named]
     if "figure_code" in rules_text(stage):
         entries += ["cli.results:results_figure", *(f"figures.{name}" for name in FIGURES)]
     if "dstcl config check" in str(STAGES[stage]["cmd"]):

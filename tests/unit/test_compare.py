@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
+from dstcl.evaluation.claim_tests import Tables, judge_claims
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.compare import EVERY, compare
 from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
-from dstcl.evaluation.summary import write_summary
-from dstcl.evaluation.verdicts import Tables, judge_claims
-from dstcl.runs import AXES
+from dstcl.reports.summary import write_summary
+from dstcl.study.run import AXES
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 CELL = {

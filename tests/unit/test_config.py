@@ -19,11 +19,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dstcl.config import ConfigError, json_schema, load, load_file, runs
 from dstcl.data.catalog import DATASETS
-from dstcl.plan import read_plan, write_plan
-from dstcl.runs import AXES, RESULT_FILES, Run
-from dstcl.study import (
+from dstcl.study.load import ConfigError, json_schema, load, load_file, runs
+from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.presets import (
     GROWTH_CRITERIA,
     GROWTHS,
     Benchmark,
@@ -36,6 +35,7 @@ from dstcl.study import (
     Topology,
     Training,
 )
+from dstcl.study.run import AXES, RESULT_FILES, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"
@@ -430,7 +430,7 @@ def test_a_folder_shows_the_axes_in_the_order_of_the_contract() -> None:
 
 def test_digests_are_the_same_in_every_process() -> None:
     code = (
-        "from dstcl.config import load_file, runs\n"
+        "from dstcl.study.load import load_file, runs\n"
         f"for run in runs(load_file({str(PARAMS)!r}, 'paper')): print(run.folder)"
     )
     listed = {
@@ -760,7 +760,7 @@ def choices(model: type[Model], name: str) -> set[str]:
 
 
 def test_networks_of_the_configuration_are_those_that_can_be_built() -> None:
-    from dstcl.models import FEATURES
+    from dstcl.networks import FEATURES
 
     assert choices(Preset, "networks") == set(FEATURES)
 
@@ -914,8 +914,8 @@ def in_a_new_process(code: str, *arguments: str) -> str:
 def test_listing_runs_loads_neither_torch_nor_mlflow_nor_matplotlib() -> None:
     code = """
 import sys
-import dstcl.config, dstcl.figures, dstcl.plan, dstcl.runs
-print(len(dstcl.config.runs(dstcl.config.load_file(sys.argv[1], "paper"))))
+import dstcl.study.load, dstcl.figures, dstcl.study.plan, dstcl.study.run
+print(len(dstcl.study.load.runs(dstcl.study.load.load_file(sys.argv[1], "paper"))))
 print(*sorted({"torch", "mlflow", "matplotlib"} & sys.modules.keys()))
 """
     number, loaded = in_a_new_process(code, str(PARAMS)).splitlines()
@@ -948,7 +948,7 @@ def test_training_needs_nothing_but_what_the_package_depends_on(tmp_path: Path) 
 import sys
 for name in ("pydantic", "mlflow", "pandas", "snakemake", "dvc", "yaml", "scipy", "matplotlib"):
     sys.modules[name] = None  # as if it were not installed
-import dstcl.continual.record
+import dstcl.jobs.train
 from dstcl.cli import main
 folder, data, tasks = sys.argv[1:]
 main(["data", "split", "toy", "--data", data, "--tasks", "2", "--order", "natural",

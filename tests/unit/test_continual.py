@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from dstcl.continual import InvariantError, Learner, SubnetStore
-from dstcl.continual.record import train_run
 from dstcl.continual.scoring import Outputs, measure_accuracy
-from dstcl.continual.stage import learning_rate
+from dstcl.continual.task_training import learning_rate
 from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import held_out, split_classes
-from dstcl.models import build_network
-from dstcl.runs import RESULT_FILES, Run
+from dstcl.jobs.train import train_run
+from dstcl.networks import build_network
 from dstcl.seeds import derive_seed
 from dstcl.sparse import SparseTraining, unpack_masks
 from dstcl.storage import read_json, read_tensors, write_json, write_tensors
+from dstcl.study.run import RESULT_FILES, Run
 
 TASKS = split_classes(10, 5, "natural")
 CPU = torch.device("cpu")
@@ -191,7 +191,7 @@ def test_runs_that_differ_in_growth_see_the_same_batches(
     short_run: Run, digits: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Streams of random numbers are apart, so comparisons between growths are paired."""
-    from dstcl.continual import stage
+    from dstcl.continual import task_training as stage
 
     seen: dict[str, list[float]] = {}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dstcl.models import Arithmetic, build_network
-from dstcl.models.convolution import Conv2d
+from dstcl.networks import Arithmetic, build_network
+from dstcl.networks.convolution import Conv2d
 
 
 def layer(*sizes: int, **options: Any) -> Conv2d:

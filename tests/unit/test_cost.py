@@ -10,9 +10,10 @@ from typing import get_args
 import pytest
 
 from dstcl.cli import main
-from dstcl.config import load_file, runs
-from dstcl.continual.record import train_run
-from dstcl.cost import (
+from dstcl.data.prepare import prepare
+from dstcl.data.tasks import write_tasks
+from dstcl.jobs.train import train_run
+from dstcl.study.cost import (
     SPEED_COLUMNS,
     START_SECONDS,
     UNKNOWN_MINUTES,
@@ -26,10 +27,9 @@ from dstcl.cost import (
     with_margin,
     work_of,
 )
-from dstcl.data.prepare import prepare
-from dstcl.data.tasks import write_tasks
-from dstcl.estimate import cost_report, stored_bytes
-from dstcl.study import Network
+from dstcl.study.estimate import cost_report, stored_bytes
+from dstcl.study.load import load_file, runs
+from dstcl.study.presets import Network
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 PIPELINE = PARAMS.parent / "benchmarks" / "pipeline.json"

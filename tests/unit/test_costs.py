@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from dstcl.continual import Learner
-from dstcl.continual.costs import dense_gradient_share, run_costs, training_flops
+from dstcl.continual.flops import dense_gradient_share, run_costs, training_flops
 from dstcl.data.stored import Prepared
-from dstcl.models import build_network
-from dstcl.runs import Run
+from dstcl.networks import build_network
 from dstcl.sparse import forward_flops, uses_per_image
+from dstcl.study.run import Run
 
 
 def test_a_small_network_by_hand() -> None:

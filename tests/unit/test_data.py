@@ -17,7 +17,7 @@ from image_trees import assert_equal, encoded, picture, raw_folder, unpacked, zi
 from PIL import Image
 from torch import Tensor
 
-from dstcl.data import sources
+from dstcl.data import readers as sources
 from dstcl.data.batches import (
     Examples,
     TrainingBatches,
@@ -27,7 +27,7 @@ from dstcl.data.batches import (
 )
 from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.data.prepare import prepare
-from dstcl.data.sources import (
+from dstcl.data.readers import (
     READERS,
     DataError,
     Images,

@@ -19,8 +19,8 @@ from PIL import Image
 from dstcl.data.catalog import DatasetInfo
 from dstcl.data.prepare import prepare
 from dstcl.data.raw import DataError, read_header
-from dstcl.data.sources import read_source
-from dstcl.data.sources.decode import decode
+from dstcl.data.readers import read_source
+from dstcl.data.readers.decode import decode
 from dstcl.data.stored import load_prepared
 
 TOY = DatasetInfo(2, 3, 8, (0.5,) * 3, (0.5,) * 3, 4, 2, "Toy")

@@ -20,9 +20,9 @@ from PIL import Image
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.data.raw import DataError, fingerprint, read_header, source_state
-from dstcl.data.sources import Images, open_source, read_source
-from dstcl.data.sources.records import RecordError, read_record
-from dstcl.data.sources.source import Notes
+from dstcl.data.readers import Images, open_source, read_source
+from dstcl.data.readers.records import RecordError, read_record
+from dstcl.data.readers.source import Notes
 from dstcl.data.superclasses import FINE_NAMES
 
 NAMES = ["ant", "bee", "cat"]
@@ -422,7 +422,7 @@ def test_beside_a_test_set_val_is_training_data(raw: Path) -> None:
 
 def test_600_images_a_class_are_split_500_to_100_alike_on_every_machine(raw: Path) -> None:
     """The rule alone, without images: which of 600 sorted names are for testing."""
-    from dstcl.data.sources import split_by_class
+    from dstcl.data.readers import split_by_class
 
     is_test = split_by_class(np.repeat([0, 1], 600), 600 // 6)
     assert is_test.reshape(2, 600).sum(axis=1).tolist() == [100, 100]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from dstcl.devices import granted_device, lock_folder, parse_slots, take_slot, visible_cards
+from dstcl.jobs.devices import granted_device, lock_folder, parse_slots, take_slot, visible_cards
 
 # Takes a slot, notes it, works until enough others have been seen at work, and notes its end.
 WORKER = """
 import os, sys, time
-from dstcl.devices import granted_device
+from dstcl.jobs.devices import granted_device
 log, together = sys.argv[1], int(sys.argv[2])
 def note(text):
     with open(log, "a") as file:
@@ -34,7 +34,7 @@ with granted_device("cuda") as device:
 # Holds a slot until it is killed, with a child that outlives it.
 HOLDER = """
 import subprocess, sys
-from dstcl.devices import granted_device
+from dstcl.jobs.devices import granted_device
 with granted_device("cuda"):
     child = subprocess.Popen(["sleep", "300"])
     print(child.pid, flush=True)

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dstcl.continual import Learner, engine
-from dstcl.continual.engine import arithmetic_of, has_bfloat16_units, training_forward
+from dstcl.continual import Learner
+from dstcl.continual import precision as engine
+from dstcl.continual.precision import arithmetic_of, has_bfloat16_units, training_forward
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.models import Arithmetic, Network, build_network
-from dstcl.runs import Run
+from dstcl.networks import Arithmetic, Network, build_network
+from dstcl.study.run import Run
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TASKS = split_classes(10, 5, "natural")[:2]

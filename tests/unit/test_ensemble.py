@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from dstcl.models import Arithmetic
+from dstcl.networks import Arithmetic
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 CPU = torch.device("cpu")

@@ -17,11 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dstcl.config import load_file, runs
-from dstcl.evaluation.collect import CollectError, collect, history_table
-from dstcl.evaluation.compare import compare
-from dstcl.evaluation.intervals import mean_interval
-from dstcl.evaluation.metrics import (
+from dstcl.continual.metrics import (
     Matrix,
     acc,
     accuracy_matrix,
@@ -32,7 +28,11 @@ from dstcl.evaluation.metrics import (
     learning_accuracy,
     running_mean,
 )
-from dstcl.runs import AXES, RESULT_FILES, Run
+from dstcl.evaluation.collect import CollectError, collect, history_table
+from dstcl.evaluation.compare import compare
+from dstcl.evaluation.intervals import mean_interval
+from dstcl.study.load import load_file, runs
+from dstcl.study.run import AXES, RESULT_FILES, Run
 
 fuzzed = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
@@ -558,8 +558,8 @@ def test_a_missing_table_is_named(study: Path, name: str) -> None:
 def test_evaluation_and_tables_need_no_torch() -> None:
     code = """
 import sys
-import dstcl.evaluation.collect, dstcl.evaluation.intervals, dstcl.evaluation.metrics
-import dstcl.evaluation.compare, dstcl.plan, dstcl.storage
+import dstcl.evaluation.collect, dstcl.evaluation.intervals
+import dstcl.evaluation.compare, dstcl.study.plan, dstcl.storage
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

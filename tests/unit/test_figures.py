@@ -23,11 +23,11 @@ from dstcl.figures import (
     mask_overlap,
 )
 from dstcl.figures import layer_densities as layers
-from dstcl.figures.chance import expected_overlap, expected_use
+from dstcl.figures.independent_masks import expected_overlap, expected_use
 from dstcl.figures.style import applied_style, growth_style
 from dstcl.figures.tables import Tables
-from dstcl.runs import AXES
-from dstcl.study import GROWTHS
+from dstcl.study.presets import GROWTHS
+from dstcl.study.run import AXES
 
 SUFFIXES = ("svg", "pdf", "png", "csv")
 # Layer sizes 10 and 40; weights (active, new, shared, free) by task.

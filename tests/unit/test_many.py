@@ -12,15 +12,15 @@ import pytest
 from result_folders import same_results
 
 from dstcl.cli import main
-from dstcl.continual import many
-from dstcl.continual.many import Place
-from dstcl.continual.record import train_run
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.interruption import EXIT_CODE
-from dstcl.plan import write_plan
-from dstcl.runs import Run
+from dstcl.jobs import many
+from dstcl.jobs.interruption import EXIT_CODE
+from dstcl.jobs.many import Place
+from dstcl.jobs.train import train_run
 from dstcl.storage import write_json, write_tensors
+from dstcl.study.plan import write_plan
+from dstcl.study.run import Run
 
 TASKS = split_classes(10, 5, "natural")[:2]
 COMMAND = [sys.executable, "-c", "from dstcl.cli import main; main()", "train-study", "study"]

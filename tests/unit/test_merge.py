@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dstcl.config import load_file, runs
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.merge import MergeError, merge
-from dstcl.plan import read_plan, write_plan
-from dstcl.runs import Run
+from dstcl.study.load import load_file, runs
+from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.run import Run
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 RUN = replace(runs(load_file(PARAMS, "quick"))[0], tasks=2)

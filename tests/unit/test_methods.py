@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from dstcl.continual import Learner, Outcome
 from dstcl.continual.capacity import capacity_rows, overlap_rows, used_fraction
-from dstcl.continual.ewc import EwcMemory, EwcTraining, diagonal_fisher
 from dstcl.continual.methods import METHODS
-from dstcl.continual.packnet import PackNetTraining
+from dstcl.continual.methods.ewc import EwcMemory, EwcTraining, diagonal_fisher
+from dstcl.continual.methods.packnet import PackNetTraining
 from dstcl.continual.scoring import JointOutputs, Outputs, task_outputs
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.runs import Run
 from dstcl.sparse import PackedMasks, pack_masks
-from dstcl.study import DENSE_METHODS, Method
+from dstcl.study.presets import DENSE_METHODS, Method
+from dstcl.study.run import Run
 
 TASKS = split_classes(10, 5, "natural")[:3]
 CPU = torch.device("cpu")

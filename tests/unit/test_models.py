@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dstcl import study
-from dstcl.models import FEATURES, batch_statistics, build_network
-from dstcl.models.network import Network
+from dstcl.networks import FEATURES, batch_statistics, build_network
+from dstcl.networks.network import Network
 from dstcl.sparse import erk_densities, maskable_weights
+from dstcl.study import presets as study
 
 GREY = ("convnet", "lenet5")
 NORMED = [name for name in FEATURES if name != "lenet5"]

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dstcl.config import load_file
 from dstcl.continual import Learner
 from dstcl.continual.best_epoch import BestEpoch
+from dstcl.continual.published import PublishedSparseTraining, grow_as_published, prune_with_ties
 from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.data.batches import evaluation_batches
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.models import build_network
-from dstcl.runs import Run
-from dstcl.sparse import PublishedSparseTraining, SparseTraining, growth_plan
+from dstcl.networks import build_network
+from dstcl.sparse import SparseTraining, growth_plan
 from dstcl.sparse.criteria import LayerView
-from dstcl.sparse.published import grow_as_published, prune_with_ties
+from dstcl.study.load import load_file
+from dstcl.study.run import Run
 
 CPU = torch.device("cpu")
 TASKS = split_classes(10, 5, "natural")
@@ -318,7 +318,7 @@ def test_the_published_network_has_one_masked_head_without_bias(
 
 
 def test_published_resnet18_has_no_parameter_outside_the_masks() -> None:
-    from dstcl.models import batch_statistics
+    from dstcl.networks import batch_statistics
 
     network = build_network("resnet18", 3, 100, 0, norm=batch_statistics, head_bias=False)
     assert sum(p.numel() for p in network.parameters()) == 11_218_112

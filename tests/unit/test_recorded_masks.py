@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dstcl.continual.published import PublishedSparseTraining
 from dstcl.sparse import DynamicSparseTraining, GradualMagnitudePruning, SparseTraining
 from dstcl.sparse.masks import pack_mask
-from dstcl.sparse.published import PublishedSparseTraining
 
 UPDATES = 12
 

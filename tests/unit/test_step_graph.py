@@ -8,13 +8,13 @@ import torch
 from tape import Tape, TapeRecorder
 from torch import Tensor
 
-from dstcl.config import load_file, runs
 from dstcl.continual import Learner, step
 from dstcl.continual.learner import Outcome
 from dstcl.continual.step import WARM_UP, CudaRecorder, StepGraph
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.runs import Run
+from dstcl.study.load import load_file, runs
+from dstcl.study.run import Run
 
 CPU = torch.device("cpu")
 TASKS = split_classes(10, 5, "natural")[:2]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dstcl.evaluation.tablefile import TABLES, read_columns, read_table
+from dstcl.evaluation.tables import TABLES, read_columns, read_table
 
 COLUMNS = ["digest", "seed", "acc", "note"]
 HEADER = "digest,seed,acc,note\n"

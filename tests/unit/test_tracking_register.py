@@ -13,11 +13,11 @@ import torch
 
 from dstcl.cli import main
 from dstcl.continual import Learner
-from dstcl.continual.record import train_run
 from dstcl.data.stored import Prepared, read_tasks
 from dstcl.data.tasks import write_tasks
-from dstcl.runs import Run
+from dstcl.jobs.train import train_run
 from dstcl.storage import write_tensors
+from dstcl.study.run import Run
 from dstcl.tracking.register import register
 
 NAME = "dstcl-tiny-dst-random-d0.3-{init}-mnist5k-5tasks-convnet-corrected"

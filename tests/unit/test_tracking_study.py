@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dstcl.cli import main
-from dstcl.plan import write_plan
-from dstcl.progress import EpochProgress
-from dstcl.runs import RESULT_FILES, Run
+from dstcl.jobs.progress import EpochProgress
+from dstcl.study.plan import write_plan
+from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking import SyncReport, TrackingError
 from dstcl.tracking import study as tracked
 from dstcl.tracking.attempts import find_attempts, judge

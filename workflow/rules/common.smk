@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 from dstcl.codedigest import code_digest
-from dstcl.config import ConfigError, load, runs
-from dstcl.cost import memory_mb_to_ask_for, minutes_to_ask_for
+from dstcl.study.load import ConfigError, load, runs
+from dstcl.study.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
 from dstcl.figures import FIGURES
-from dstcl.runs import RESULT_FILES
+from dstcl.study.run import RESULT_FILES
 
 try:
     PARAMS = load(config)

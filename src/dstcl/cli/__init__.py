@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from dstcl import __version__
-from dstcl.interruption import EXIT_CODE, Interrupted
+from dstcl.jobs.interruption import EXIT_CODE, Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -54,7 +54,7 @@ def config_show(options: argparse.Namespace) -> None:
 
 def config_runs(options: argparse.Namespace) -> None:
     """List runs: digest and folder a line, or full descriptions as JSON."""
-    from dstcl.config import runs
+    from dstcl.study.load import runs
 
     planned = runs(_params(options))
     if options.json:
@@ -67,8 +67,8 @@ def config_runs(options: argparse.Namespace) -> None:
 
 def config_plan(options: argparse.Namespace) -> None:
     """Write the list of runs to a file."""
-    from dstcl.config import runs
-    from dstcl.plan import write_plan
+    from dstcl.study.load import runs
+    from dstcl.study.plan import write_plan
 
     params = _params(options)
     write_plan(params.preset, runs(params), options.out)
@@ -76,8 +76,8 @@ def config_plan(options: argparse.Namespace) -> None:
 
 def config_cost(options: argparse.Namespace) -> None:
     """Print steps, images, time and disk of the preset."""
-    from dstcl.config import runs
-    from dstcl.estimate import cost_report
+    from dstcl.study.estimate import cost_report
+    from dstcl.study.load import runs
 
     params = _params(options)
     print(f"preset {params.preset}: ", end="")
@@ -86,21 +86,21 @@ def config_cost(options: argparse.Namespace) -> None:
 
 def config_check(options: argparse.Namespace) -> None:
     """Compare plan, runs and tables of a study with params.yaml."""
-    from dstcl.config import runs
-    from dstcl.evaluation.check import check_study
+    from dstcl.evaluation.consistency import check_study
+    from dstcl.study.load import runs
 
     check_study(runs(_params(options)), options.study)
 
 
 def config_schema(options: argparse.Namespace) -> None:
     """Print the JSON Schema of params.yaml."""
-    from dstcl.config import json_schema
+    from dstcl.study.load import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
 
 def _params(options: argparse.Namespace) -> Any:
-    from dstcl.config import load, load_file, with_preset
+    from dstcl.study.load import load, load_file, with_preset
 
     if options.values:
         try:

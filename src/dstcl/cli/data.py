@@ -123,7 +123,7 @@ def _own_datasets(entries: Path | dict[str, str]) -> dict[str, Any]:
     if isinstance(entries, Path):
         if not entries.exists():
             return {}
-        from dstcl.config import load_file
+        from dstcl.study.load import load_file
 
         sets = load_file(entries).datasets
         return {name: own_dataset(name, own.model_dump()) for name, own in sets.items()}

@@ -52,7 +52,7 @@ def add_results(commands: Any) -> None:
 def results_collect(options: argparse.Namespace) -> None:
     """Check finished runs and gather them into tables."""
     from dstcl.evaluation.collect import collect
-    from dstcl.plan import read_plan
+    from dstcl.study.plan import read_plan
 
     _, runs = read_plan(options.study)
     collect(runs, options.study)
@@ -74,15 +74,15 @@ def results_figure(options: argparse.Namespace) -> None:
 
 def results_overview(options: argparse.Namespace) -> None:
     """Write the few numbers that `dvc metrics diff` compares between revisions."""
-    from dstcl.evaluation.overview import write_overview
+    from dstcl.reports.overview import write_overview
 
     write_overview(options.study)
 
 
 def results_summary(options: argparse.Namespace) -> None:
     """Write the study's summary in Markdown."""
-    from dstcl.evaluation.summary import write_summary
-    from dstcl.plan import read_plan
+    from dstcl.reports.summary import write_summary
+    from dstcl.study.plan import read_plan
 
     preset, _ = read_plan(options.study)
     write_summary(preset, options.study)
@@ -90,8 +90,8 @@ def results_summary(options: argparse.Namespace) -> None:
 
 def results_report(options: argparse.Namespace) -> None:
     """Write the study as one self-contained page."""
-    from dstcl.evaluation.report import write_report
-    from dstcl.plan import read_plan
+    from dstcl.reports.page import write_report
+    from dstcl.study.plan import read_plan
 
     preset, _ = read_plan(options.study)
     write_report(preset, options.study, options.template)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.cli.command import add_command
-from dstcl.interruption import CHECKPOINT_EVERY
+from dstcl.jobs.interruption import CHECKPOINT_EVERY
 
 
 def add_train(commands: Any) -> None:
@@ -57,17 +57,17 @@ def _seconds(text: str) -> float:
 
 def train_one(options: argparse.Namespace) -> None:
     """Train one run from its description, on the card that this job was given."""
-    from dstcl.devices import granted_device
+    from dstcl.jobs.devices import granted_device
 
     with granted_device(options.device, options.gpus, options.gpu_slots) as device:
         _train_on(device, options)
 
 
 def _train_on(device: str, options: argparse.Namespace) -> None:
-    from dstcl.continual.record import train_run
-    from dstcl.progress import EpochProgress
-    from dstcl.runs import Run
+    from dstcl.jobs.progress import EpochProgress
+    from dstcl.jobs.train import train_run
     from dstcl.storage import read_json
+    from dstcl.study.run import Run
 
     try:
         values = json.loads(options.run) if options.run else read_json(options.run_file)
@@ -90,8 +90,8 @@ def _train_on(device: str, options: argparse.Namespace) -> None:
 
 def train_study(options: argparse.Namespace) -> None:
     """Train the runs of a plan that are not finished, several at a time where asked for."""
-    from dstcl.continual.many import Place, train_many
-    from dstcl.plan import read_plan
+    from dstcl.jobs.many import Place, train_many
+    from dstcl.study.plan import read_plan
 
     if options.at_once < 1:
         raise ValueError(f"--at-once: {options.at_once}; at least 1")

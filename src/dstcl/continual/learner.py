@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dstcl.continual.engine import arithmetic_of
 from dstcl.continual.methods import METHODS
+from dstcl.continual.precision import arithmetic_of
 from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, task_outputs
-from dstcl.continual.stage import Effort, Stage, refuse_single_image
 from dstcl.continual.subnets import InvariantError, SubnetStore
+from dstcl.continual.task_training import Effort, Stage, refuse_single_image
 from dstcl.data.batches import Examples, Part, evaluation_batches, task_examples
 from dstcl.data.stored import Prepared
-from dstcl.models import batch_statistics, build_network
-from dstcl.runs import Run
+from dstcl.networks import batch_statistics, build_network
 from dstcl.seeds import derive_seed, generator
+from dstcl.study.run import Run
 
 PROBE_IMAGES = 64
 PARTS: tuple[Part, Part] = ("train", "validation")
@@ -37,7 +37,7 @@ class Outcome:
 
     Attributes:
         store: the consolidated network and its sub-networks.
-        accuracy: rows ``after_task, task, accuracy``; see `dstcl.evaluation.metrics`.
+        accuracy: rows ``after_task, task, accuracy``; see `dstcl.continual.metrics`.
         history: one row a task and epoch; one an epoch where all tasks are learned at once.
         effort: time and images of training.
     """

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dstcl.continual.engine import STEP_GRAPHS
-from dstcl.models import Network
-from dstcl.runs import Run
+from dstcl.continual.precision import STEP_GRAPHS
+from dstcl.networks import Network
+from dstcl.study.run import Run
 
 
 def build_optimizer(run: Run, network: Network) -> Optimizer:

@@ -9,11 +9,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dstcl.continual.engine import STEP_GRAPHS, training_forward
+from dstcl.continual.precision import STEP_GRAPHS, training_forward
 from dstcl.continual.scoring import Scoring
-from dstcl.models import Network
-from dstcl.runs import Run
+from dstcl.networks import Network
 from dstcl.sparse import SparseTraining
+from dstcl.study.run import Run
 
 WARM_UP = 3
 """Steps before recording, in which torch and its libraries allocate what they keep."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dstcl.continual.capacity import capacity_rows, used_fraction
-from dstcl.models import Network
+from dstcl.networks import Network
 from dstcl.seeds import generator
 from dstcl.sparse import PackedMasks, SparseTraining, maskable_weights, pack_masks
 

@@ -13,8 +13,8 @@ from urllib.request import urlopen
 
 from dstcl.data.catalog import Download
 from dstcl.data.raw import DataError, candidates, known, raw_folder
-from dstcl.data.sources import read_files
-from dstcl.data.sources.source import Request
+from dstcl.data.readers import read_files
+from dstcl.data.readers.source import Request
 from dstcl.storage import replacing
 
 TIMEOUT = 30

@@ -131,7 +131,7 @@ DATASETS = {
 def own_dataset(name: str, entry: Mapping[str, Any]) -> DatasetInfo:
     """A data set of the user's own, from its entry under ``datasets`` in params.yaml.
 
-    The entry has been checked by `dstcl.study.OwnDataset`; mean and std may be absent.
+    The entry has been checked by `dstcl.study.presets.OwnDataset`; mean and std may be absent.
     """
     return DatasetInfo(
         entry["classes"],

@@ -14,8 +14,8 @@ import numpy as np
 
 from dstcl.data.catalog import DatasetInfo
 from dstcl.data.raw import DataError, known, source_state
-from dstcl.data.sources import Source, open_source
-from dstcl.data.sources.source import Notes, Pixels
+from dstcl.data.readers import Source, open_source
+from dstcl.data.readers.source import Notes, Pixels
 from dstcl.storage import METADATA, replacing
 
 # Space in a file's header for what is only known when all images are decoded.
@@ -38,7 +38,7 @@ def prepare(
         workers: processes that decode image files.
 
     Raises:
-        DataError: see `dstcl.data.sources.open_source`; or no space is left for the file.
+        DataError: see `dstcl.data.readers.open_source`; or no space is left for the file.
     """
     info = known(dataset, own)
     source = open_source(dataset, image_size, own, workers)

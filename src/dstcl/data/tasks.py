@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dstcl.data.orders import parse_order, size_problem
-from dstcl.data.sources.source import SPLIT_SEED
+from dstcl.data.readers.source import SPLIT_SEED
 from dstcl.data.superclasses import SUPERCLASSES
 from dstcl.seeds import generator
 from dstcl.storage import write_json

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dstcl.runs import Run
+from dstcl.study.run import Run
 
 
 def measured_with_chance(run: Run) -> str:

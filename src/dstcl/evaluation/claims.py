@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from dstcl.data.catalog import DATASETS
-from dstcl.settings import Model
-from dstcl.study import GROWTHS, Method
+from dstcl.study.presets import GROWTHS, Method
+from dstcl.study.settings import Model
 from dstcl.yamlfile import read_yaml
 
 CELL_AXES = ("method", "density", "init", "growth")

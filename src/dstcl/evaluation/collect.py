@@ -12,8 +12,8 @@ import pandas as pd
 
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.intervals import mean_interval
-from dstcl.runs import AXES, RESULT_FILES, Run
 from dstcl.storage import read_json, write_text
+from dstcl.study.run import AXES, RESULT_FILES, Run
 
 CELL = [axis for axis in AXES if axis != "seed"]
 MEASURES = (

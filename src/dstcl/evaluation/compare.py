@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dstcl.evaluation.intervals import mean_interval
-from dstcl.runs import AXES
+from dstcl.study.run import AXES
 
 COMPARED = ("protocol", "network", "method", "init", "growth")
 BLOCK = ("dataset", "tasks", "protocol", "network", "method")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.evaluation.collect import CollectError, check_run, provenance
-from dstcl.plan import read_plan, write_plan
-from dstcl.runs import RESULT_FILES, Run
 from dstcl.storage import read_json, write_json
+from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.run import RESULT_FILES, Run
 
 # What a run found out; times and provenance differ between machines that did the same work.
 FINDINGS = ("accuracy", "capacity")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dstcl.evaluation.intervals import mean_interval
-from dstcl.evaluation.tablefile import read_columns
+from dstcl.evaluation.tables import read_columns
 
 TOLERANCE = 3.0
 """Points of accuracy within which a number counts as the paper's: a seventh of the range that its

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from dstcl.evaluation.chance import measured_with_chance
+from dstcl.evaluation.claim_tests import Tables, judge_claims
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.collect import write_csv
 from dstcl.evaluation.paper import compare_with_paper, read_paper
-from dstcl.evaluation.tablefile import read_table
-from dstcl.evaluation.verdicts import Tables, judge_claims
-from dstcl.plan import read_plan
+from dstcl.evaluation.tables import read_table
+from dstcl.study.plan import read_plan
 
 
 def write_claims(study: Path, reference: Path) -> None:

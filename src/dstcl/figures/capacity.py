@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dstcl.figures.chance import expected_use
+from dstcl.figures.independent_masks import expected_use
 from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
 from dstcl.figures.tables import CELL, Tables
 

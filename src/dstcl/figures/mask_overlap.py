@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.figures.chance import expected_overlap
+from dstcl.figures.independent_masks import expected_overlap
 from dstcl.figures.panels import blocks, densities, say, stacked
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import BLOCK, NotDrawnError, Tables

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from dstcl.evaluation.titles import Title, dataset_titles
-from dstcl.runs import AXES
 from dstcl.storage import read_json
+from dstcl.study.run import AXES
 
 BLOCK = ["dataset", "tasks", "protocol", "network", "method"]
 CELL = [axis for axis in AXES if axis != "seed"]

@@ -16,7 +16,6 @@ from dstcl.sparse.dynamic import DynamicSparseTraining
 from dstcl.sparse.flops import forward_flops, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
 from dstcl.sparse.masks import PackedMasks, draw_masks, pack_masks, unpack_masks
-from dstcl.sparse.published import PublishedSparseTraining
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining, maskable_weights
@@ -30,7 +29,6 @@ __all__ = [
     "GradualMagnitudePruning",
     "LayerView",
     "PackedMasks",
-    "PublishedSparseTraining",
     "SparseTraining",
     "UpdateSchedule",
     "active_counts",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dstcl.runs import RESULT_FILES, Run
+from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking.entry import (
     CONFIGURATION,
     FAILED,

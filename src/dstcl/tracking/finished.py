@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from dstcl.runs import AXES, RESULT_FILES
+from dstcl.study.run import AXES, RESULT_FILES
 from dstcl.tracking.entry import CONFIGURATION, KEY, KIND, Entry, Metric, digest, text, titles
 from dstcl.tracking.files import naming, reference, table
 

@@ -1,7 +1,7 @@
 """The files of a registered model.
 
 They are the run's own `weights.safetensors` and `masks.safetensors`, byte for byte; the source of
-the networks (`dstcl.models`) under a name of its own; and one file of code
+the networks (`dstcl.networks`) under a name of its own; and one file of code
 (`dstcl.tracking.served_model`). Nothing is pickled, and loading unpickles nothing: that is why the
 model is not a program of `torch.export`, whose `load` may.
 """
@@ -18,13 +18,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from dstcl.runs import RESULT_FILES, Run
 from dstcl.storage import METADATA
+from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking.files import reference
 from dstcl.tracking.origin import Origin
 
 SERVED = Path(__file__).with_name("served_model.py")
-NETWORKS = Path(__file__).parents[1] / "models"
+NETWORKS = Path(__file__).parents[1] / "networks"
 TENSOR_FILES = ("weights", "masks")
 NEEDED = ("mlflow", "numpy", "safetensors", "torch")
 
@@ -110,7 +110,7 @@ def save_model(
     code = target.with_name(package)
     code.mkdir()
     for path in _network_code():
-        (code / path.name).write_text(path.read_text().replace("dstcl.models", package))
+        (code / path.name).write_text(path.read_text().replace("dstcl.networks", package))
     mlflow.pyfunc.save_model(
         target,
         python_model=str(SERVED),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dstcl.runs import RESULT_FILES, Run
 from dstcl.storage import METADATA, read_json
+from dstcl.study.run import RESULT_FILES, Run
 
 
 @dataclass(frozen=True)

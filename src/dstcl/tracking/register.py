@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dstcl.runs import RESULT_FILES, Run
 from dstcl.storage import read_json
+from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking.database import MODEL, Experiment, tracking_errors, tracking_uri
 from dstcl.tracking.entry import KEY, titles
 from dstcl.tracking.files import naming

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dstcl.plan import read_plan
 from dstcl.storage import read_json, write_json
+from dstcl.study.plan import read_plan
 from dstcl.tracking.attempts import find_attempts
 from dstcl.tracking.database import TrackingError
 from dstcl.tracking.report import SyncReport

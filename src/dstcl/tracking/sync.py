@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dstcl.runs import RESULT_FILES
+from dstcl.study.run import RESULT_FILES
 from dstcl.tracking import finished, summaries
 from dstcl.tracking.attempts import Attempt, attempt_entry
 from dstcl.tracking.database import (
@@ -40,8 +40,8 @@ def sync(
 
     Args:
         preset: name of the preset.
-        run_folders: folders below ``results/<preset>/runs``, named as in `dstcl.runs.Run.folder`;
-            those without ``metrics.json`` have not finished.
+        run_folders: folders below ``results/<preset>/runs``, named as
+            `dstcl.study.run.Run.folder` says; those without ``metrics.json`` have not finished.
         figures: figure files of the preset; without any, recorded ones are left alone.
         uri: MLflow tracking URI; default ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
         attempts: of runs among the folders that have not finished: failed ones are recorded.

@@ -8,8 +8,8 @@ import os
 import time
 from pathlib import Path
 
-from dstcl.devices import LOCKS, VISIBLE, granted_device
-from dstcl.runs import RESULT_FILES
+from dstcl.jobs.devices import LOCKS, VISIBLE, granted_device
+from dstcl.study.run import RESULT_FILES
 
 parser = argparse.ArgumentParser()
 parser.add_argument("command", choices=["train"])

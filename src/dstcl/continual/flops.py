@@ -1,0 +1,91 @@
+"""What a run costs in theory: FLOPs of its sub-networks and of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+
+from torch import Tensor
+
+from dstcl.continual.subnets import SubnetStore
+from dstcl.sparse import UpdateSchedule, forward_flops, growth_plan, uses_per_image
+from dstcl.study.run import Run
+
+
+def inference_flops(store: SubnetStore, images: Tensor) -> list[int]:
+    """FLOPs of one image through the sub-network of each task, head included.
+
+    Args:
+        images: a few images of the data set, (N, C, H, W).
+    """
+    sizes = {n: p.numel() for n, p in store.network.named_parameters()}
+    uses = uses_per_image(store.network, images)
+    head_and_alike = {name: sizes[name] for name in uses}
+    return [
+        forward_flops(
+            head_and_alike | {n: int(m.count_nonzero()) for n, m in subnet.masks.items()}, uses
+        )
+        for subnet in store.subnets
+    ]
+
+
+def training_flops(
+    run: Run, history: Sequence[dict[str, Any]], inference: Sequence[int], dense: int, images: int
+) -> float:
+    """FLOPs of a whole training, forward and backward.
+
+    An image costs three forward passes of the sub-network: one forward, two backward (Evci et al.
+    2020, appendix H). Where growth looks at gradients of inactive weights, one of the two backward
+    passes is dense: at topology updates for gradient growth (RigL), at every step for momentum
+    growth (SNFS). While a method prunes, its FLOPs are scaled by the density after each epoch.
+
+    Args:
+        history: rows with stage and density, an epoch each.
+        inference: FLOPs of an image through each finished sub-network.
+        dense: FLOPs of an image through the whole network.
+        images: trained on in all, repetitions included.
+    """
+    share = images / len(history)
+    looking = dense_gradient_share(run, ceil(share / run.batch_size) * run.epochs)
+    final = {row["task"]: row["density"] for row in history}
+    total = 0.0
+    for row in history:
+        finished = inference[row["task"] - 1]
+        whole, left = 1 - final[row["task"]], 1 - row["density"]
+        # From the finished sub-network up to the dense one, in step with the density.
+        now = dense + (finished - dense) * (left / whole) if whole else finished
+        total += share * (3 * now + looking * (dense - now))
+    return total
+
+
+def dense_gradient_share(run: Run, steps: int) -> float:
+    """Share of a task's steps whose weight gradient must be dense: a criterion looks at it."""
+    if run.method != "dst":
+        return 0.0
+    plan = growth_plan(run.growth, run.switch_at)
+    if plan.needs_momentum or run.redistribute == "momentum":
+        return 1.0
+    schedule = UpdateSchedule(steps, run.update_every, stop_at=run.stop_at)
+    looking = [
+        step
+        for step in range(run.update_every, schedule.last_step + 1, run.update_every)
+        if plan.at(step / steps).needs_gradient
+        or run.prune == "taylor"
+        or run.redistribute == "gradient"
+    ]
+    return len(looking) / steps
+
+
+def run_costs(
+    run: Run, store: SubnetStore, history: Sequence[dict[str, Any]], images: int, sample: Tensor
+) -> dict[str, float]:
+    """``inference_flops`` (an image, mean over sub-networks) and ``training_flops`` (all)."""
+    inference = inference_flops(store, sample)
+    sizes = {name: w.numel() for name, w in store.network.named_parameters()}
+    uses = uses_per_image(store.network, sample)
+    dense = forward_flops({name: sizes[name] for name in uses}, uses)
+    return {
+        "inference_flops": sum(inference) / len(inference),
+        "training_flops": training_flops(run, history, inference, dense, images),
+    }

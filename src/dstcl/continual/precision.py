@@ -1,0 +1,80 @@
+"""What a device makes of a run's engine settings (`dstcl.study.settings.Engine`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dstcl.networks import Arithmetic, Network
+from dstcl.study.run import Run
+
+Forward = Callable[[Tensor], Tensor]
+
+COMPILED = ("on", "graphs", "compiled-step-graph")
+"""Values of ``compile`` for which the network goes through torch.compile."""
+STEP_GRAPHS = ("step-graph", "compiled-step-graph")
+"""Values of ``compile`` for which the whole step is one CUDA graph (`dstcl.continual.step`)."""
+
+
+def arithmetic_of(run: Run, device: torch.device) -> Arithmetic:
+    """Precision and layout of a run on a device, with "auto" decided.
+
+    Sets the switch of this process that lets CUDA use TF32 for float32: on for "tf32" alone,
+    although torch's own default is on for convolutions.
+
+    Raises:
+        ValueError: the device cannot do it.
+    """
+    precision, layout = run.precision, run.layout
+    if precision == "tf32" and device.type != "cuda":
+        raise ValueError(f"precision: 'tf32' needs an NVIDIA GPU; this run is on {device.type}")
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16_units(device) else "float32"
+    if layout == "auto":
+        fast = "unfolded" if device.type == "cpu" else "channels_last"
+        layout = "contiguous" if precision == "float32" else fast
+    allow_tf32(precision == "tf32")
+    return Arithmetic(precision, layout)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether CUDA may compute float32 products in TF32, in this process."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether bfloat16 is faster by design: tensor cores since Ampere, AMX on Intel processors."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+def training_forward(network: Network, run: Run, device: torch.device) -> Forward:
+    """The network's forward pass for training steps, compiled where the run asks for it.
+
+    A batch that is smaller than the others, as the last of an epoch is, goes through the network
+    itself: compiling for it would cost more than it saves.
+
+    Raises:
+        ValueError: the device cannot do it.
+    """
+    if run.compile not in ("off", "on") and device.type != "cuda":
+        raise ValueError(
+            f"compile: {run.compile!r} needs an NVIDIA GPU; this run is on {device.type}"
+        )
+    if run.compile not in COMPILED:
+        return network
+    graphs = run.compile == "graphs"
+    compiled = torch.compile(network, dynamic=False, mode="reduce-overhead" if graphs else None)
+
+    def forward(images: Tensor) -> Tensor:
+        if len(images) < run.batch_size:
+            return network(images)
+        if graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        return compiled(images)
+
+    return forward

@@ -1,0 +1,48 @@
+"""Progress of one run: a bar where a person watches a terminal, lines where a log is written."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from tqdm import tqdm
+
+from dstcl.study.run import Run
+
+
+class EpochProgress:
+    """Called after every epoch; a bar over all epochs on a terminal, else ten lines a task."""
+
+    def __init__(self, run: Run) -> None:
+        self._epochs = run.epochs
+        self._every = max(1, run.epochs // 10)
+        self._tasks = run.tasks
+        self._bar: tqdm[Any] | None = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=run.tasks * run.epochs, unit="epoch", desc=run.digest)
+        else:
+            # Tracking reads when a run started that leaves nothing but its log.
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            print(f"run {run.folder} started {now}", file=sys.stderr, flush=True)
+
+    def __call__(self, task: int, epoch: int, row: dict[str, Any]) -> None:
+        """Show one finished epoch."""
+        if self._bar is not None:
+            self._bar.set_postfix(task=task, loss=f"{row['loss']:.3f}", refresh=False)
+            self._bar.update()
+        elif epoch % self._every == 0 or epoch == self._epochs:
+            print(
+                f"task {task}/{self._tasks}  epoch {epoch}/{self._epochs}  "
+                f"loss {row['loss']:.4f}  training accuracy {row['accuracy']:.4f}  "
+                f"density {row['density']:.4f}  explored {row['explored']:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> EpochProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,1 @@
+"""What is studied: settings, presets, runs, plans and what they cost."""

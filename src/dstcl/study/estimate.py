@@ -1,0 +1,209 @@
+"""What a whole study costs before it is started, as text; see `dstcl.study.cost` for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dstcl.data.catalog import DATASETS
+from dstcl.study.cost import (
+    Speed,
+    Work,
+    find_speed,
+    memory_mb_to_ask_for,
+    read_speeds,
+    run_seconds,
+    with_margin,
+    work_of,
+)
+from dstcl.study.run import RESULT_FILES, Run
+
+HEAD = ("data set", "tasks", "network", "runs", "steps", "images", "images/s", "minutes", "ask for")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs that cost the same.
+
+    Attributes:
+        run: one of them.
+        count: how many there are.
+        work: what one has to do, or None where the size of the data set is not known.
+        speed: images a second, or None where nobody has measured it.
+        source: where the speed comes from.
+    """
+
+    run: Run
+    count: int
+    work: Work | None
+    speed: float | None
+    source: str
+
+    @property
+    def seconds(self) -> float | None:
+        """Of one run."""
+        if self.speed is None or self.work is None:
+            return None
+        return run_seconds(self.work, self.speed)
+
+
+def cost_report(
+    runs: Sequence[Run],
+    device: str = "cpu",
+    images_per_second: float | None = None,
+    at_once: int = 1,
+    speeds: Sequence[Speed] | None = None,
+) -> str:
+    """Runs, steps, images, time and disk of a study.
+
+    Args:
+        runs: of the study.
+        device: "cpu" for one thread of a processor, or a part of a GPU's name: "h100".
+        images_per_second: of every run, instead of what was measured.
+        at_once: runs that train at the same time, each as fast as if it were alone.
+        speeds: measured speeds; None for those of the package.
+
+    Raises:
+        ValueError: a speed or a number of runs that is not positive.
+    """
+    if images_per_second is not None and not images_per_second > 0:
+        raise ValueError(f"--images-per-second: {images_per_second}; more than 0")
+    if at_once < 1:
+        raise ValueError(f"--at-once: {at_once}; 1 or more")
+    kinds = _kinds(runs, device, images_per_second, speeds)
+    parts = [
+        f"{len(runs):,} runs, {sum(k.count * k.work.images for k in kinds if k.work):,} images in "
+        f"{sum(k.count * k.work.steps for k in kinds if k.work):,} steps",
+        "",
+        _table(kinds),
+        "",
+        "steps, images, minutes: of one run; ask for: minutes to ask a scheduler for",
+        *dict.fromkeys(kind.source for kind in kinds),
+        "",
+        _time(kinds, at_once),
+        _disk(runs),
+        f"memory: {max(memory_mb_to_ask_for(k.run, speeds=speeds) for k in kinds):,} MB a run on a "
+        "processor",
+    ]
+    return "\n".join(parts)
+
+
+def _kinds(
+    runs: Sequence[Run],
+    device: str,
+    images_per_second: float | None,
+    speeds: Sequence[Speed] | None,
+) -> list[Kind]:
+    groups: dict[tuple[object, ...], list[Run]] = {}
+    for run in runs:
+        key = (
+            run.dataset, run.tasks, run.network, run.image_size, run.epochs, run.batch_size
+        )  # fmt: skip
+        groups.setdefault(key, []).append(run)
+    return [
+        Kind(
+            alike[0],
+            len(alike),
+            work_of(alike[0]),
+            *_speed(alike[0], device, images_per_second, speeds),
+        )
+        for alike in groups.values()
+    ]
+
+
+def _speed(
+    run: Run, device: str, given: float | None, speeds: Sequence[Speed] | None
+) -> tuple[float | None, str]:
+    if given is not None:
+        return given, "images/s: as given"
+    speed = find_speed(run, device, speeds)
+    if speed is None:
+        known = {s.device for s in (read_speeds() if speeds is None else speeds)}
+        return None, (
+            f"images/s: no measurement of {run.network} at {run.image_size} pixels on {device!r} "
+            f"(measured: {', '.join(sorted(known)) or 'nothing'}); give --images-per-second, or "
+            "measure with benchmarks/speed.py"
+        )
+    threads = f"{speed.threads} thread, " if speed.device == "cpu" else ""
+    return speed.images_per_second, (
+        f"images/s of {run.network}: {speed.device}, {threads}batch {speed.batch_size}; "
+        f"{speed.source}"
+    )
+
+
+def _table(kinds: Sequence[Kind]) -> str:
+    rows = [HEAD]
+    for kind in kinds:
+        run, work, seconds = kind.run, kind.work, kind.seconds
+        speed = "not measured" if kind.speed is None else f"{kind.speed:,.0f}"
+        rows.append(
+            (
+                run.dataset,
+                str(run.tasks),
+                run.network,
+                f"{kind.count:,}",
+                "not known" if work is None else f"{work.steps:,}",
+                "not known" if work is None else f"{work.images:,}",
+                speed,
+                "-" if seconds is None else f"{seconds / 60:,.1f}",
+                "-" if seconds is None else f"{with_margin(seconds):,}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in (0, 2) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _time(kinds: Sequence[Kind], at_once: int) -> str:
+    known = [kind.count * kind.seconds / 3600 for kind in kinds if kind.seconds is not None]
+    if len(known) < len(kinds):
+        return "time: not known, as not every speed or data set is"
+    text = f"time: {sum(known):,.1f} hours of the device, one run after the other"
+    if at_once > 1:
+        text += f"; {at_once} runs at once: {sum(known) / at_once:,.1f} hours"
+    return text
+
+
+def _disk(runs: Sequence[Run]) -> str:
+    sizes: dict[tuple[object, ...], int] = {}
+    results = 0
+    if own := {run.dataset for run in runs} - DATASETS.keys():
+        return f"disk: not known for data sets of your own: {', '.join(sorted(own))}"
+    for run in runs:
+        alike = (run.dataset, run.tasks, run.network, run.head, run.method == "separate")
+        if alike not in sizes:
+            sizes[alike] = stored_bytes(run)
+        results += sizes[alike]
+    files = len(runs) * (len(RESULT_FILES) + 2)
+    size = f"{results / 1e9:,.1f} GB" if results > 1e9 else f"{results / 1e6:,.1f} MB"
+    return (
+        f"disk: {size} in {files:,} files of results and logs, and as many small "
+        "files of Snakemake's memory; once more in DVC's cache"
+    )
+
+
+def stored_bytes(run: Run) -> int:
+    """Size of a run's weights and masks: the dense store, and of each task one bit a weight, its
+    head and its normalisation; for method "separate" one more dense store a task. Tables and texts
+    are some kilobytes."""
+    import torch
+
+    from dstcl.networks import build_network
+
+    info = DATASETS[run.dataset]
+    classes = info.classes // run.tasks if run.head == "task" else info.classes
+    with torch.device("meta"):
+        network = build_network(run.network, info.channels, classes, seed=0)
+    own = {name for name, value in network.state_dict().items() if value.dim() < 2}
+    if run.head == "task":
+        own |= {name for name in network.state_dict() if name.startswith("head.")}
+    sizes = {name: value.numel() for name, value in network.state_dict().items()}
+    local = sum(size for name, size in sizes.items() if name in own)
+    masked = sum(sizes.values()) - local
+    networks = run.tasks + 1 if run.method == "separate" else 1
+    return networks * 4 * masked + run.tasks * (4 * local + masked // 8)

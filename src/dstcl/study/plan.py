@@ -1,0 +1,30 @@
+"""The plan of a study: the list of its runs as a file that every later job reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dstcl.storage import read_json, write_json
+from dstcl.study.run import Run
+
+
+def write_plan(preset: str, runs: Sequence[Run], out: Path) -> None:
+    """Write preset and runs, each with the folder it belongs in."""
+    entries = [{"folder": run.folder, "digest": run.digest, "run": run.to_dict()} for run in runs]
+    write_json(out, {"preset": preset, "runs": entries})
+
+
+def read_plan(study: Path) -> tuple[str, list[Run]]:
+    """Preset and runs of the plan in a study's folder.
+
+    Raises:
+        ValueError: naming the file, if it is no plan.
+    """
+    path = study / "plan.json"
+    content: dict[str, Any] = read_json(path)
+    try:
+        return content["preset"], [Run.from_dict(entry["run"]) for entry in content["runs"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a plan ({error})") from None

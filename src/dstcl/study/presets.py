@@ -1,0 +1,320 @@
+"""The types of params.yaml: what can be studied, with ranges and the meaning of every key.
+
+The JSON Schema of params.yaml is generated from these classes (`make schema`).
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, model_validator
+
+from dstcl.data.catalog import DATASETS, DatasetInfo, own_dataset
+from dstcl.data.orders import size_problem
+from dstcl.data.superclasses import SUPERCLASSES
+from dstcl.study.settings import Baselines, Engine, Fraction, Model, Protocol, Topology, Training
+
+GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
+GROWTHS = GROWTH_CRITERIA + tuple(
+    f"{first}-then-{then}" for first, then in product(GROWTH_CRITERIA, repeat=2) if first != then
+)
+
+
+def _known_growth(name: str) -> str:
+    if name not in GROWTHS:
+        simple = ", ".join(GROWTH_CRITERIA)
+        raise ValueError(f"allowed: {simple}, or a switch between two, as random-then-gradient")
+    return name
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    repeated = [value for index, value in enumerate(values) if value in values[:index]]
+    if repeated:
+        raise ValueError(f"each value once; repeated: {', '.join(map(str, repeated))}")
+    return values
+
+
+Method = Literal["dst", "static", "gradual", "packnet", "finetune", "ewc", "separate", "joint"]
+# Every weight active: density, init and growth mean nothing.
+DENSE_METHODS = ("finetune", "ewc", "separate", "joint")
+# Of a data set, as part of file names; other names than these are those of the user's own sets.
+PATTERN = r"^[a-z][a-z0-9]*$"
+NAMES: dict[str, Any] = {"pattern": PATTERN, "examples": list(DATASETS)}
+Network = Literal[
+    "convnet",
+    "lenet5",
+    "resnet18-slim",
+    "resnet18",
+    "resnet18-3x3",
+    "mobilenetv2-slim",
+    "mobilenetv2",
+    "vgg16-slim",
+    "vgg16",
+]
+T = TypeVar("T")
+Axis = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
+Growth = Annotated[
+    str, AfterValidator(_known_growth), Field(json_schema_extra={"enum": list(GROWTHS)})
+]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+# Becomes the name of a folder.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Density = Annotated[float, Field(gt=0, le=1)]
+
+
+class Benchmark(Model):
+    """A data set cut into tasks, with what differs from the preset's training on it."""
+
+    dataset: Annotated[str, Field(json_schema_extra=NAMES)]
+    """Name of a data set in the catalogue, or of one under datasets."""
+    tasks: Annotated[int, Field(ge=1)]
+    """Number of tasks; must divide the number of classes, unless task_sizes are given."""
+    task_sizes: list[Annotated[int, Field(ge=2)]] | None = None
+    """Classes of each task where they are not equal, as [50, 10, 10, 10, 10, 10]."""
+    image_size: Annotated[int, Field(ge=8, le=256)] | None = None
+    """Edge of the prepared images in pixels; null for the data set's own."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Epochs a task here; null for the preset's."""
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Batch size here; null for the preset's."""
+    update_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between topology updates here; null for the preset's."""
+
+    @model_validator(mode="after")
+    def _fits_the_data_set(self) -> Benchmark:
+        if self.dataset in DATASETS and (problem := self.problem(DATASETS[self.dataset])):
+            raise ValueError(problem)
+        return self
+
+    def problem(self, info: DatasetInfo) -> str:
+        """What does not fit the data set, or ""; `Params` asks it for sets of the user's own."""
+        classes = info.classes
+        if self.task_sizes is not None:
+            if wrong := size_problem(self.task_sizes, classes, self.tasks):
+                return f"task_sizes: {self.task_sizes}; {wrong}"
+        elif classes % self.tasks or classes // self.tasks < 2:
+            allowed = [t for t in range(1, classes // 2 + 1) if classes % t == 0]
+            return (
+                f"tasks: {self.tasks} tasks do not divide the {classes} classes of "
+                f"{self.dataset} into equal tasks of at least 2; "
+                f"allowed: {', '.join(map(str, allowed))}"
+            )
+        if info.fixed_size and self.image_size not in (None, info.image_size):
+            return f"image_size: {self.image_size}; {self.dataset} has only {info.image_size}"
+        return ""
+
+
+class OwnDataset(Model):
+    """Images of the user's own, in any layout that docs/data.md lists."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Folder or archive."""
+    classes: Annotated[int, Field(ge=2)]
+    """Number of classes; checked when the set is prepared."""
+    image_size: Annotated[int, Field(ge=8, le=256)] = 32
+    """Edge of the prepared images in pixels, unless a benchmark asks for another."""
+    channels: Literal[1, 3] = 3
+    """1 for grey, 3 for colour."""
+    mean: list[Fraction] | None = None
+    """A value a channel on the scale 0 to 1; null to measure it on the training images."""
+    std: list[Annotated[float, Field(gt=0, le=1)]] | None = None
+    """As mean."""
+    title: str | None = None
+    """How figures and reports call it; null for its name."""
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> OwnDataset:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                raise ValueError(f"{name}: {values}; {self.channels} values are needed")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean: both mean and std, or neither")
+        return self
+
+
+class Axes(Model):
+    """Lists whose every combination is a run."""
+
+    benchmarks: Annotated[list[Benchmark], Field(min_length=1)]
+    """Data sets and numbers of tasks."""
+    protocols: Axis[str]
+    """Names of entries under protocols."""
+    networks: Axis[Network]
+    """Networks."""
+    methods: Axis[Method]
+    """A sub-network a task: dst (dynamic sparse training), static (the first mask is kept), gradual
+    (dense to sparse by magnitude), packnet (train all that is left, keep the largest; density is
+    what a task may add). Dense: finetune (forgets), ewc (forgets less), separate (a network a
+    task), joint (all tasks at once). Only dst has a growth; dense ones have density 1, init
+    "none"."""
+    densities: Axis[Density]
+    """Active share of the maskable weights in each task; sparsity is 1 - density."""
+    inits: Axis[Literal["uniform", "erk"]]
+    """How a task's first mask spreads its weights over the layers."""
+    growths: Axis[Growth]
+    """Growth criteria."""
+    seeds: Axis[Seed]
+    """Decide initial weights, masks, growth, batches and, where switched on, the class order."""
+
+
+class Extra(Model):
+    """More runs: the preset's lists with those given here in their place."""
+
+    benchmarks: Annotated[list[Benchmark], Field(min_length=1)] | None = None
+    """Instead of the preset's; the same holds for every key here."""
+    protocols: Axis[str] | None = None
+    """See the preset."""
+    networks: Axis[Network] | None = None
+    """See the preset."""
+    methods: Axis[Method] | None = None
+    """See the preset."""
+    densities: Axis[Density] | None = None
+    """See the preset."""
+    inits: Axis[Literal["uniform", "erk"]] | None = None
+    """See the preset."""
+    growths: Axis[Growth] | None = None
+    """See the preset."""
+    seeds: Axis[Seed] | None = None
+    """See the preset."""
+
+
+class Preset(Axes):
+    """One scale of the study: every combination of its lists is a run."""
+
+    training: Training
+    topology: Topology
+    engine: Engine = Engine()
+    baselines: Baselines = Baselines()
+    extra: list[Extra] = Field(default=[])
+    """Further blocks of runs that differ in some lists; a run named twice is made once."""
+
+    def blocks(self) -> list[Axes]:
+        """The preset's own lists, then one set of lists for each extra."""
+        own = {name: getattr(self, name) for name in Axes.model_fields}
+        blocks = [Axes.model_construct(**own)]
+        for extra in self.extra:
+            given = {n: v for n in Axes.model_fields if (v := getattr(extra, n)) is not None}
+            blocks.append(Axes.model_construct(**(own | given)))
+        return blocks
+
+    @model_validator(mode="after")
+    def _axes_tell_runs_apart(self) -> Preset:
+        """Tables know a run by its axes: other epochs would pass for more seeds."""
+        seen: dict[tuple[str, int], dict[str, Any]] = {}
+        for block in self.blocks():
+            for bench in block.benchmarks:
+                training = {"epochs": self.training.epochs, "batch_size": self.training.batch_size}
+                settings = {
+                    "image_size": getattr(DATASETS.get(bench.dataset), "image_size", None),
+                    **training,
+                    "update_every": self.topology.update_every,
+                    **bench.model_dump(exclude_none=True),
+                }
+                if seen.setdefault((bench.dataset, bench.tasks), settings) != settings:
+                    raise ValueError(
+                        f"benchmarks: {bench.dataset} with {bench.tasks} tasks twice, with other "
+                        "settings; allowed: once, or in a preset of its own"
+                    )
+        return self
+
+    def protocol_names(self) -> list[str]:
+        """Every protocol that some block uses."""
+        return list(dict.fromkeys(name for block in self.blocks() for name in block.protocols))
+
+
+class Figures(Model):
+    """How figures look; changing anything here re-draws figures and re-trains nothing."""
+
+    dpi: Annotated[int, Field(ge=50, le=600)] = 150
+    """Resolution of PNG files."""
+
+
+class Params(Model):
+    """The whole of params.yaml."""
+
+    preset: str
+    """Which preset is run."""
+    presets: Annotated[dict[Name, Preset], Field(min_length=1)]
+    """Scales of the study."""
+    protocols: Annotated[dict[Name, Protocol], Field(min_length=1)]
+    """Protocols by name."""
+    datasets: dict[Annotated[str, Field(pattern=PATTERN)], OwnDataset] = Field(default={})
+    """Data sets of the user's own, by name."""
+    figures: Figures
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Params:
+        if self.preset not in self.presets:
+            raise ValueError(f"preset: {self.preset!r}; allowed: {', '.join(self.presets)}")
+        for name, preset in self.presets.items():
+            places = {"": preset.protocols} | {
+                f".extra[{k}]": extra.protocols or [] for k, extra in enumerate(preset.extra)
+            }
+            for place, names in places.items():
+                for protocol in names:
+                    if protocol not in self.protocols:
+                        raise ValueError(
+                            f"presets.{name}{place}.protocols: {protocol!r}; "
+                            f"allowed: {', '.join(self.protocols)}"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _data_sets_exist(self) -> Params:
+        for name in self.datasets:
+            if name in DATASETS:
+                raise ValueError(
+                    f"datasets.{name}: is the name of a known data set; choose another"
+                )
+        for name, preset in self.presets.items():
+            places = {"": preset.benchmarks} | {
+                f".extra[{k}]": extra.benchmarks or [] for k, extra in enumerate(preset.extra)
+            }
+            for place, benchmarks in places.items():
+                for k, benchmark in enumerate(benchmarks):
+                    self._check_benchmark(f"presets.{name}{place}.benchmarks[{k}]", benchmark)
+        return self
+
+    def _check_benchmark(self, key: str, benchmark: Benchmark) -> None:
+        known = [*DATASETS, *self.datasets]
+        if benchmark.dataset not in known:
+            raise ValueError(f"{key}.dataset: {benchmark.dataset!r}; allowed: {', '.join(known)}")
+        if problem := benchmark.problem(self.dataset_info(benchmark.dataset)):
+            raise ValueError(f"{key}.{problem}")
+
+    @model_validator(mode="after")
+    def _superclasses_exist(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                sets = {benchmark.dataset for benchmark in block.benchmarks}
+                for protocol in block.protocols:
+                    order = self.protocols[protocol].class_order
+                    if order == "superclass" and (others := sorted(sets - SUPERCLASSES.keys())):
+                        raise ValueError(
+                            f"protocols.{protocol}.class_order: 'superclass'; preset {name} uses "
+                            f"it on {', '.join(others)}; allowed on: {', '.join(SUPERCLASSES)}"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _validation_where_needed(self) -> Params:
+        for name, preset in self.presets.items():
+            for protocol in preset.protocol_names():
+                by_validation = self.protocols[protocol].checkpoint == "best_validation_accuracy"
+                if by_validation and not preset.training.validation:
+                    raise ValueError(
+                        f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
+                        "epoch that is best in validation and needs a share above 0, as 0.1"
+                    )
+        return self
+
+    def dataset_info(self, name: str) -> DatasetInfo:
+        """The facts of a data set of the catalogue or of the user's own."""
+        own = self.datasets.get(name)
+        return own_dataset(name, own.model_dump()) if own else DATASETS[name]
+
+    @property
+    def study(self) -> Preset:
+        """The preset that is run."""
+        return self.presets[self.preset]
