@@ -125,7 +125,7 @@ class Module:
         """
         defined: dict[str, list[ast.stmt]] = {}
         for node in self.nodes:
-            for bound in _bound_names(node):
+            for bound in bound_names(node):
                 defined.setdefault(bound, []).append(node)
         if name not in defined:
             raise ValueError(f"{self.path}: no function {name!r}")
@@ -140,10 +140,16 @@ class Module:
 
 
 class Package:
-    """A package on disk and the imports within it."""
+    """A package on disk and the imports within it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the package.
+        prefix: full name of the package; "" for a folder of loose modules.
+    """
+
+    def __init__(self, folder: Path, prefix: str | None = None) -> None:
         self.folder = folder
+        self.prefix = folder.name if prefix is None else prefix
         self._modules: dict[str, Module | None] = {}
 
     def digest(self, entries: Iterable[str]) -> str:
@@ -177,7 +183,7 @@ class Package:
 
     def _entry(self, entry: str) -> tuple[str, Piece]:
         name, _, function = entry.partition(":")
-        module = self._module(f"{self.folder.name}.{name}")
+        module = self._module(f"{self.prefix}.{name}" if self.prefix else name)
         if module is None:
             raise ValueError(f"{self.folder}: no module {name!r}")
         if not function:
@@ -195,12 +201,19 @@ class Package:
     def _module(self, name: str) -> Module | None:
         """The module of that full name, or None if it is not one of this package."""
         if name not in self._modules:
-            top, *parts = name.split(".")
-            path = self.folder.joinpath(*parts)
-            files = [path.with_name(f"{path.name}.py"), path / "__init__.py"]
-            known = [file for file in files if top == self.folder.name and file.is_file()]
-            self._modules[name] = Module(name, known[-1]) if known else None
+            self._modules[name] = self._find(name)
         return self._modules[name]
+
+    def _find(self, name: str) -> Module | None:
+        parts = name.split(".")
+        if self.prefix:
+            top, *parts = parts
+            if top != self.prefix:
+                return None
+        path = self.folder.joinpath(*parts)
+        files = [path.with_name(f"{path.name}.py"), path / "__init__.py"] if name else []
+        known = [file for file in files if file.is_file()]
+        return Module(name, known[-1]) if known else None
 
 
 def _effective(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
@@ -231,7 +244,7 @@ def _statements(nodes: Iterable[ast.stmt], lazy: bool) -> Iterator[ast.stmt]:
             waiting += _effective(part.body)
 
 
-def _bound_names(node: ast.stmt) -> list[str]:
+def bound_names(node: ast.stmt) -> list[str]:
     """Names that a top-level statement gives a value."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
