@@ -66,7 +66,7 @@ def second_epoch(run: Run, images: int, device: torch.device) -> Pace:
 
 def one_task(run: Run, images: int) -> Prepared:
     """Its images; a tenth of them are for testing."""
-    return random_data(images, run.image_size, 3, 1, OUTPUTS)
+    return random_data(images, run.data.image_size, 3, 1, OUTPUTS)
 
 
 def tried(
@@ -158,7 +158,7 @@ def roofline(run: Run, speed: float, device: torch.device) -> dict[str, float]:
     """FLOP/s of training, at three forward passes an image of the dense network, against the peak:
     masks save no arithmetic on this hardware."""
     network = build_network(run.network, 3, OUTPUTS, seed=0)
-    uses = uses_per_image(network, torch.zeros(1, 3, run.image_size, run.image_size))
+    uses = uses_per_image(network, torch.zeros(1, 3, run.data.image_size, run.data.image_size))
     sizes = {name: weight.numel() for name, weight in network.named_parameters()}
     flops = forward_flops({name: sizes[name] for name in uses}, uses)
     achieved = 3 * flops * speed

@@ -51,9 +51,13 @@ def images_per_second(run: Run, data: Prepared, device: torch.device, workers: i
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     counts = {name: int(run.density * weight.numel()) for name, weight in weights.items()}
     masks = draw_masks(shapes, counts, torch.Generator().manual_seed(0), device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=run.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=run.training.learning_rate)
     loader = DataLoader(
-        Pictures(data), run.batch_size, shuffle=True, num_workers=workers, persistent_workers=True
+        Pictures(data),
+        run.training.batch_size,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=True,
     )
     for _ in range(2):
         started = time.perf_counter()

@@ -87,7 +87,7 @@ class Bench:
         """Of each task, in the order of learning."""
         chosen: dict[str, Any] = {"network": self.network, "tasks": tasks} | UPDATES | settings
         run = short_run(**chosen)
-        data = random_data(self.images, run.image_size, 3, tasks, classes)
+        data = random_data(self.images, run.data.image_size, 3, tasks, classes)
         split = task_classes(tasks, classes)
         with timed_updates(self.device) as updates:
             return second_epochs(run, data, split, self.device, updates)

@@ -41,7 +41,7 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
         augment="none" if channels == 1 else "crop-flip",
     )  # fmt: skip
     tasks = task_classes(2)
-    Learner(run, random_data(4 * run.batch_size, size, channels), tasks, where).fit()
+    Learner(run, random_data(4 * run.training.batch_size, size, channels), tasks, where).fit()
     cuda = where.type == "cuda"
     # Of one thread its own time: what else the machine does then hardly matters.
     clock = time.perf_counter if cuda or threads > 1 else time.process_time
@@ -55,7 +55,7 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
         "threads": threads,
         "network": network,
         "image_size": size,
-        "batch_size": run.batch_size,
+        "batch_size": run.training.batch_size,
         "images_per_second": round((outcome.effort.images + TEST_SHARE * tested) / seconds, 1),
         "host_mb": peak_memory() // 2**20,
         "gpu_mb": torch.cuda.max_memory_reserved(where) // 2**20 if cuda else 0,

@@ -46,7 +46,7 @@ def write_run(folder: Path, run: Run) -> None:
         + "".join(
             f"{task},{epoch},{draws.random()},{draws.random()},0.01,{draws.random()},0.2,0.4\n"
             for task in tasks
-            for epoch in range(1, run.epochs + 1)
+            for epoch in range(1, run.training.epochs + 1)
         ),
         "capacity": "task,layer,size,active,new,shared,free\n"
         + "".join(

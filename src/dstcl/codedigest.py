@@ -24,17 +24,21 @@ METADATA = frozenset({"__version__", "__all__"})
 """Module variables that do not decide what code does: a release must not re-run anything."""
 
 
-def code_digest(*entries: str) -> str:
+def code_digest(*entries: str, extra: Iterable[str] = ()) -> str:
     """Sixteen hexadecimal digits over all code of this package that the entries can reach.
 
     Args:
+        extra: digests of other code, mixed in.
         entries: ``module`` for a module with all that it imports, or ``module:function`` for one
             function with what it uses; names within this package, as in ``cli.train:train_one``.
 
     Raises:
         ValueError: there is no such module or function.
     """
-    return _digest(entries)
+    digest = _digest(entries)
+    if others := list(extra):
+        digest = hashlib.sha256("\n".join([digest, *others]).encode()).hexdigest()[:16]
+    return digest
 
 
 def code_files(*entries: str) -> list[Path]:

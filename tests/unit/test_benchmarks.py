@@ -175,7 +175,7 @@ def test_every_variant_differs_from_the_others_as_it_says(
             "width": (0.2, 10, "task", "resnet18-slim, width 8", 1),
             "finished tasks": (0.2, 100, "task", "resnet18-slim", 10),
         }[variant.axis]
-        assert (run.density, classes, run.head, run.network, run.tasks) == expected
+        assert (run.density, classes, run.switches.head, run.network, run.tasks) == expected
         varying = {"density": run.density, "width": 8}.get(variant.axis, classes)
         assert variant.axis == "finished tasks" or variant.values == [varying]
 

@@ -1051,7 +1051,7 @@ def with_flowers(**entry: object) -> dict[str, Any]:
 
 def test_a_data_set_of_one_s_own_is_one_entry() -> None:
     (run,) = runs(load(with_flowers(image_size=64)))
-    assert (run.dataset, run.tasks, run.image_size) == ("flowers", 4, 64)
+    assert (run.dataset, run.tasks, run.data.image_size) == ("flowers", 4, 64)
     assert run.data_name == "flowers-64px"
 
 
@@ -1076,7 +1076,7 @@ def test_wrong_entries_of_data_sets_are_named(key: str, value: object, words: st
 def test_unequal_tasks_are_part_of_a_run_and_of_its_split() -> None:
     benchmark = {"dataset": "cifar100", "tasks": 6, "task_sizes": [50, 10, 10, 10, 10, 10]}
     (run,) = runs(load(put(config(), f"{TINY}.benchmarks[0]", benchmark)))
-    assert run.task_sizes == (50, 10, 10, 10, 10, 10)
+    assert run.data.task_sizes == (50, 10, 10, 10, 10, 10)
     assert run.order_name == "seed0-sizes50+5x10"
     assert Run.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
@@ -1098,7 +1098,7 @@ def test_sizes_that_do_not_fit_are_named(tasks: int, sizes: list[int], words: st
 
 def test_a_validation_share_is_part_of_a_run_and_of_its_split() -> None:
     (run,) = runs(load(put(config(), f"{TINY}.training.validation", 0.1)))
-    assert run.validation == 0.1
+    assert run.training.validation == 0.1
     assert run.order_name == "seed0-val0.1"
 
 

@@ -356,7 +356,7 @@ def test_the_learning_rate_falls_as_torch_does_it(
     epochs: int, milestones: tuple[float, ...], short_run: Run
 ) -> None:
     run = replace(short_run, epochs=epochs, lr_milestones=milestones, lr_factor=0.1)
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], run.learning_rate)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], run.training.learning_rate)
     oracle = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [int(fraction * epochs) for fraction in milestones], 0.1
     )
@@ -378,7 +378,7 @@ def test_images_held_out_are_validated_on_and_not_trained_on(
     chosen = hold_out(digits)
     outcome = Learner(run, digits, TASKS[:2], CPU, validation=chosen).fit()
     in_tasks = sum(int(digits.labels[row]) < 4 for row in chosen)
-    assert whole.effort.images - outcome.effort.images == run.epochs * in_tasks
+    assert whole.effort.images - outcome.effort.images == run.training.epochs * in_tasks
     assert all(0.3 < row["validation_accuracy"] <= 1 for row in outcome.history)
     assert all(row["validation_accuracy"] is None for row in whole.history)
 

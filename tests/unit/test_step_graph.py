@@ -112,11 +112,11 @@ def test_steps_that_change_masks_small_batches_and_the_first_ones_are_not_record
         images = int(
             ((digits.labels.unsqueeze(1) == torch.tensor(classes)).any(1) & ~digits.is_test).sum()
         )
-        whole = images // run.batch_size
-        assert images % run.batch_size, "an epoch ends with a smaller batch"
-        steps = run.epochs * (whole + 1)
-        due = [s for s in range(5, int(run.stop_at * steps) + 1, 5)]
-        small = [(whole + 1) * epoch for epoch in range(1, run.epochs + 1)]
+        whole = images // run.training.batch_size
+        assert images % run.training.batch_size, "an epoch ends with a smaller batch"
+        steps = run.training.epochs * (whole + 1)
+        due = [s for s in range(5, int(run.switches.stop_at * steps) + 1, 5)]
+        small = [(whole + 1) * epoch for epoch in range(1, run.training.epochs + 1)]
         as_they_are = len({*due, *small})
         assert recorder.aside_calls == WARM_UP
         assert recorder.replays == steps - as_they_are - WARM_UP

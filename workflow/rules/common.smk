@@ -11,6 +11,7 @@ from dstcl.study.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
 from dstcl.figures import FIGURES
+from dstcl.study.code import training_code
 from dstcl.study.run import RESULT_FILES
 
 try:
@@ -56,13 +57,23 @@ def study_json(wildcards):
     science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
     science["figures"] = {}
     names = PARAMS.study.protocol_names()
-    science["protocols"] = {name: PARAMS.protocols[name].model_dump() for name in names}
+    science["protocols"] = {name: science["protocols"][name] for name in names}
     return json.dumps(science, sort_keys=True)
 
 
 def run_json(wildcards):
-    """The resolved description of one run: all that its training depends on."""
-    return json.dumps(RUNS[wildcards.folder].to_dict(), sort_keys=True)
+    """What decides the numbers of one run: a setting that it does not read re-trains nothing."""
+    return json.dumps(RUNS[wildcards.folder].identity, sort_keys=True)
+
+
+def run_code(wildcards):
+    """The digest of the code behind one run: the loop, its network, its method, its plug-ins."""
+    return training_code(RUNS[wildcards.folder])
+
+
+def run_test_batch(wildcards):
+    """Decides speed and memory; where it decides numbers too, it is part of `run_json`."""
+    return RUNS[wildcards.folder].training.test_batch_size
 
 
 def own_dataset_json(wildcards):

@@ -19,11 +19,13 @@ rule train_run:
         gpu_slots="",
         mem_mb=run_memory,
         runtime=run_minutes,
+        test_batch=run_test_batch,
     params:
         run=run_json,
-        code=code_of("cli.train:train_one"),
+        code=run_code,
         out=subpath(output.metrics, parent=True),
     shell:
         "dstcl train --run {params.run:q} --data {input.data} --tasks {input.tasks}"
         " --out {params.out} --threads {threads} --gpus {resources.gpu}"
+        " --test-batch-size {resources.test_batch}"
         " --gpu-slots={resources.gpu_slots} 2> {log}"

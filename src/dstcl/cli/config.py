@@ -39,15 +39,15 @@ def config_show(options: argparse.Namespace) -> None:
     """Print the resolved study as YAML."""
     import yaml
 
+    from dstcl.study.fields import plain
+
     params = _params(options)
-    study = params.study.model_dump()
+    values = plain(params.model_dump())
     shown = {
         "preset": params.preset,
-        "study": study,
-        "protocols": {
-            name: params.protocols[name].model_dump() for name in params.study.protocol_names()
-        },
-        "figures": params.figures.model_dump(),
+        "study": values["presets"][params.preset],
+        "protocols": {name: values["protocols"][name] for name in params.study.protocol_names()},
+        "figures": values["figures"],
     }
     print(yaml.safe_dump(shown, sort_keys=False), end="")
 

@@ -22,6 +22,7 @@ def add_train(commands: Any) -> None:
     train.add_argument("--data", type=Path, required=True, help="prepared file")
     train.add_argument("--tasks", type=Path, required=True, help="task split of that data")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--test-batch-size", type=int, help="instead of the description's")
     train.add_argument("--gpus", type=int, help="GPUs given to this job: 0 or 1, not --device")
 
     study = add_command(
@@ -74,6 +75,8 @@ def _train_on(device: str, options: argparse.Namespace) -> None:
     except json.JSONDecodeError as error:
         raise ValueError(f"--run: not JSON ({error})") from None
     run = Run.from_dict(values)
+    if options.test_batch_size is not None:
+        run = run.changed({"training.test_batch_size": options.test_batch_size})
     with EpochProgress(run) as progress:
         metrics = train_run(
             run,

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from dstcl.continual.methods import Method
 from dstcl.continual.subnets import SubnetStore
-from dstcl.sparse import UpdateSchedule, forward_flops, growth_plan, uses_per_image
-from dstcl.study.run import Run
+from dstcl.sparse import forward_flops, uses_per_image
 
 
 def inference_flops(store: SubnetStore, images: Tensor) -> list[int]:
@@ -31,7 +31,11 @@ def inference_flops(store: SubnetStore, images: Tensor) -> list[int]:
 
 
 def training_flops(
-    run: Run, history: Sequence[dict[str, Any]], inference: Sequence[int], dense: int, images: int
+    method: Method,
+    history: Sequence[dict[str, Any]],
+    inference: Sequence[int],
+    dense: int,
+    images: int,
 ) -> float:
     """FLOPs of a whole training, forward and backward.
 
@@ -41,13 +45,15 @@ def training_flops(
     growth (SNFS). While a method prunes, its FLOPs are scaled by the density after each epoch.
 
     Args:
+        method: knows the share of steps with a dense gradient.
         history: rows with stage and density, an epoch each.
         inference: FLOPs of an image through each finished sub-network.
         dense: FLOPs of an image through the whole network.
         images: trained on in all, repetitions included.
     """
     share = images / len(history)
-    looking = dense_gradient_share(run, ceil(share / run.batch_size) * run.epochs)
+    training = method.run.training
+    looking = method.dense_gradient_share(ceil(share / training.batch_size) * training.epochs)
     final = {row["task"]: row["density"] for row in history}
     total = 0.0
     for row in history:
@@ -59,26 +65,12 @@ def training_flops(
     return total
 
 
-def dense_gradient_share(run: Run, steps: int) -> float:
-    """Share of a task's steps whose weight gradient must be dense: a criterion looks at it."""
-    if run.method != "dst":
-        return 0.0
-    plan = growth_plan(run.growth, run.switch_at)
-    if plan.needs_momentum or run.redistribute == "momentum":
-        return 1.0
-    schedule = UpdateSchedule(steps, run.update_every, stop_at=run.stop_at)
-    looking = [
-        step
-        for step in range(run.update_every, schedule.last_step + 1, run.update_every)
-        if plan.at(step / steps).needs_gradient
-        or run.prune == "taylor"
-        or run.redistribute == "gradient"
-    ]
-    return len(looking) / steps
-
-
 def run_costs(
-    run: Run, store: SubnetStore, history: Sequence[dict[str, Any]], images: int, sample: Tensor
+    method: Method,
+    store: SubnetStore,
+    history: Sequence[dict[str, Any]],
+    images: int,
+    sample: Tensor,
 ) -> dict[str, float]:
     """``inference_flops`` (an image, mean over sub-networks) and ``training_flops`` (all)."""
     inference = inference_flops(store, sample)
@@ -87,5 +79,5 @@ def run_costs(
     dense = forward_flops({name: sizes[name] for name in uses}, uses)
     return {
         "inference_flops": sum(inference) / len(inference),
-        "training_flops": training_flops(run, history, inference, dense, images),
+        "training_flops": training_flops(method, history, inference, dense, images),
     }

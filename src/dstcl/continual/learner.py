@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dstcl.continual.methods import METHODS
+from dstcl.continual.methods import method_of
 from dstcl.continual.precision import arithmetic_of
 from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, task_outputs
 from dstcl.continual.subnets import InvariantError, SubnetStore
-from dstcl.continual.task_training import Effort, Stage, refuse_single_image
-from dstcl.data.batches import Examples, Part, evaluation_batches, task_examples
+from dstcl.continual.task_training import Effort, TaskTraining, refuse_single_image
+from dstcl.continual.tasks import PreparedTasks, Tasks
+from dstcl.data.batches import Examples, Part, evaluation_batches
 from dstcl.data.stored import Prepared
-from dstcl.networks import batch_statistics, build_network
+from dstcl.networks import Network, batch_statistics, build_network
 from dstcl.seeds import derive_seed, generator
 from dstcl.study.run import Run
 
@@ -48,16 +49,47 @@ class Outcome:
     effort: Effort = field(default_factory=Effort)
 
 
+def learner_of(
+    run: Run,
+    data: Prepared,
+    classes: Sequence[Sequence[int]],
+    device: torch.device,
+    progress: Progress | None = None,
+    pause: Pause | None = None,
+    validation: Sequence[int] = (),
+) -> Learner:
+    """The learner of a run of the study, with its network, on a prepared data set.
+
+    Args:
+        run: what to train.
+        data: the prepared data set.
+        classes: labels of each task; sizes may differ.
+        device: where to train.
+        progress, pause: see `Learner`.
+        validation: positions of training images that are held out; see `read_tasks`.
+    """
+    tasks = PreparedTasks(data, classes, device, validation)
+    network = build_network(
+        run.network_source.source,
+        channels=tasks.channels,
+        classes=run.outputs(tasks.sizes),
+        seed=derive_seed(run.seed, "weights"),
+        norm=batch_statistics if run.switches.batch_norm == "batch" else nn.BatchNorm2d,
+        head_bias=True if run.switches.head == "task" else None,
+        arithmetic=arithmetic_of(run.engine, device),
+    ).to(device)
+    return Learner(run, network, tasks, progress, pause)
+
+
 class Learner:
     """Trains one run, task by task.
 
     Args:
         run: what to train.
-        data: the prepared data set.
-        tasks: classes of each task; sizes may differ.
-        device: where to train.
+        network: freshly initialised, on the training device, with as many outputs as `Run.outputs`
+            says.
+        tasks: images of each task, on the same device.
         progress: called after every epoch.
-        validation: positions of training images that are held out; see `read_tasks`.
         pause: called after every training step and every task (then with True) with a function
             that returns `state_dict`; may raise to stop.
     """
@@ -65,48 +97,38 @@ class Learner:
     def __init__(
         self,
         run: Run,
-        data: Prepared,
-        tasks: list[list[int]],
-        device: torch.device,
+        network: Network,
+        tasks: Tasks,
         progress: Progress | None = None,
         pause: Pause | None = None,
-        validation: Sequence[int] = (),
     ) -> None:
-        self.run, self.data, self.tasks, self.device = run, data, tasks, device
-        self.validation = validation
+        self.run, self.network, self.tasks = run, network, tasks
         self.progress = progress or (lambda task, epoch, row: None)
         self.pause = pause or (lambda state, task_end: None)
-        self.method = METHODS[run.method](run)
+        self.method = method_of(run)
         # Tasks learned together, in order.
-        every = list(range(len(tasks)))
+        every = list(range(len(tasks.sizes)))
         self.stages = [every] if self.method.joint else [[task] for task in every]
-        own_heads = run.head == "task" and not self.method.joint
-        sizes = [len(classes) for classes in tasks]
-        self.outputs = task_outputs(sizes, own_heads=own_heads, among_all=run.logits == "all")
-        self.network = build_network(
-            run.network,
-            channels=data.images.shape[1],
-            classes=max(sizes) if own_heads else sum(sizes),
-            seed=derive_seed(run.seed, "weights"),
-            norm=batch_statistics if run.batch_norm == "batch" else nn.BatchNorm2d,
-            head_bias=True if run.head == "task" else None,
-            arithmetic=arithmetic_of(run, device),
-        ).to(device)
+        self.outputs = task_outputs(
+            tasks.sizes, own_heads=run.own_heads, among_all=run.switches.logits == "all"
+        )
         store = self.method.store(
             self.network,
             run.seed,
-            own_heads=own_heads,
-            own_norms=run.batch_norm != "shared",
-            keep_free=run.free_weights == "keep",
+            own_heads=run.own_heads,
+            own_norms=run.switches.batch_norm != "shared",
+            keep_free=run.switches.free_weights == "keep",
         )
         self.outcome = Outcome(store)
-        self._tests = [task_examples(data, c, test=True, device=device) for c in tasks]
-        if run.batch_norm == "batch":
+        self._tests = [tasks.examples([task], "test") for task in every]
+        self.device = self._tests[0].labels.device
+        if run.switches.batch_norm == "batch":
+            size = run.training.test_batch_size
             for tests in self._tests:
-                refuse_single_image(self.network, tests, run.test_batch_size, "test_batch_size")
+                refuse_single_image(self.network, tests, size, "test_batch_size")
         self._probes: list[Tensor] = []
         self._stages_done = 0
-        self._stage: Stage | None = None
+        self._stage: TaskTraining | None = None
 
     def fit(self) -> Outcome:
         """Learn what is left of the tasks; measure accuracy before, between and after them.
@@ -169,23 +191,17 @@ class Learner:
             self._probes[seen] = self._logits(self._probe(seen))
         self.network.load_state_dict(trained)
 
-    def _open_stage(self) -> Stage:
+    def _open_stage(self) -> TaskTraining:
         run, index = self.run, self._stages_done
         self.outcome.store.open_task(index)
         members = self.stages[index]
-        classes = [label for task in members for label in self.tasks[task]]
         scoring = self._scoring(members)
-        examples, held_out = (
-            task_examples(
-                self.data, classes, part=part, validation=self.validation, device=self.device
-            )
-            for part in PARTS
-        )
+        examples, held_out = (self.tasks.examples(members, part) for part in PARTS)
 
         def validate(epoch: int) -> float:
             return self._accuracy(held_out, scoring, "validation", index, epoch)
 
-        return Stage(
+        return TaskTraining(
             run,
             self.method,
             self.network,
@@ -199,15 +215,14 @@ class Learner:
 
     def _scoring(self, members: list[int]) -> Scoring:
         if self.method.joint:
-            sizes = [len(classes) for classes in self.tasks]
-            return JointOutputs(sizes, self.run.logits == "all", self.device)
+            return JointOutputs(self.tasks.sizes, self.run.switches.logits == "all", self.device)
         return self.outputs[members[0]]
 
     def _after_epoch(self, row: dict[str, Any]) -> None:
         self.outcome.history.append(row)
         self.progress(row["task"], row["epoch"], row)
 
-    def _close_stage(self, stage: Stage) -> None:
+    def _close_stage(self, stage: TaskTraining) -> None:
         """Keep what was trained; the network to evaluate must be the trained one."""
         run, store, index = self.run, self.outcome.store, stage.index
         trained = self._logits(self._probe(index))
@@ -216,7 +231,9 @@ class Learner:
             self.method.remember(store, stage.examples, self.outputs[index], index)
         store.activate(index)
         self._probes.append(self._logits(self._probe(index)))
-        if run.regrown_frozen == "stored" and not torch.equal(trained, self._probes[index]):
+        if run.switches.regrown_frozen == "stored" and not torch.equal(
+            trained, self._probes[index]
+        ):
             raise InvariantError(f"task {index + 1}: the evaluated network is not the trained one")
         self._stages_done += 1
         self._stage = None
@@ -224,7 +241,7 @@ class Learner:
     def _measure_untrained(self) -> None:
         """Accuracy on the next task before training it; at the start, on every task."""
         done = self._stages_done
-        for task in range(len(self.tasks)) if done == 0 else [done]:
+        for task in range(len(self.tasks.sizes)) if done == 0 else [done]:
             self._measure(after_task=done, task=task)
 
     def _measure_seen_tasks(self) -> None:
@@ -237,7 +254,7 @@ class Learner:
 
     def _check_finished_task(self, task: int) -> None:
         """The active task's logits stay what they were, bit for bit, where a method keeps them."""
-        if self.run.batch_norm == "shared" or not self.method.keeps_tasks:
+        if self.run.switches.batch_norm == "shared" or not self.method.keeps_tasks:
             return  # going on with common weights changes finished tasks: that is the point
         if not torch.equal(self._logits(self._probe(task)), self._probes[task]):
             raise InvariantError(f"logits of task {task + 1} changed in task {self._stages_done}")
@@ -252,10 +269,10 @@ class Learner:
         run = self.run
         batches = evaluation_batches(
             examples,
-            run.test_batch_size,
+            run.training.test_batch_size,
             # With statistics of the test batch its order matters; the paper's code shuffles.
-            shuffle=run.batch_norm == "batch",
-            augment=run.augment if run.test_augment else "none",
+            shuffle=run.switches.batch_norm == "batch",
+            augment=run.training.augment if run.switches.test_augment else "none",
             generator=generator(run.seed, purpose, *parts),
         )
         return measure_accuracy(self.network, batches, scoring)

@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dstcl.continual.precision import STEP_GRAPHS
-from dstcl.networks import Network
-from dstcl.study.run import Run
+from dstcl import plugins
+from dstcl.plugins import PluginError
+from dstcl.study.settings import Training
+
+BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {
+    "adam": ("Adam", {"fused": True}),
+    "adamw": ("AdamW", {"fused": True}),
+    "sgd": ("SGD", {"fused": True, "momentum": 0.9, "nesterov": True}),
+}
+"""Class in torch.optim and settings, which ``optimizer_settings`` go over."""
 
 
-def build_optimizer(run: Run, network: Network) -> Optimizer:
-    """A fresh optimiser, as for every task (section c3 of the paper's code)."""
-    recorded = run.compile in STEP_GRAPHS
-    rate = run.learning_rate
-    device = network.head.weight.device
-    common: dict[str, Any] = {
+def build_optimizer(
+    training: Training, parameters: Iterable[nn.Parameter], recorded: bool = False
+) -> Optimizer:
+    """A fresh optimiser, as for every task (docs/published-code.md, c3).
+
+    Args:
+        training: which optimiser, with what settings.
+        parameters: of the network.
+        recorded: whether its steps go into a CUDA graph.
+
+    Raises:
+        PluginError: the name leads to no optimiser; ValueError: it does not take the settings.
+    """
+    name = training.optimizer
+    own = list(parameters)
+    rate = training.learning_rate
+    given: dict[str, Any] = {
         # A recorded step would go on with the number that it saw.
-        "lr": torch.tensor(rate, device=device) if recorded else rate,
-        "weight_decay": run.weight_decay,
-        "fused": True,
+        "lr": torch.tensor(rate, device=own[0].device) if recorded else rate,
+        "weight_decay": training.weight_decay,
     }
-    if run.optimizer == "sgd":
-        return uncompiled(torch.optim.SGD)(
-            network.parameters(), momentum=0.9, nesterov=True, **common
-        )
-    return uncompiled(torch.optim.Adam)(network.parameters(), capturable=recorded, **common)
+    if name in BUILT_IN:
+        attribute, settings = BUILT_IN[name]
+        kind = uncompiled(getattr(torch.optim, attribute))
+        given |= settings | ({"capturable": True} if recorded and name != "sgd" else {})
+    else:
+        kind = plugins.load(name)
+        if not training.weight_decay:
+            del given["weight_decay"]  # which not every optimiser takes
+    key = f"training.optimizer: {name!r}"
+    try:
+        optimizer = kind(own, **given | training.optimizer_settings)
+    except Exception as error:  # whatever a user's class raises is told in one line
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{key} refuses its settings ({reason})") from error
+    if not isinstance(optimizer, Optimizer):
+        raise PluginError(f"{key} makes no torch.optim.Optimizer")
+    return optimizer
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dstcl.networks import Arithmetic, Network
-from dstcl.study.run import Run
+from dstcl.study.settings import Engine
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -18,8 +18,8 @@ STEP_GRAPHS = ("step-graph", "compiled-step-graph")
 """Values of ``compile`` for which the whole step is one CUDA graph (`dstcl.continual.step`)."""
 
 
-def arithmetic_of(run: Run, device: torch.device) -> Arithmetic:
-    """Precision and layout of a run on a device, with "auto" decided.
+def arithmetic_of(engine: Engine, device: torch.device) -> Arithmetic:
+    """Precision and layout on a device, with "auto" decided.
 
     Sets the switch of this process that lets CUDA use TF32 for float32: on for "tf32" alone,
     although torch's own default is on for convolutions.
@@ -27,7 +27,8 @@ def arithmetic_of(run: Run, device: torch.device) -> Arithmetic:
     Raises:
         ValueError: the device cannot do it.
     """
-    precision, layout = run.precision, run.layout
+    precision: str = engine.precision
+    layout: str = engine.layout
     if precision == "tf32" and device.type != "cuda":
         raise ValueError(f"precision: 'tf32' needs an NVIDIA GPU; this run is on {device.type}")
     if precision == "auto":
@@ -52,7 +53,9 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
-def training_forward(network: Network, run: Run, device: torch.device) -> Forward:
+def training_forward(
+    network: Network, engine: Engine, batch_size: int, device: torch.device
+) -> Forward:
     """The network's forward pass for training steps, compiled where the run asks for it.
 
     A batch that is smaller than the others, as the last of an epoch is, goes through the network
@@ -61,17 +64,17 @@ def training_forward(network: Network, run: Run, device: torch.device) -> Forwar
     Raises:
         ValueError: the device cannot do it.
     """
-    if run.compile not in ("off", "on") and device.type != "cuda":
+    if engine.compile not in ("off", "on") and device.type != "cuda":
         raise ValueError(
-            f"compile: {run.compile!r} needs an NVIDIA GPU; this run is on {device.type}"
+            f"compile: {engine.compile!r} needs an NVIDIA GPU; this run is on {device.type}"
         )
-    if run.compile not in COMPILED:
+    if engine.compile not in COMPILED:
         return network
-    graphs = run.compile == "graphs"
+    graphs = engine.compile == "graphs"
     compiled = torch.compile(network, dynamic=False, mode="reduce-overhead" if graphs else None)
 
     def forward(images: Tensor) -> Tensor:
-        if len(images) < run.batch_size:
+        if len(images) < batch_size:
             return network(images)
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()

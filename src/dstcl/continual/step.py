@@ -13,7 +13,7 @@ from dstcl.continual.precision import STEP_GRAPHS, training_forward
 from dstcl.continual.scoring import Scoring
 from dstcl.networks import Network
 from dstcl.sparse import SparseTraining
-from dstcl.study.run import Run
+from dstcl.study.settings import Engine
 
 WARM_UP = 3
 """Steps before recording, in which torch and its libraries allocate what they keep."""
@@ -37,14 +37,19 @@ class Recorder(Protocol):
 
 
 def training_step(
-    run: Run, network: Network, scoring: Scoring, sparse: SparseTraining, device: torch.device
+    engine: Engine,
+    batch_size: int,
+    network: Network,
+    scoring: Scoring,
+    sparse: SparseTraining,
+    device: torch.device,
 ) -> Step:
-    """The step that the run's engine asks for.
+    """The step that the engine settings ask for.
 
     Raises:
         ValueError: the device cannot do it.
     """
-    forward = training_forward(network, run, device)
+    forward = training_forward(network, engine, batch_size, device)
 
     def step(images: Tensor, labels: Tensor) -> Learned:
         logits = forward(images)
@@ -54,8 +59,8 @@ def training_step(
         sparse.step()
         return loss.detach() * len(labels), scoring.hits(logits.detach(), labels).sum()
 
-    if run.compile in STEP_GRAPHS:
-        return StepGraph(step, sparse, run.batch_size, CudaRecorder(device))
+    if engine.compile in STEP_GRAPHS:
+        return StepGraph(step, sparse, batch_size, CudaRecorder(device))
     return step
 
 

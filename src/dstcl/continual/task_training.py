@@ -1,4 +1,4 @@
-"""A stage in progress: one task, or several at once, trained for a run's epochs, step by step."""
+"""Training in progress: one task, or several at once, for a run's epochs, step by step."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.methods import Method, OpenTask
 from dstcl.continual.optimizers import build_optimizer, set_learning_rate
+from dstcl.continual.precision import STEP_GRAPHS
+from dstcl.continual.schedules import Moment, schedule_of
 from dstcl.continual.scoring import Scoring
 from dstcl.continual.step import training_step
 from dstcl.continual.subnets import SubnetStore
@@ -37,7 +39,7 @@ class Effort:
     images: int = 0
 
 
-class Stage:
+class TaskTraining:
     """Trains the open task of a store.
 
     Args:
@@ -68,15 +70,21 @@ class Stage:
         self._validate = validate
         self.examples, self.effort = examples, effort
         self.device = examples.labels.device
-        refuse_single_image(network, examples, run.batch_size, "batch_size")
-        optimizer = build_optimizer(run, network)
-        steps = -(-len(examples) // run.batch_size) * run.epochs
+        training = run.training
+        refuse_single_image(network, examples, training.batch_size, "batch_size")
+        recorded = run.engine.compile in STEP_GRAPHS
+        optimizer = build_optimizer(training, network.parameters(), recorded)
+        self._schedule = schedule_of(training)
+        self._steps = steps = -(-len(examples) // training.batch_size) * training.epochs
+        self._rate = -1.0
         self.sparse: SparseTraining = method.training(
             OpenTask(network, optimizer, store, index, steps)
         )
-        self._step = training_step(run, network, scoring, self.sparse, self.device)
+        self._step = training_step(
+            run.engine, training.batch_size, network, scoring, self.sparse, self.device
+        )
         self.draws = generator(run.seed, "batches", index)
-        self.best = None if run.checkpoint == "last" else BestEpoch()
+        self.best = None if run.switches.checkpoint == "last" else BestEpoch()
         self.epochs_done = 0
         self._batches: TrainingBatches | None = None
         self._start_epoch()
@@ -92,15 +100,14 @@ class Stage:
             after_step: called between steps, where `state_dict` can be taken.
             after_epoch: called with the epoch's row of history.
         """
-        while self.epochs_done < self.run.epochs:
-            rate = learning_rate(self.run, self.epochs_done)
-            set_learning_rate(self.sparse.optimizer, rate)
+        while self.epochs_done < self.run.training.epochs:
             loss, accuracy = self._train_epoch(after_step)
             self._batches = None
             self.epochs_done += 1
             self._start_epoch()
             validated = self._validate(self.epochs_done) if self._validate else None
-            score = accuracy if self.run.checkpoint == "best_training_accuracy" else validated
+            by_training = self.run.switches.checkpoint == "best_training_accuracy"
+            score = accuracy if by_training else validated
             # A method that is still pruning has no sub-network to keep yet.
             if self.best is not None and self.sparse.settled():
                 assert score is not None
@@ -112,7 +119,7 @@ class Stage:
                     "loss": loss,
                     "accuracy": accuracy,
                     "validation_accuracy": validated,
-                    "learning_rate": rate,
+                    "learning_rate": self._rate,
                     "prune_rate": self.sparse.prune_rate(),
                     "density": self.sparse.density(),
                     "explored": self.sparse.explored_fraction(),
@@ -135,6 +142,7 @@ class Stage:
             "epoch": epoch,
             "loss": self._loss,
             "hits": self._hits,
+            "rate": self._rate,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -144,7 +152,7 @@ class Stage:
         self.draws.set_state(state["draws"])
         if self.best is not None:
             self.best.load_state_dict(state["best"])
-        self.epochs_done = state["epochs_done"]
+        self.epochs_done, self._rate = state["epochs_done"], state["rate"]
         self._loss, self._hits = state["loss"].to(self.device), state["hits"].to(self.device)
         if state["epoch"] is not None:
             self._batches = self._open_epoch(**state["epoch"])
@@ -154,11 +162,16 @@ class Stage:
         self._hits = torch.zeros((), device=self.device, dtype=torch.int64)
 
     def _open_epoch(self, order: Tensor | None = None, position: int = 0) -> TrainingBatches:
-        run = self.run
+        training = self.run.training
         if order is not None:
             order = order.to(self.device)
         return TrainingBatches(
-            self.examples, run.batch_size, run.augment, self.draws, order=order, position=position
+            self.examples,
+            training.batch_size,
+            training.augment,
+            self.draws,
+            order=order,
+            position=position,
         )
 
     def _train_epoch(self, after_step: Callable[[], None]) -> tuple[float, float]:
@@ -168,6 +181,7 @@ class Stage:
             self._batches = self._open_epoch()
         since = perf_counter()
         for images, labels in self._batches:
+            self._set_rate()
             loss, hits = self._step(images, labels)
             self._loss += loss
             self._hits += hits
@@ -179,6 +193,15 @@ class Stage:
         means = float(self._loss) / len(self.examples), int(self._hits) / len(self.examples)
         self._add_time(since)
         return means
+
+    def _set_rate(self) -> None:
+        """The schedule's rate for the step that comes; that of the last one is in the history."""
+        training = self.run.training
+        moment = Moment(self.sparse.steps, self._steps, self.epochs_done, training.epochs)
+        rate = self._schedule(moment, training)
+        if rate != self._rate:
+            set_learning_rate(self.sparse.optimizer, rate)
+            self._rate = rate
 
     def _add_time(self, since: float) -> None:
         self.effort.seconds += perf_counter() - since
@@ -202,12 +225,3 @@ def refuse_single_image(network: Network, examples: Examples, batch_size: int, k
             f"{key}: {batch_size}; of {len(examples)} images the last batch would have one, which "
             "this network cannot normalise; choose another"
         ) from None
-
-
-def learning_rate(run: Run, epochs_done: int) -> float:
-    """In the epoch after so many: multiplied by the factor at each milestone that has passed."""
-    rate = run.learning_rate
-    for fraction in sorted(run.lr_milestones):
-        if epochs_done >= int(fraction * run.epochs):
-            rate *= run.lr_factor
-    return rate

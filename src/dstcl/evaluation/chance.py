@@ -11,8 +11,8 @@ def measured_with_chance(run: Run) -> str:
     A finished task is tested anew after every later task, each time with random numbers of its own.
     """
     found = []
-    if run.batch_norm == "batch":
+    if run.switches.batch_norm == "batch":
         found.append("batch_norm is batch: statistics of test batches that are shuffled")
-    if run.test_augment and run.augment != "none":
-        found.append(f"test_augment is true: test images get {run.augment} at random")
+    if run.switches.test_augment and run.training.augment != "none":
+        found.append(f"test_augment is true: test images get {run.training.augment} at random")
     return "; ".join(found)

@@ -7,13 +7,12 @@ kinds with an example each. A claim of a kind that exists is a few lines of YAML
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from dstcl.data.catalog import DATASETS
-from dstcl.study.presets import GROWTHS, Method
-from dstcl.study.settings import Model
+from dstcl.study.presets import Model
 from dstcl.yamlfile import read_yaml
 
 CELL_AXES = ("method", "density", "init", "growth")
@@ -45,10 +44,10 @@ def _one_of(what: str, allowed: tuple[str, ...]) -> AfterValidator:
 class Cells(Model):
     """Cells of a study by their axes; an axis that is left out is not restricted."""
 
-    method: Annotated[Values[str], _one_of("method", get_args(Method))] | None = None
+    method: Values[str] | None = None
     density: Values[Annotated[float, Field(gt=0, le=1)]] | None = None
     init: Annotated[Values[str], _one_of("init", ("uniform", "erk", "none"))] | None = None
-    growth: Annotated[Values[str], _one_of("growth", (*GROWTHS, "none"))] | None = None
+    growth: Values[str] | None = None
 
     def axes(self) -> dict[str, list[Any]]:
         """The axes that are restricted, with their values."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -40,6 +39,7 @@ HISTORY = ("task", "epoch", "explored")
 EPOCHS_KEPT = 20
 """Epochs a task that the study's table of the history keeps, evenly spread with first and last."""
 MADE_BY = {
+    "code": ("code",),
     "git_commit": ("git_commit",),
     "git_dirty": ("git_dirty",),
     "device": ("device",),
@@ -133,8 +133,8 @@ def history_table(runs: Sequence[Run], folder: Path) -> str:
             continue
         header, lines = _lines(path)
         task, epoch, explored = _places(path, header, HISTORY)
-        step = max(1, -(-run.epochs // EPOCHS_KEPT))
-        kept = {str(number) for number in range(run.epochs, 0, -step)} | {"1"}
+        step = max(1, -(-run.training.epochs // EPOCHS_KEPT))
+        kept = {str(number) for number in range(run.training.epochs, 0, -step)} | {"1"}
         for cells in (line.split(",") for line in lines):
             if cells[epoch] in kept:
                 parts.append(f"{run.digest},{cells[task]},{cells[epoch]},{cells[explored]}\n")
@@ -197,18 +197,26 @@ def check_run(run: Run, folder: Path) -> None:
         CollectError: naming the file and the first key that differs.
     """
     path = folder / RESULT_FILES["config"]
-    recorded, wanted = _read(path), run.to_dict()
-    for key in sorted(wanted.keys() | recorded.keys()):
-        if json.dumps(recorded.get(key, ...), default=str) != json.dumps(
-            wanted.get(key, ...), default=str
-        ):
-            raise CollectError(
-                f"{path}: {key} is {recorded.get(key)!r}, the study asks for {wanted.get(key)!r}; "
-                "delete the folder and run again"
-            )
+    try:
+        recorded = Run.from_dict(_read(path)).identity
+    except ValueError as error:
+        raise CollectError(f"{path}: {error}; delete the folder and run again") from None
+    if difference := _first_difference(recorded, run.identity):
+        raise CollectError(f"{path}: {difference}; delete the folder and run again")
     metrics = folder / RESULT_FILES["metrics"]
     if _read(metrics).get("digest") != run.digest:
         raise CollectError(f"{metrics}: belongs to another run; delete the folder and run again")
+
+
+def _first_difference(recorded: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The first setting that two descriptions do not share, in words; "" if there is none."""
+    for section in sorted(wanted.keys() | recorded.keys()):
+        ours, theirs = recorded.get(section, {}), wanted.get(section, {})
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name, ...) != theirs.get(name, ...):
+                have, want = (side.get(name, "not said") for side in (ours, theirs))
+                return f"{section}.{name} is {have!r}, the study asks for {want!r}"
+    return ""
 
 
 def summary_row(run: Run, folder: Path) -> dict[str, Any]:
@@ -221,8 +229,7 @@ def summary_row(run: Run, folder: Path) -> dict[str, Any]:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise CollectError(f"{path}: {name} is {value!r}, not a number")
-    axes = {axis: getattr(run, axis) for axis in AXES}
-    return axes | {name: metrics[name] for name in MEASURES} | {"digest": run.digest}
+    return run.axes() | {name: metrics[name] for name in MEASURES} | {"digest": run.digest}
 
 
 def cell_means(summary: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def check_study(runs: Sequence[Run], study: Path) -> None:
     """
     remedy = "delete it and run again"
     _, planned = read_plan(study)
-    if planned != list(runs):
+    if [run.folder for run in planned] != [run.folder for run in runs]:
         raise ValueError(f"{study / 'plan.json'}: not the runs that are asked for; {remedy}")
     for run in runs:
         check_run(run, study / "runs" / run.folder)

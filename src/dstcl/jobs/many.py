@@ -23,6 +23,7 @@ from dstcl.jobs.interruption import CHECKPOINT_EVERY, SIGNALS, Interrupted
 from dstcl.jobs.progress import EpochProgress
 from dstcl.jobs.train import available_device, train_run
 from dstcl.storage import read_json
+from dstcl.study.code import training_code
 from dstcl.study.run import RESULT_FILES, Run
 
 Metrics = dict[str, Any]
@@ -85,10 +86,14 @@ class Place:
                     raise
 
     def finished(self, run: Run) -> Metrics | None:
-        """The run's metrics, if its last file is there and is this run's."""
-        path = self.out / run.folder / RESULT_FILES["metrics"]
-        metrics = read_json(path) if path.exists() else {}
-        return metrics if metrics.get("digest") == run.digest else None
+        """The run's metrics, if its files are there, are this run's and come from today's code."""
+        folder = self.out / run.folder
+        files = [folder / RESULT_FILES[kind] for kind in ("metrics", "provenance")]
+        if not all(path.exists() for path in files):
+            return None
+        metrics, provenance = (read_json(path) for path in files)
+        current = provenance.get("code") == training_code(run)
+        return metrics if current and metrics.get("digest") == run.digest else None
 
 
 class SomeFailed(ValueError):

@@ -15,12 +15,12 @@ class EpochProgress:
     """Called after every epoch; a bar over all epochs on a terminal, else ten lines a task."""
 
     def __init__(self, run: Run) -> None:
-        self._epochs = run.epochs
-        self._every = max(1, run.epochs // 10)
+        self._epochs = run.training.epochs
+        self._every = max(1, run.training.epochs // 10)
         self._tasks = run.tasks
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=run.tasks * run.epochs, unit="epoch", desc=run.digest)
+            self._bar = tqdm(total=run.tasks * run.training.epochs, unit="epoch", desc=run.digest)
         else:
             # Tracking reads when a run started that leaves nothing but its log.
             now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 
 from dstcl import __version__
-from dstcl.codedigest import code_digest
 from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.flops import run_costs
-from dstcl.continual.learner import Learner, Outcome, Progress
+from dstcl.continual.learner import Outcome, Progress, learner_of
 from dstcl.continual.metrics import accuracy_matrix, all_metrics
 from dstcl.continual.precision import arithmetic_of, has_bfloat16_units
 from dstcl.data.stored import load_prepared, read_tasks
@@ -25,6 +24,7 @@ from dstcl.jobs.attempts import Attempts
 from dstcl.jobs.checkpoints import Checkpoints
 from dstcl.jobs.interruption import CHECKPOINT_EVERY, StopRequest
 from dstcl.storage import write_json, write_table, write_tensors
+from dstcl.study.code import training_code
 from dstcl.study.run import RESULT_FILES, Run
 
 ACCURACY_COLUMNS = ("after_task", "task", "accuracy")
@@ -81,25 +81,26 @@ def train_run(
         raise ValueError(f"{tasks_file}: made for other data than {data_file}; make it again")
     if len(split["tasks"]) != run.tasks:
         raise ValueError(f"{tasks_file}: {len(split['tasks'])} tasks, the run has {run.tasks}")
-    arithmetic = arithmetic_of(run, where)
+    arithmetic = arithmetic_of(run.engine, where)
+    code = training_code(run)
     origin = {
         "run": run.digest,
         "engine": f"{arithmetic.precision} {arithmetic.layout}",
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "dstcl": __version__,
-        "code": code_digest("cli.train:train_one"),
+        "code": code,
         "torch": torch.__version__,
     }
     with StopRequest() as stop:
         checkpoints = Checkpoints(out, checkpoint_every)
         saved = Attempts(checkpoints, origin, started, stop, _device_name(where))
         held_out = split.get("validation", [])
-        learner = Learner(run, data, split["tasks"], where, progress, saved.pause, held_out)
+        learner = learner_of(run, data, split["tasks"], where, progress, saved.pause, held_out)
         saved.resume(learner)
         outcome = learner.fit()
     metrics = summarise(run, outcome, saved.seconds()) | run_costs(
-        run,
+        learner.method,
         outcome.store,
         outcome.history,
         outcome.effort.images,
@@ -108,6 +109,7 @@ def train_run(
     )
     provenance = {
         **_git_state(),
+        "code": code,
         "versions": {
             "dstcl": __version__,
             "python": platform.python_version(),
@@ -116,7 +118,7 @@ def train_run(
         "device": _device_name(where),
         "devices": saved.devices,
         "threads": torch.get_num_threads(),
-        "engine": {**asdict(arithmetic), "compile": run.compile},
+        "engine": {**asdict(arithmetic), "compile": run.engine.compile},
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "started": _iso(saved.first_start),

@@ -117,16 +117,21 @@ def work_of(run: Run) -> Work | None:
     info = DATASETS.get(run.dataset)
     if info is None or not info.train_per_class:
         return None
-    classes = run.task_sizes or [info.classes // run.tasks] * run.tasks
-    share = max(1, round(run.validation * info.train_per_class)) if run.validation else 0
+    classes = run.data.task_sizes or [info.classes // run.tasks] * run.tasks
+    share = (
+        max(1, round(run.training.validation * info.train_per_class))
+        if run.training.validation
+        else 0
+    )
     held_out = [share * size for size in classes]
     training = [info.train_per_class * size - less for size, less in zip(classes, held_out)]
     tests = [info.test_per_class * size for size in classes]
     after = sum(sum(tests[: task + 1]) for task in range(run.tasks))
     return Work(
-        images=run.epochs * sum(training),
-        steps=run.epochs * sum(-(-images // run.batch_size) for images in training),
-        evaluated=sum(tests) + sum(tests[1:]) + after + run.epochs * sum(held_out),
+        images=run.training.epochs * sum(training),
+        steps=run.training.epochs
+        * sum(-(-images // run.training.batch_size) for images in training),
+        evaluated=sum(tests) + sum(tests[1:]) + after + run.training.epochs * sum(held_out),
     )
 
 
@@ -142,7 +147,7 @@ def find_speed(
         threads: CPU threads.
     """
     for speed in read_speeds() if speeds is None else speeds:
-        same = (speed.network, speed.image_size) == (run.network, run.image_size)
+        same = (speed.network, speed.image_size) == (run.network, run.data.image_size)
         cpu = speed.device == "cpu"
         named = cpu if device == "cpu" else not cpu and device.lower() in speed.device.lower()
         if same and named and (speed.threads == threads or not cpu):
@@ -179,7 +184,7 @@ def memory_mb_to_ask_for(run: Run, attempt: int = 1, speeds: Sequence[Speed] | N
     if speed is None or info is None or not info.train_per_class:
         return min(attempt, 2) * UNKNOWN_MB
     images = info.classes * (info.train_per_class + info.test_per_class)
-    data_mb = images * info.channels * run.image_size**2 / 1e6
+    data_mb = images * info.channels * run.data.image_size**2 / 1e6
     # The data set as it is read, and once more as the tensors of its tasks.
     needed = MEMORY_MARGIN * (speed.host_mb + 2 * data_mb)
     return min(attempt, 2) * 500 * math.ceil(needed / 500)

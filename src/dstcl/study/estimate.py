@@ -96,9 +96,8 @@ def _kinds(
 ) -> list[Kind]:
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        key = (
-            run.dataset, run.tasks, run.network, run.image_size, run.epochs, run.batch_size
-        )  # fmt: skip
+        size, training = run.data.image_size, run.training
+        key = (run.dataset, run.tasks, run.network, size, training.epochs, training.batch_size)
         groups.setdefault(key, []).append(run)
     return [
         Kind(
@@ -120,9 +119,9 @@ def _speed(
     if speed is None:
         known = {s.device for s in (read_speeds() if speeds is None else speeds)}
         return None, (
-            f"images/s: no measurement of {run.network} at {run.image_size} pixels on {device!r} "
-            f"(measured: {', '.join(sorted(known)) or 'nothing'}); give --images-per-second, or "
-            "measure with benchmarks/speed.py"
+            f"images/s: no measurement of {run.network} at {run.data.image_size} pixels on "
+            f"{device!r} (measured: {', '.join(sorted(known)) or 'nothing'}); "
+            "give --images-per-second, or measure with benchmarks/speed.py"
         )
     threads = f"{speed.threads} thread, " if speed.device == "cpu" else ""
     return speed.images_per_second, (
@@ -175,7 +174,7 @@ def _disk(runs: Sequence[Run]) -> str:
     if own := {run.dataset for run in runs} - DATASETS.keys():
         return f"disk: not known for data sets of your own: {', '.join(sorted(own))}"
     for run in runs:
-        alike = (run.dataset, run.tasks, run.network, run.head, run.method == "separate")
+        alike = (run.dataset, run.tasks, run.network, run.own_heads, run.method_source.source)
         if alike not in sizes:
             sizes[alike] = stored_bytes(run)
         results += sizes[alike]
@@ -196,11 +195,11 @@ def stored_bytes(run: Run) -> int:
     from dstcl.networks import build_network
 
     info = DATASETS[run.dataset]
-    classes = info.classes // run.tasks if run.head == "task" else info.classes
+    classes = info.classes // run.tasks if run.switches.head == "task" else info.classes
     with torch.device("meta"):
         network = build_network(run.network, info.channels, classes, seed=0)
     own = {name for name, value in network.state_dict().items() if value.dim() < 2}
-    if run.head == "task":
+    if run.switches.head == "task":
         own |= {name for name in network.state_dict() if name.startswith("head.")}
     sizes = {name: value.numel() for name, value in network.state_dict().items()}
     local = sum(size for name, size in sizes.items() if name in own)

@@ -6,17 +6,22 @@ Parsing a Snakefile imports this module, so it imports pydantic but neither torc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-from dstcl.study.presets import DENSE_METHODS, Axes, Benchmark, Params
-from dstcl.study.run import Run
-from dstcl.study.settings import Model
+from dstcl.study.fields import Settings, setting_names
+from dstcl.study.methods import method_facts
+from dstcl.study.presets import Axes, Benchmark, Model, Params
+from dstcl.study.run import NOT_READ, Run
+from dstcl.study.settings import Data
 from dstcl.yamlfile import read_yaml
+
+S = TypeVar("S", bound=Settings)
 
 
 class ConfigError(ValueError):
@@ -70,50 +75,55 @@ def _block_runs(params: Params, block: Axes) -> Iterator[Run]:
     for benchmark, protocol, network, method in product(
         block.benchmarks, block.protocols, block.networks, block.methods
     ):
-        dense = method in DENSE_METHODS
-        for density, init, growth, seed in product(
-            [1.0] if dense else block.densities,
-            ["none"] if dense else block.inits,
-            block.growths if method == "dst" else ["none"],
-            block.seeds,
-        ):
-            yield _run(params, benchmark, protocol, network, method, density, init, growth, seed)
-
-
-def _run(
-    params: Params,
-    benchmark: Benchmark,
-    protocol: str,
-    network: str,
-    method: str,
-    density: float,
-    init: str,
-    growth: str,
-    seed: int,
-) -> Run:
-    overrides = benchmark.model_dump(exclude_none=True)
-    settings = {
-        "image_size": params.dataset_info(benchmark.dataset).image_size,
-        "task_sizes": [],
-        **params.study.training.model_dump(),
-        **params.study.topology.model_dump(),
-        **params.study.engine.model_dump(),
-        **params.protocols[protocol].model_dump(),
-        **overrides,
-    }
-    return Run.from_dict(
-        settings
-        | {
+        facts = method_facts(method.source)
+        common: dict[str, Any] = {
+            "dataset": benchmark.dataset,
+            "tasks": benchmark.tasks,
             "protocol": protocol,
-            "network": network,
-            "method": method,
-            "density": float(density),
-            "init": init,
-            "growth": growth,
-            "seed": seed,
-            "ewc_strength": params.study.baselines.ewc_strength if method == "ewc" else 0.0,
+            "network": network.label,
+            "method": method.label,
+            **_sections(params, benchmark),
+            "switches": params.protocols[protocol],
+            "network_source": network.network_source(),
+            "method_source": method.method_source(),
+            "vary": params.study.varied(),
         }
+        for density, init, growth, seed, *varied in product(
+            [1.0] if facts.dense else block.densities,
+            [NOT_READ] if facts.dense else block.inits,
+            block.growths if facts.grows else [NOT_READ],
+            block.seeds,
+            *block.vary.values(),
+        ):
+            run = Run(**common, density=float(density), init=init, growth=growth, seed=seed)
+            values = {
+                key: value
+                for key, value in zip(block.vary, varied)
+                if not key.startswith("method.") or run.setting(key) is not None
+            }
+            yield run.changed(values) if values else run
+
+
+def _sections(params: Params, benchmark: Benchmark) -> dict[str, Any]:
+    """The preset's sections with what the benchmark says differs there."""
+    study = params.study
+    given = {name: getattr(benchmark, name) for name in ("epochs", "batch_size", "update_every")}
+    data = Data(
+        image_size=benchmark.image_size or params.dataset_info(benchmark.dataset).image_size,
+        task_sizes=tuple(benchmark.task_sizes or ()),
     )
+    return {
+        "data": data,
+        "training": _replaced(study.training, given),
+        "topology": _replaced(study.topology, given),
+        "engine": study.engine,
+    }
+
+
+def _replaced(settings: S, values: Mapping[str, Any]) -> S:
+    own = setting_names(type(settings))
+    given = {name: value for name, value in values.items() if name in own and value is not None}
+    return replace(settings, **given)  # type: ignore[type-var]
 
 
 def json_schema() -> dict[str, Any]:
@@ -131,11 +141,11 @@ def _one_line(error: ValidationError) -> str:
     key = ""
     for part in first["loc"]:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         text = f"{key}: unknown key; allowed: {', '.join(_siblings(first['loc']))}"
     elif first["type"] == "missing":
         text = f"{key}: missing"
-    elif first["type"] == "value_error" and isinstance(first["input"], (dict, Model)):
+    elif first["type"] == "value_error" and isinstance(first["input"], (dict, Model, Settings)):
         message = str(first["ctx"]["error"])
         text = f"{key}.{message}" if key else message
     else:
@@ -152,9 +162,18 @@ def _siblings(location: tuple[Any, ...]) -> list[str]:
     kind: Any = Params
     for part in location[:-1]:
         kind = _bare(kind)
-        model = isinstance(kind, type) and issubclass(kind, Model)
-        kind = kind.model_fields[part].annotation if model else get_args(kind)[-1]
-    return list(_bare(kind).model_fields)
+        known = _fields(kind)
+        kind = known[part] if known and part in known else get_args(kind)[-1]
+    return list(_fields(_bare(kind)))
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Names and types of what a class of params.yaml holds; none for a list or a mapping."""
+    if not isinstance(kind, type):
+        return {}
+    if issubclass(kind, Model):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    return get_type_hints(kind) if issubclass(kind, Settings) else {}
 
 
 def _bare(kind: Any) -> Any:

@@ -5,58 +5,49 @@ The JSON Schema of params.yaml is generated from these classes (`make schema`).
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from dstcl import plugins
 from dstcl.data.catalog import DATASETS, DatasetInfo, own_dataset
 from dstcl.data.orders import size_problem
 from dstcl.data.superclasses import SUPERCLASSES
-from dstcl.study.settings import Baselines, Engine, Fraction, Model, Protocol, Topology, Training
+from dstcl.study.entries import GrowthName, MethodEntry, NetworkEntry
+from dstcl.study.fields import BuiltInOr, Fraction, check_setting, setting_names
+from dstcl.study.methods import method_facts
+from dstcl.study.run import growth_names
+from dstcl.study.settings import SECTIONS, Engine, Protocol, Topology, Training
 
-GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
-GROWTHS = GROWTH_CRITERIA + tuple(
-    f"{first}-then-{then}" for first, then in product(GROWTH_CRITERIA, repeat=2) if first != then
-)
 
+class Model(BaseModel):
+    """Strict, closed and immutable: no unknown keys, no text where a number is meant."""
 
-def _known_growth(name: str) -> str:
-    if name not in GROWTHS:
-        simple = ", ".join(GROWTH_CRITERIA)
-        raise ValueError(f"allowed: {simple}, or a switch between two, as random-then-gradient")
-    return name
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 def _distinct(values: list[Any]) -> list[Any]:
-    repeated = [value for index, value in enumerate(values) if value in values[:index]]
+    names = [str(value) for value in values]
+    repeated = [name for index, name in enumerate(names) if name in names[:index]]
     if repeated:
-        raise ValueError(f"each value once; repeated: {', '.join(map(str, repeated))}")
+        raise ValueError(f"each value once; repeated: {', '.join(repeated)}")
     return values
 
 
-Method = Literal["dst", "static", "gradual", "packnet", "finetune", "ewc", "separate", "joint"]
-# Every weight active: density, init and growth mean nothing.
-DENSE_METHODS = ("finetune", "ewc", "separate", "joint")
+INITS = ("uniform", "uniform_dense_first", "er", "erk")
 # Of a data set, as part of file names; other names than these are those of the user's own sets.
 PATTERN = r"^[a-z][a-z0-9]*$"
 NAMES: dict[str, Any] = {"pattern": PATTERN, "examples": list(DATASETS)}
-Network = Literal[
-    "convnet",
-    "lenet5",
-    "resnet18-slim",
-    "resnet18",
-    "resnet18-3x3",
-    "mobilenetv2-slim",
-    "mobilenetv2",
-    "vgg16-slim",
-    "vgg16",
-]
 T = TypeVar("T")
 Axis = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
-Growth = Annotated[
-    str, AfterValidator(_known_growth), Field(json_schema_extra={"enum": list(GROWTHS)})
-]
+Init = Annotated[str, BuiltInOr(INITS)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # Becomes the name of a folder.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -140,22 +131,60 @@ class Axes(Model):
     """Data sets and numbers of tasks."""
     protocols: Axis[str]
     """Names of entries under protocols."""
-    networks: Axis[Network]
-    """Networks."""
-    methods: Axis[Method]
-    """A sub-network a task: dst (dynamic sparse training), static (the first mask is kept), gradual
-    (dense to sparse by magnitude), packnet (train all that is left, keep the largest; density is
-    what a task may add). Dense: finetune (forgets), ewc (forgets less), separate (a network a
-    task), joint (all tasks at once). Only dst has a growth; dense ones have density 1, init
-    "none"."""
+    networks: Axis[NetworkEntry]
+    """Built-in names, or module:attribute of anything that returns a torch module; as a mapping
+    with a label of its own: {name: tv18, from: torchvision.models:resnet18, head: fc,
+    arguments: {weights: null}}."""
+    methods: Axis[MethodEntry]
+    """A sub-network per task: dst (dynamic sparse training), static (the first mask is kept),
+    gradual (dense to sparse by magnitude), packnet (train all that is left, keep the largest;
+    density is what a task may add). Dense: finetune (forgets), ewc (forgets less), separate (a
+    network per task), joint (all tasks at once). Or module:attribute of a class of one's own. With
+    settings: {name: ewc, strength: 300}, or under another label: {name: ewc-strong, from: ewc,
+    strength: 300}. Only dst has a growth; dense ones have density 1, init "none"."""
     densities: Axis[Density]
     """Active share of the maskable weights in each task; sparsity is 1 - density."""
-    inits: Axis[Literal["uniform", "erk"]]
-    """How a task's first mask spreads its weights over the layers."""
-    growths: Axis[Growth]
-    """Growth criteria."""
+    inits: Axis[Init]
+    """How a task's first mask spreads its weights over the layers: uniform, erk, or
+    module:attribute."""
+    growths: Axis[GrowthName]
+    """Growth criteria, built-in or module:attribute; two with "-then-" between them switch within
+    each task, at topology.switch_at."""
     seeds: Axis[Seed]
     """Decide initial weights, masks, growth, batches and, where switched on, the class order."""
+    vary: dict[str, Axis[Any]] = Field(default={})
+    """Further axes: any setting by its section and name with a list of values, as
+    {topology.update_every: [50, 100]}; sections: data, switches, training, topology, engine,
+    and method for a method's own settings."""
+
+    @model_validator(mode="after")
+    def _varied_settings_exist(self) -> Axes:
+        for key, values in (self.vary or {}).items():
+            _check_varied(key, values, self.methods)
+        return self
+
+
+def _check_varied(key: str, values: list[Any], methods: list[MethodEntry] | None) -> None:
+    section, _, name = key.partition(".")
+    if section == "method":
+        kinds = [method_facts(entry.source).settings for entry in methods or []]
+        known = [kind for kind in kinds if kind is not None and name in setting_names(kind)]
+        if methods and not known:
+            raise ValueError(f"vary.{key}: no method of the preset has a setting {name!r}")
+    elif section in SECTIONS:
+        names = setting_names(SECTIONS[section])
+        if name not in names:
+            raise ValueError(f"vary.{key}: unknown setting; allowed: {', '.join(names)}")
+        known = [SECTIONS[section]]
+    else:
+        allowed = ", ".join([*SECTIONS, "method"])
+        raise ValueError(f"vary.{key}: unknown section; allowed: {allowed}")
+    for value in values:
+        for kind in known:
+            try:
+                check_setting(kind, name, value)
+            except ValueError as error:
+                raise ValueError(f"vary.{key}: {value!r}; {error}") from None
 
 
 class Extra(Model):
@@ -165,18 +194,26 @@ class Extra(Model):
     """Instead of the preset's; the same holds for every key here."""
     protocols: Axis[str] | None = None
     """See the preset."""
-    networks: Axis[Network] | None = None
+    networks: Axis[NetworkEntry] | None = None
     """See the preset."""
-    methods: Axis[Method] | None = None
+    methods: Axis[MethodEntry] | None = None
     """See the preset."""
     densities: Axis[Density] | None = None
     """See the preset."""
-    inits: Axis[Literal["uniform", "erk"]] | None = None
+    inits: Axis[Init] | None = None
     """See the preset."""
-    growths: Axis[Growth] | None = None
+    growths: Axis[GrowthName] | None = None
     """See the preset."""
     seeds: Axis[Seed] | None = None
     """See the preset."""
+    vary: dict[str, Axis[Any]] | None = None
+    """See the preset."""
+
+    @model_validator(mode="after")
+    def _varied_settings_exist(self) -> Extra:
+        for key, values in (self.vary or {}).items():
+            _check_varied(key, values, self.methods)
+        return self
 
 
 class Preset(Axes):
@@ -185,7 +222,6 @@ class Preset(Axes):
     training: Training
     topology: Topology
     engine: Engine = Engine()
-    baselines: Baselines = Baselines()
     extra: list[Extra] = Field(default=[])
     """Further blocks of runs that differ in some lists; a run named twice is made once."""
 
@@ -217,6 +253,24 @@ class Preset(Axes):
                         "settings; allowed: once, or in a preset of its own"
                     )
         return self
+
+    def plugins(self) -> Iterator[tuple[str, str]]:
+        """Names of the form module:attribute, with the key that holds each."""
+        named = [("topology.prune", self.topology.prune)]
+        named += [("training.optimizer", self.training.optimizer)]
+        named += [("training.schedule", self.training.schedule)]
+        for block in self.blocks():
+            named += [("networks", entry.source) for entry in block.networks]
+            named += [("methods", entry.source) for entry in block.methods]
+            named += [("inits", init) for init in block.inits]
+            named += [("growths", one) for growth in block.growths for one in growth_names(growth)]
+            for key in ("topology.prune", "training.optimizer", "training.schedule"):
+                named += [(f"vary.{key}", str(value)) for value in block.vary.get(key, [])]
+        return ((key, name) for key, name in dict.fromkeys(named) if plugins.is_plugin(name))
+
+    def varied(self) -> tuple[str, ...]:
+        """Settings that some block varies; each is an axis of every run of the preset."""
+        return tuple(dict.fromkeys(key for block in self.blocks() for key in block.vary))
 
     def protocol_names(self) -> list[str]:
         """Every protocol that some block uses."""
@@ -307,6 +361,16 @@ class Params(Model):
                         f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
                         "epoch that is best in validation and needs a share above 0, as 0.1"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _plugins_exist(self) -> Params:
+        for name, preset in self.presets.items():
+            for key, plugin in preset.plugins():
+                try:
+                    plugins.find(plugin)
+                except plugins.PluginError as error:
+                    raise ValueError(f"presets.{name}.{key}: {error}") from None
         return self
 
     def dataset_info(self, name: str) -> DatasetInfo:

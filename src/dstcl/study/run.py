@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
+from dstcl import plugins
 from dstcl.data.orders import Order, order_name
+from dstcl.study.fields import plain, read_settings, setting_names
+from dstcl.study.methods import MethodFacts, method_facts, method_settings
+from dstcl.study.settings import SECTIONS, Data, Engine, Protocol, Topology, Training
 
 AXES = (
     "dataset",
@@ -27,26 +32,61 @@ AXES = (
     "growth",
     "seed",
 )
-
-
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "int": int,
-    "bool": bool,
-    "float": (int, float),
-    "tuple[float, ...]": (list, tuple),
-    "tuple[int, ...]": (list, tuple),
+AXIS_TYPES: dict[str, type] = dict.fromkeys(AXES, str) | {
+    "tasks": int,
+    "density": float,
+    "seed": int,
 }
-"""What `Run.from_dict` takes for a field of each annotated type."""
-LISTS = ("lr_milestones", "task_sizes")
+THEN = "-then-"
+"""Between the two growths of a switch, as random-then-gradient."""
+NOT_READ = "none"
+"""Value of an axis or a varied setting that the run's method does not read."""
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """Where a network comes from.
+
+    Attributes:
+        source: a built-in name, or module:attribute of something that returns a torch module.
+        head: name of its last linear layer; None to find it.
+        arguments: keyword arguments for what is called.
+    """
+
+    source: str
+    head: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, without what is left at its default."""
+        given = {"head": self.head, "arguments": plain(self.arguments)}
+        return {"from": self.source} | {name: value for name, value in given.items() if value}
+
+
+@dataclass(frozen=True)
+class MethodSource:
+    """Where a method comes from: a built-in name or module:attribute, and its own settings."""
+
+    source: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"from": self.source, **plain(self.settings)}
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that decides the numbers of one training.
+    """Everything that decides the numbers of one training, and how it is computed.
 
-    The first nine fields are the axes of the study; the others are documented, with their
-    units and ranges, where they are set: `dstcl.study.settings` and `dstcl.study.presets`.
+    The first nine fields are the axes of the study. The sections are documented, with units and
+    ranges, in `dstcl.study.settings`; of them, only what the run's method reads is part of its
+    description and its digest (`dstcl.study.identity`).
+
+    Attributes:
+        switches: what the protocol of that name means.
+        network_source, method_source: what the labels ``network`` and ``method`` stand for.
+        vary: keys such as ``topology.update_every`` that the study varies; each is one more axis.
     """
 
     dataset: str
@@ -58,73 +98,105 @@ class Run:
     init: str
     growth: str
     seed: int
-    image_size: int
-    class_order: str
-    task_sizes: tuple[int, ...]
-    validation: float
-    augment: str
-    epochs: int
-    batch_size: int
-    test_batch_size: int
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    lr_milestones: tuple[float, ...]
-    lr_factor: float
-    prune: str
-    prune_rate: float
-    prune_rate_floor: float
-    prune_schedule: str
-    redistribute: str
-    update_every: int
-    stop_at: float
-    switch_at: float
-    candidates: str
-    logits: str
-    head: str
-    batch_norm: str
-    test_augment: bool
-    mask_counts: str
-    free_weights: str
-    regrown_frozen: str
-    checkpoint: str
-    ewc_strength: float
-    precision: str
-    layout: str
-    compile: str
+    data: Data
+    switches: Protocol
+    training: Training
+    topology: Topology
+    engine: Engine
+    network_source: NetworkSource
+    method_source: MethodSource
+    vary: tuple[str, ...] = ()
+
+    def axes(self) -> dict[str, Any]:
+        """The axes by name: the nine, and every varied setting as text between growth and seed."""
+        own = {axis: getattr(self, axis) for axis in AXES}
+        seed = own.pop("seed")
+        return own | self.varied | {"seed": seed}
+
+    @cached_property
+    def varied(self) -> dict[str, str]:
+        """The varied settings as text; "none" where the method does not read one."""
+        from dstcl.study.identity import decides
+
+        return {
+            key: value_text(self.setting(key)) if decides(self, key) else NOT_READ
+            for key in self.vary
+        }
+
+    @property
+    def facts(self) -> MethodFacts:
+        """What the run's method says of itself."""
+        return method_facts(self.method_source.source)
+
+    def setting(self, key: str) -> Any:
+        """The value of ``section.name``, or of ``method.name`` for a setting of the method.
+
+        None for a setting that the run's method does not have.
+        """
+        section, _, name = key.partition(".")
+        if section == "method":
+            return self.method_source.settings.get(name)
+        return getattr(getattr(self, section), name)
+
+    def changed(self, values: Mapping[str, Any]) -> Run:
+        """The same run with other values, by axis, ``section.name`` or ``method.name``.
+
+        Raises:
+            ValueError: no such key, or a value that is not allowed; one line.
+        """
+        sections: dict[str, dict[str, Any]] = {}
+        axes: dict[str, Any] = {}
+        for key, value in values.items():
+            section, dot, name = key.partition(".")
+            if dot:
+                sections.setdefault(section, {})[name] = value
+            elif key in AXES:
+                axes[key] = value
+            else:
+                raise ValueError(f"{key}: no axis; allowed: {', '.join(AXES)}")
+        made: dict[str, Any] = {}
+        for section, given in sections.items():
+            if section == "method":
+                source = self.method_source.source
+                full = method_settings(source, self.method_source.settings | given)
+                made["method_source"] = MethodSource(source, full)
+            elif section in SECTIONS:
+                kind = SECTIONS[section]
+                present = {n: getattr(getattr(self, section), n) for n in setting_names(kind)}
+                made[section] = read_settings(kind, present | given, section)
+            else:
+                allowed = ", ".join([*SECTIONS, "method"])
+                raise ValueError(f"{section}: no section; allowed: {allowed}")
+        return replace(self, **axes, **made)
 
     def to_dict(self) -> dict[str, Any]:
-        """A flat dictionary that JSON can hold."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        lists = {name: list(values[name]) for name in LISTS}
-        return values | lists
+        """A nested dictionary that JSON can hold: the axes, and of each section what is read."""
+        from dstcl.study.identity import description
+
+        return description(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Run:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`. What the run does not read may be left out.
 
         Raises:
-            ValueError: naming the keys that are missing or unknown.
+            ValueError: one line that names the key, its value and what is allowed.
         """
-        if not isinstance(values, Mapping):
-            raise ValueError(f"run description: a mapping is needed, not {values!r}")
-        known = {field.name for field in fields(cls)}
-        missing, unknown = known - values.keys(), values.keys() - known
-        if missing or unknown:
-            parts = [f"missing {sorted(missing)}"] * bool(missing)
-            parts += [f"unknown {sorted(unknown)}"] * bool(unknown)
-            raise ValueError(f"run description: {'; '.join(parts)}")
-        for field in fields(cls):
-            if not isinstance(values[field.name], KINDS[str(field.type)]):
-                raise ValueError(
-                    f"run description: {field.name} is {values[field.name]!r}, not {field.type}"
-                )
-        return cls(**{**values, **{name: tuple(values[name]) for name in LISTS}})
+        from dstcl.study.identity import read_description
+
+        return read_description(values)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the numbers of the run, where it differs from birth defaults."""
+        from dstcl.study.identity import identity
+
+        return identity(self)
 
     @cached_property
     def digest(self) -> str:
-        """Ten hexadecimal digits over every field: two runs share it only if they are equal."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        """Ten hexadecimal digits over `identity`: equal only for runs of equal numbers."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     @property
@@ -134,11 +206,12 @@ class Run:
             PurePosixPath(
                 f"{self.dataset}-{self.tasks}tasks",
                 self.protocol,
-                self.network,
-                self.method,
+                folder_name(self.network),
+                folder_name(self.method),
                 f"density{self.density:g}",
-                self.init,
-                self.growth,
+                folder_name(self.init),
+                folder_name(self.growth),
+                *(f"{key}={folder_name(value)}" for key, value in self.varied.items()),
                 f"seed{self.seed}-{self.digest}",
             )
         )
@@ -146,7 +219,7 @@ class Run:
     @property
     def data_name(self) -> str:
         """Name of the prepared data file, without its suffix."""
-        return f"{self.dataset}-{self.image_size}px"
+        return f"{self.dataset}-{self.data.image_size}px"
 
     @property
     def data_file(self) -> str:
@@ -161,8 +234,51 @@ class Run:
     @property
     def order_name(self) -> str:
         """Name of the task split, which says all that decides it: see `dstcl.data.orders`."""
-        classes = f"seed{self.seed}" if self.class_order == "seed" else self.class_order
-        return order_name(Order(classes, self.task_sizes, self.validation))
+        order = self.switches.class_order
+        classes = f"seed{self.seed}" if order == "seed" else order
+        return order_name(Order(classes, self.data.task_sizes, self.training.validation))
+
+    @property
+    def own_heads(self) -> bool:
+        """Whether each task has a head of its own; tasks learned together share one."""
+        return self.switches.head == "task" and not self.facts.joint
+
+    def outputs(self, sizes: tuple[int, ...] | list[int]) -> int:
+        """Outputs that the network needs for tasks of so many classes each."""
+        return max(sizes) if self.own_heads else sum(sizes)
+
+    def plugins(self) -> dict[str, str]:
+        """Names of the form module:attribute in this run, by the key that holds them."""
+        return {key: name for key, name in self._names() if plugins.is_plugin(name)}
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        yield "networks", self.network_source.source
+        yield "methods", self.method_source.source
+        yield "inits", self.init
+        for criterion in growth_names(self.growth):
+            yield "growths", criterion
+        yield "topology.prune", self.topology.prune if self.facts.grows else NOT_READ
+        yield "training.optimizer", self.training.optimizer
+        yield "training.schedule", self.training.schedule
+
+
+def growth_names(growth: str) -> list[str]:
+    """The criteria of a growth: one, or the two of a switch."""
+    return growth.split(THEN)
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as tables and folders have it: compact JSON, text without quotes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(plain(value), separators=(",", ":"))
+
+
+def folder_name(value: str) -> str:
+    """A label as the name of a folder: module:attribute with a point, no brackets or commas."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", value.replace(":", ".")).strip("_")
 
 
 RESULT_FILES = {

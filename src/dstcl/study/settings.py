@@ -1,12 +1,20 @@
-"""The types of the settings that runs of a preset or protocol share (`dstcl.study.presets`)."""
+"""What can be set for a training, section by section: names, ranges and meanings, once.
+
+The same classes serve params.yaml, its schema (`dstcl.study.presets`), the JSON of a run
+(`dstcl.study.run`) and machines without pydantic. Which of them decide the numbers of a run is
+said in `dstcl.study.identity`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from dstcl.study.fields import Between, BuiltInOr, Check, Fraction, FromList, Settings
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("milestones", "cosine", "one-cycle", "constant")
+PRUNINGS = ("magnitude", "set", "taylor", "random")
 
 
 def _validation_share(value: float) -> float:
@@ -15,44 +23,52 @@ def _validation_share(value: float) -> float:
     return value
 
 
-class Model(BaseModel):
-    """Strict, closed and immutable: no unknown keys, no text where a number is meant."""
+@dataclass(frozen=True, kw_only=True)
+class Data(Settings):
+    """Which images, and how many classes each task has."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+    image_size: Annotated[int, Between(ge=8, le=256)]
+    """Edge of the prepared images in pixels."""
+    task_sizes: Annotated[tuple[Annotated[int, Between(ge=2)], ...], FromList()] = ()
+    """Classes of each task where they are not equal, as [50, 10, 10, 10, 10, 10]."""
 
 
-class Training(Model):
+@dataclass(frozen=True, kw_only=True)
+class Training(Settings):
     """How each task is trained."""
 
     augment: Literal["none", "crop-flip"] = "none"
     """"crop-flip": random crop with 4 pixels of zero padding and horizontal flip."""
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Between(ge=1)]
     """Passes over a task's training images."""
-    batch_size: Annotated[int, Field(ge=2)]
-    """Images a step; the last batch of an epoch may be smaller."""
-    test_batch_size: Annotated[int, Field(ge=1)] = 128
-    """Images a step in evaluation; changes nothing but speed and memory."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Fresh for each task; sgd has momentum 0.9 and Nesterov."""
-    learning_rate: Annotated[float, Field(gt=0)]
-    """At the start of each task."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """L2 penalty; never moves an inactive or frozen weight."""
-    lr_milestones: list[Fraction] = [0.5, 0.75]
+    batch_size: Annotated[int, Between(ge=2)]
+    """Images per step; the last batch of an epoch may be smaller."""
+    test_batch_size: Annotated[int, Between(ge=1)] = 128
+    """Images per step in evaluation. Decides numbers only under batch_norm: batch, where a test
+    batch is normalised by its own statistics; elsewhere it changes speed and memory alone."""
+    optimizer: Annotated[str, BuiltInOr(OPTIMIZERS)] = "adam"
+    """Fresh for each task: adam, adamw, sgd (momentum 0.9 and Nesterov unless optimizer_settings
+    say otherwise), or module:attribute of any torch optimiser, as torch.optim:RMSprop."""
+    optimizer_settings: dict[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the optimiser, as {momentum: 0.95}."""
+    learning_rate: Annotated[float, Between(gt=0)]
+    """At the start of each task; the highest one of schedule one-cycle."""
+    weight_decay: Annotated[float, Between(ge=0)] = 0.0
+    """L2 penalty (adamw: decoupled); never moves an inactive or frozen weight."""
+    schedule: Annotated[str, BuiltInOr(SCHEDULES)] = "milestones"
+    """How the learning rate changes within a task: milestones (by epoch, see lr_milestones), cosine
+    (to zero, by step), one-cycle (up for 30% of the steps, then down; Smith and Topin 2019),
+    constant, or module:attribute of a function; see docs/extending.md."""
+    lr_milestones: Annotated[tuple[Fraction, ...], FromList()] = (0.5, 0.75)
     """Fractions of the epochs after which the learning rate is multiplied by lr_factor."""
-    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    lr_factor: Annotated[float, Between(gt=0, le=1)] = 0.1
     """See lr_milestones."""
-    validation: Annotated[float, AfterValidator(_validation_share)] = 0.0
+    validation: Annotated[float, Check(_validation_share)] = 0.0
     """Share of each class's training images that is held out for validation; 0 for none."""
 
 
-class Engine(Model):
+@dataclass(frozen=True, kw_only=True)
+class Engine(Settings):
     """How the arithmetic is done. What "auto" became on a device is in a run's provenance.json."""
 
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
@@ -69,45 +85,38 @@ class Engine(Model):
     compiled-step-graph: both."""
 
 
-class Topology(Model):
-    """How masks change while a task is trained (method dst)."""
+@dataclass(frozen=True, kw_only=True)
+class Topology(Settings):
+    """How masks change while a task is trained, for methods that change them."""
 
-    prune: Literal["magnitude", "set", "taylor", "random"] = "magnitude"
-    """Which active weights go."""
+    prune: Annotated[str, BuiltInOr(PRUNINGS)] = "magnitude"
+    """Which active weights go: magnitude, set, taylor, random, or module:attribute."""
     prune_rate: Fraction = 0.5
     """Share of a layer's active weights replaced by the first update."""
     prune_rate_floor: Fraction = 0.005
     """Share replaced at the end of the decay."""
     prune_schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the share falls from prune_rate to prune_rate_floor."""
-    update_every: Annotated[int, Field(ge=1)]
+    update_every: Annotated[int, Between(ge=1)]
     """Optimiser steps between updates."""
     redistribute: Literal["none", "momentum", "gradient", "nonzeros"] = "none"
     """Whether layers compete for the weights that all of them lost, and by what score."""
     switch_at: Fraction = 0.5
     """For growth "a-then-b": the fraction of the task's steps after which b takes over."""
 
-    @model_validator(mode="after")
-    def _rate_falls(self) -> Topology:
+    def __post_init__(self) -> None:
         if self.prune_rate_floor > self.prune_rate:
             raise ValueError(
                 f"prune_rate_floor: {self.prune_rate_floor}; at most prune_rate, {self.prune_rate}"
             )
-        return self
 
 
-class Baselines(Model):
-    """Settings of methods that dynamic sparse training is compared with."""
-
-    ewc_strength: Annotated[float, Field(ge=0)] = 100.0
-    """Lambda of elastic weight consolidation, for a loss that is a mean over images."""
-
-
-class Protocol(Model):
+@dataclass(frozen=True, kw_only=True)
+class Protocol(Settings):
     """What is measured and what a task may use, as switches that can be flipped one at a time.
 
-    The first value named is that of "corrected", the other that of "published"; sections c and d
-    of the description of the paper's code say where each comes from.
+    The first value named is that of "corrected", the other that of "published";
+    docs/published-code.md says where each comes from.
     """
 
     logits: Literal["task", "all"]
@@ -137,11 +146,19 @@ class Protocol(Model):
     """Classes shuffled by the run's seed; or 0, 1, 2, ... for every seed; or the classes of a
     superclass side by side (CIFAR-100)."""
 
-    @model_validator(mode="after")
-    def _head_fits_logits(self) -> Protocol:
+    def __post_init__(self) -> None:
         if self.logits == "all" and self.head != "shared":
             raise ValueError(
                 "logits: 'all' compares logits of all classes and needs head: shared; "
                 "a head of its own for each task has only the task's"
             )
-        return self
+
+
+SECTIONS: dict[str, type[Settings]] = {
+    "data": Data,
+    "switches": Protocol,
+    "training": Training,
+    "topology": Topology,
+    "engine": Engine,
+}
+"""The sections of a run, by the name that keys such as ``topology.update_every`` begin with."""

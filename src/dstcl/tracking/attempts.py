@@ -141,7 +141,7 @@ def _curves(attempt: Attempt) -> list[Metric]:
     """What the log says of epochs; they count on through the tasks, as in history.csv."""
     metrics: list[Metric] = []
     for line in EPOCH.finditer(attempt.said):
-        step = (int(line["task"]) - 1) * attempt.run.epochs + int(line["epoch"])
+        step = (int(line["task"]) - 1) * attempt.run.training.epochs + int(line["epoch"])
         try:
             metrics += [(name, float(line[name]), step) for name in CURVES]
         except ValueError:  # a line that was cut short

@@ -43,16 +43,18 @@ def model_settings(run: Run, folder: Path, origin: Origin) -> dict[str, Any]:
         ValueError: the file of masks is damaged.
     """
     joint = run.method == "joint"
-    own_heads = run.head == "task" and not joint
+    own_heads = run.switches.head == "task" and not joint
     sizes = [len(names) for names in origin.class_names]
     total = max(sizes) if own_heads else sum(sizes)
     starts = [0] * len(sizes) if own_heads else [0, *accumulate(sizes)][:-1]
     # Where all classes compete, a prediction is among all outputs.
-    ranges = [(0, total) if run.logits == "all" else (s, s + n) for s, n in zip(starts, sizes)]
+    ranges = [
+        (0, total) if run.switches.logits == "all" else (s, s + n) for s, n in zip(starts, sizes)
+    ]
     return {
         "network": run.network,
         "outputs": total,
-        "head_bias": True if run.head == "task" else None,
+        "head_bias": True if run.switches.head == "task" else None,
         "mean": origin.mean,
         "std": origin.std,
         "shapes": _shapes(folder / RESULT_FILES["masks"]),

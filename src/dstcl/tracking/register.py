@@ -75,10 +75,11 @@ def register(
     config = folder / RESULT_FILES["config"]
     with naming(config):
         run = Run.from_dict(read_json(config))
-    if run.batch_norm != "task":
+    if run.switches.batch_norm != "task":
         raise ValueError(
-            f"{folder}: batch_norm is {run.batch_norm!r}; only runs whose tasks have their own "
-            "batch norm ('task') can be registered: else a prediction depends on other images"
+            f"{folder}: batch_norm is {run.switches.batch_norm!r}; only runs whose tasks have "
+            "their own batch norm ('task') can be registered: else a prediction depends on "
+            "other images"
         )
     origin = read_origin(run, folder, tasks, data)
     settings = model_settings(run, folder, origin)
@@ -146,7 +147,7 @@ def _register(
 
 def _description(run: Run, class_names: Sequence[Sequence[str]]) -> str:
     tasks = "\n".join(f"| {k} | {', '.join(n)} |" for k, n in enumerate(class_names, start=1))
-    size = run.image_size
+    size = run.data.image_size
     return (
         f"Run `{run.digest}`, seed {run.seed}. `model.predict(images, params={{'task': k}})`: "
         f"uint8 images (N, C, {size}, {size}) to logits (N, classes).\n\n"

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from dstcl.continual.methods.base import OpenTask
+from dstcl.continual.methods.finetune import FineTuning
 from dstcl.continual.scoring import Outputs
-from dstcl.sparse import SparseTraining
+from dstcl.continual.subnets import SubnetStore
+from dstcl.data.batches import Examples, evaluation_batches
+from dstcl.seeds import generator
+from dstcl.sparse import SparseTraining, maskable_weights
+from dstcl.study.fields import Between, Settings
+from dstcl.study.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class EwcSettings(Settings):
+    """Settings of elastic weight consolidation."""
+
+    strength: Annotated[float, Between(ge=0)] = 100.0
+    """Lambda of the penalty, for a loss that is a mean over images."""
 
 
 class EwcMemory:
@@ -99,3 +115,34 @@ def diagonal_fisher(
             fisher[name].addcmul_(gradient, gradient)
         images_seen += len(images)
     return {name: total / images_seen for name, total in fisher.items()}
+
+
+class Ewc(FineTuning):
+    """Fine-tuning with elastic weight consolidation (Kirkpatrick et al. 2017)."""
+
+    settings = EwcSettings
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._memory = EwcMemory(self.settings.strength)
+
+    def training(self, task: OpenTask) -> SparseTraining:
+        """See `Method.training`."""
+        return EwcTraining(task.network, task.optimizer, memory=self._memory, **self.common(task))
+
+    def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
+        """Measure how much each weight matters to the finished task."""
+        draws = generator(self.run.seed, "fisher", task)
+        weights = maskable_weights(store.network, store.unmasked)
+        batch_size = self.run.training.batch_size
+        batches = evaluation_batches(examples, batch_size, shuffle=True, generator=draws)
+        fisher = diagonal_fisher(store.network, weights, batches, outputs, draws)
+        self._memory.add(weights, fisher)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The penalties of finished tasks."""
+        return self._memory.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Restore what `state_dict` returned."""
+        self._memory.load_state_dict(state, device)

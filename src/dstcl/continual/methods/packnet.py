@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dstcl.continual.methods.base import Method, OpenTask
 from dstcl.sparse import SparseTraining, select_top
 from dstcl.sparse.masks import Masks
 
@@ -57,3 +58,13 @@ class PackNetTraining(SparseTraining):
         self._refresh_multipliers()
         self._restore_fixed_weights()
         self.check_counts()
+
+
+class PackNet(Method):
+    """A sub-network per task on top of all earlier ones (Mallya and Lazebnik 2018)."""
+
+    def training(self, task: OpenTask) -> SparseTraining:
+        """See `Method.training`."""
+        return PackNetTraining(
+            task.network, task.optimizer, total_steps=task.steps, **self.common(task)
+        )

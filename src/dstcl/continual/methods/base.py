@@ -1,0 +1,119 @@
+"""What every method is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from dstcl.continual.scoring import Outputs
+from dstcl.continual.subnets import SubnetStore
+from dstcl.data.batches import Examples
+from dstcl.networks import Network
+from dstcl.seeds import generator
+from dstcl.sparse import SparseTraining
+from dstcl.study.fields import Settings
+from dstcl.study.run import Run
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """A task that is about to be trained.
+
+    Attributes:
+        network: holds what earlier tasks left.
+        optimizer: fresh, over all its parameters.
+        store: of the sub-networks.
+        index: of the task, from 0.
+        steps: optimiser steps that will be made.
+    """
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    store: SubnetStore
+    index: int
+    steps: int
+
+
+class Method:
+    """A sub-network per task over one dense store; a subclass says how it is trained.
+
+    The facts below are read from the text of the file when a study is planned
+    (`dstcl.study.methods`), so a subclass writes them as literals.
+
+    Args:
+        run: settings; ``self.settings`` are the method's own.
+
+    Attributes:
+        dense: every weight is active; density, init and growth then mean nothing.
+        grows: the method has a growth criterion, an axis of the study.
+        joint: all tasks are learned at once.
+        keeps_tasks: later tasks never change what a finished one computes.
+        reads: keys of the topology, and of those switches that only some methods read, which change
+            what it does; ``"topology"`` stands for the whole section. A setting that is not named
+            here is no part of the digest of the method's runs.
+        settings: class of its own settings (a frozen dataclass, subclass of
+            `dstcl.study.fields.Settings`), on an object the settings themselves; None without any.
+        store: what holds the network between tasks.
+    """
+
+    dense: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
+    keeps_tasks: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("switches.free_weights", "switches.regrown_frozen")
+    settings: Any = None
+    store: type[SubnetStore] = SubnetStore
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        kind = type(self).settings
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            self.settings = kind(**run.method_source.settings)
+
+    def training(self, task: OpenTask) -> SparseTraining:
+        """The optimiser-side step for a task."""
+        raise NotImplementedError
+
+    def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
+        """Look at a finished task once more; nothing to remember unless a method says so."""
+
+    def dense_gradient_share(self, steps: int) -> float:
+        """Share of a task's steps whose weight gradient must be dense, for the count of FLOPs."""
+        return 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `remember` keeps."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Restore what `state_dict` returned."""
+
+    def common(self, task: OpenTask) -> dict[str, Any]:
+        """Arguments that every sparse training of the core takes."""
+        run = self.run
+        return {
+            "density": run.density,
+            "init": run.init,
+            "frozen": task.store.frozen(),
+            "regrown": run.switches.regrown_frozen,
+            "exclude": task.store.unmasked,
+            "generator": generator(run.seed, "masks", task.index),
+        }
+
+
+class Dense(Method):
+    """Every weight active; the base of methods without sub-networks."""
+
+    dense = True
+    reads = ()
+
+    def training(self, task: OpenTask) -> SparseTraining:
+        """See `Method.training`."""
+        return SparseTraining(task.network, task.optimizer, **self.common(task))
+
+    def common(self, task: OpenTask) -> dict[str, Any]:
+        """See `Method.common`."""
+        return {"density": 1.0, "init": "uniform", "exclude": task.store.unmasked}

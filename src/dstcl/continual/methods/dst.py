@@ -1,0 +1,62 @@
+"""Dynamic sparse training: the paper's method."""
+
+from __future__ import annotations
+
+from dstcl.continual.methods.base import Method, OpenTask
+from dstcl.continual.published import PublishedSparseTraining
+from dstcl.sparse import DynamicSparseTraining, SparseTraining, UpdateSchedule, growth_plan
+from dstcl.sparse.criteria import prune_criterion
+
+
+class DynamicSparse(Method):
+    """A sub-network per task, found by dynamic sparse training."""
+
+    grows = True
+    reads = (
+        "topology",
+        "switches.free_weights",
+        "switches.regrown_frozen",
+        "switches.mask_counts",
+        "switches.candidates",
+        "switches.stop_at",
+    )
+
+    def training(self, task: OpenTask) -> SparseTraining:
+        """See `Method.training`."""
+        run, topology = self.run, self.run.topology
+        published = run.switches.mask_counts == "bernoulli"
+        kind = PublishedSparseTraining if published else DynamicSparseTraining
+        return kind(
+            task.network,
+            task.optimizer,
+            prune=topology.prune,
+            grow=run.growth,
+            switch_at=topology.switch_at,
+            prune_rate=topology.prune_rate,
+            floor=topology.prune_rate_floor,
+            prune_schedule=topology.prune_schedule,
+            update_every=topology.update_every,
+            total_steps=task.steps,
+            stop_at=run.switches.stop_at,
+            candidates=run.switches.candidates,
+            redistribute=topology.redistribute,
+            **self.common(task),
+        )
+
+    def dense_gradient_share(self, steps: int) -> float:
+        """At every step where a criterion follows the gradient, else at updates that look at it."""
+        run, topology = self.run, self.run.topology
+        plan = growth_plan(run.growth, topology.switch_at)
+        prune = prune_criterion(topology.prune)
+        if plan.needs_momentum or prune.needs_momentum or topology.redistribute == "momentum":
+            return 1.0
+        every = topology.update_every
+        schedule = UpdateSchedule(steps, every, stop_at=run.switches.stop_at)
+        looking = [
+            step
+            for step in range(every, schedule.last_step + 1, every)
+            if plan.at(step / steps).needs_gradient
+            or prune.needs_gradient
+            or topology.redistribute == "gradient"
+        ]
+        return len(looking) / steps
