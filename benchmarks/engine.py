@@ -27,7 +27,7 @@ from paces import Pace, second_epochs
 from subjects import random_data, short_run, task_classes
 from tables import middle, print_table
 
-from dstcl.continual.learner import Learner
+from dstcl.continual.learner import learner_of
 from dstcl.continual.precision import arithmetic_of
 from dstcl.data.stored import Prepared
 from dstcl.networks import build_network
@@ -124,7 +124,7 @@ def _one_of_many(run: Run, images: int, device: str) -> tuple[float, float, int]
             times[-1] = time.monotonic()
 
     tasks = task_classes(1, OUTPUTS)
-    learner = Learner(run, one_task(run, images), tasks, torch.device(device), note)
+    learner = learner_of(run, one_task(run, images), tasks, torch.device(device), note)
     learner.fit()
     return times[0], times[1], learner.outcome.effort.images // 2
 
@@ -162,7 +162,7 @@ def roofline(run: Run, speed: float, device: torch.device) -> dict[str, float]:
     sizes = {name: weight.numel() for name, weight in network.named_parameters()}
     flops = forward_flops({name: sizes[name] for name in uses}, uses)
     achieved = 3 * flops * speed
-    peak = peak_flops(device, arithmetic_of(run, device).precision)
+    peak = peak_flops(device, arithmetic_of(run.engine, device).precision)
     return {
         "mega_flops_an_image_forward": round(flops / 1e6, 1),
         "achieved_giga_flops": round(achieved / 1e9, 1),
@@ -231,7 +231,7 @@ def main() -> None:
         for number in options.at_once
     }
     print_table(("runs at once, one thread each", "images/s in all"), many.items())
-    chosen = arithmetic_of(default, device)
+    chosen = arithmetic_of(default.engine, device)
     key = f"{chosen.precision}, {chosen.layout.replace('_', ' ')}".replace(", contiguous", "")
     roof = roofline(default, rows[key]["images_per_second"], device)
     print(f"\n{key}: {roof}")

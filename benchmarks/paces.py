@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import torch
 
-from dstcl.continual.learner import Learner
+from dstcl.continual.learner import learner_of
 from dstcl.data.stored import Prepared
 from dstcl.sparse import DynamicSparseTraining
 from dstcl.study.run import Run
@@ -70,7 +70,7 @@ def second_epochs(
         marks.append((effort.images, effort.seconds, len(updates)))
         losses.append(row["loss"])
 
-    learner = Learner(run, data, tasks, device, note)
+    learner = learner_of(run, data, tasks, device, note)
     learner.fit()
     return [
         Pace(after[0] - before[0], after[1] - before[1], loss, tuple(updates[before[2] : after[2]]))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 from machine import REPOSITORY, machine, record
 
-from dstcl.continual.learner import Learner
+from dstcl.continual.learner import learner_of
 from dstcl.continual.metrics import accuracy_matrix, all_metrics
 from dstcl.data.stored import load_prepared
 from dstcl.data.tasks import split_classes
@@ -36,8 +35,8 @@ def acc(run: Run, file: Path, learned: int) -> float:
     torch.set_num_threads(1)
     data = load_prepared(file)
     tasks = split_classes(len(data.class_names), run.tasks, run.order_name)[:learned]
-    run = replace(run, tasks=learned)
-    outcome = Learner(run, data, tasks, torch.device("cpu")).fit()
+    run = run.changed({"tasks": learned})
+    outcome = learner_of(run, data, tasks, torch.device("cpu")).fit()
     return float(all_metrics(accuracy_matrix(outcome.accuracy))["acc"])
 
 
@@ -61,7 +60,7 @@ def main() -> None:
         parser.error(f"--tasks: {options.tasks}; 1 to {chosen.tasks}")
     precisions = ("float32", "bfloat16")
     jobs = list(product(range(options.seeds), precisions))
-    planned = [replace(chosen, seed=seed, precision=precision) for seed, precision in jobs]
+    planned = [chosen.changed({"seed": seed, "precision": precision}) for seed, precision in jobs]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         files, counts = [options.data] * len(jobs), [options.tasks] * len(jobs)
         found = dict(zip(jobs, pool.map(acc, planned, files, counts), strict=True))

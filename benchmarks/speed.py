@@ -15,14 +15,13 @@ import csv
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
 from machine import machine, peak_memory
 from subjects import paper_run, random_data, task_classes
 
-from dstcl.continual.learner import Learner
+from dstcl.continual.learner import learner_of
 from dstcl.networks import FEATURES
 from dstcl.study.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
 
@@ -35,17 +34,23 @@ def measure(network: str, device: str, threads: int, images: int) -> dict[str, A
     torch.set_num_threads(threads)
     where = torch.device(device)
     size, channels, every = DIGITS if network in ("convnet", "lenet5") else COLOUR
-    run = replace(
-        paper_run(),
-        network=network, tasks=2, image_size=size, epochs=1, update_every=every, growth="gradient",
-        augment="none" if channels == 1 else "crop-flip",
-    )  # fmt: skip
+    run = paper_run().changed(
+        {
+            "network": network,
+            "tasks": 2,
+            "image_size": size,
+            "epochs": 1,
+            "update_every": every,
+            "growth": "gradient",
+            "augment": "none" if channels == 1 else "crop-flip",
+        }
+    )
     tasks = task_classes(2)
-    Learner(run, random_data(4 * run.training.batch_size, size, channels), tasks, where).fit()
+    learner_of(run, random_data(4 * run.training.batch_size, size, channels), tasks, where).fit()
     cuda = where.type == "cuda"
     # Of one thread its own time: what else the machine does then hardly matters.
     clock = time.perf_counter if cuda or threads > 1 else time.process_time
-    learner = Learner(run, random_data(images, size, channels), tasks, where)
+    learner = learner_of(run, random_data(images, size, channels), tasks, where)
     started = clock()
     outcome = learner.fit()  # ends with accuracies on this side: the card's queue is empty
     seconds = clock() - started

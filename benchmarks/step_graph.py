@@ -20,7 +20,7 @@ from machine import machine, record
 from subjects import random_data, short_run, task_classes
 from tables import print_table
 
-from dstcl.continual.learner import Learner
+from dstcl.continual.learner import learner_of
 from dstcl.data.stored import Prepared
 
 ALLOWED = 0.25
@@ -49,7 +49,7 @@ def losses(settings: dict[str, Any], way: str, data: Prepared, device: torch.dev
     """Of every epoch of every task."""
     common = {"tasks": TASKS, "epochs": EPOCHS, "augment": "none", **EXACT}
     run = short_run("resnet18-slim", **(common | settings), compile=way)
-    learner = Learner(run, data, task_classes(TASKS), device)
+    learner = learner_of(run, data, task_classes(TASKS), device)
     return [row["loss"] for row in learner.fit().history]
 
 

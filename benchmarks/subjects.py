@@ -27,7 +27,7 @@ def paper_run() -> Run:
 def short_run(network: str, **settings: Any) -> Run:
     """A run of preset paper, cut to two epochs of one task unless settings say otherwise."""
     short = {"tasks": 1, "epochs": 2, "update_every": 20, "growth": "gradient"}
-    return replace(paper_run(), network=network, **(short | settings))
+    return paper_run().changed({"network": network} | short | settings)
 
 
 def random_data(

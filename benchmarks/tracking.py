@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,9 +88,10 @@ def write_run(folder: Path, run: Run) -> None:
 
 def write_study(root: Path, count: int) -> Path:
     """A study of so many runs: configurations of preset quick, three seeds each."""
-    template = replace(runs(load_file(REPOSITORY / "params.yaml", "quick"))[0], tasks=5, epochs=10)
+    quick = runs(load_file(REPOSITORY / "params.yaml", "quick"))[0]
+    template = quick.changed({"tasks": 5, "epochs": 10})
     planned = [
-        replace(template, seed=number % 3, learning_rate=0.001 + number // 3 * 1e-6)
+        template.changed({"seed": number % 3, "learning_rate": 0.001 + number // 3 * 1e-6})
         for number in range(count)
     ]
     study = root / "results" / "quick"

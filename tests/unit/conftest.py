@@ -1,7 +1,5 @@
 """Real digits, few enough for unit tests."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -9,8 +7,8 @@ from hypothesis import HealthCheck, settings
 from dstcl.data.catalog import DATASETS
 from dstcl.data.readers import read_mnist5k
 from dstcl.data.stored import Prepared
-from dstcl.study.load import load_file, runs
 from dstcl.study.run import Run
+from helpers.runs import quick_run
 
 # Tiny tensors gain nothing from threads, and lose much where cores are shared.
 torch.set_num_threads(1)
@@ -39,6 +37,4 @@ def digits() -> Prepared:
 @pytest.fixture(scope="session")
 def short_run() -> Run:
     """A run of preset quick, shortened."""
-    return replace(
-        runs(load_file())[0], density=0.3, growth="random", epochs=2, batch_size=32, update_every=2
-    )
+    return quick_run(density=0.3, growth="random", epochs=2, batch_size=32, update_every=2)

@@ -234,7 +234,7 @@ def test_a_step_graph_is_compared_with_plain_steps(
     monkeypatch.setattr(check, "IMAGES", 250)
     monkeypatch.setattr(check, "SETTINGS", {"momentum": {"growth": "momentum"}})
     monkeypatch.setattr(step, "CudaRecorder", TapeRecorder)
-    monkeypatch.setattr(step, "training_forward", lambda network, run, device: network)
+    monkeypatch.setattr(step, "training_forward", lambda network, *engine: network)
     monkeypatch.setattr(sys, "argv", ["step_graph.py", "--device", "cpu"])
     with pytest.raises(SystemExit) as stopped:
         check.main()

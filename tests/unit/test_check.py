@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +15,10 @@ from dstcl.storage import write_json
 from dstcl.study.load import load_file, runs
 from dstcl.study.plan import write_plan
 from dstcl.study.run import AXES, RESULT_FILES, Run
+from helpers.runs import changed
 
 RUNS = runs(load_file())[:2]
-OTHER = replace(RUNS[1], learning_rate=0.5)
+OTHER = changed(RUNS[1], learning_rate=0.5)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from result_folders import same_results
 from safetensors.torch import load, save
 
-from dstcl.continual import InvariantError, Learner, Outcome
+from dstcl.continual import InvariantError, Outcome, learner_of
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.jobs import checkpoints
@@ -26,6 +26,7 @@ from dstcl.jobs.interruption import EXIT_CODE, SIGNALS, Interrupted, StopRequest
 from dstcl.jobs.train import train_run
 from dstcl.storage import read_json, write_json, write_tensors
 from dstcl.study.run import RESULT_FILES, Run
+from helpers.runs import changed
 
 TASKS = split_classes(10, 5, "natural")[:2]
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gradual": {"method": "gradual", "growth": "none"},
     "packnet": {"method": "packnet", "growth": "none"},
     "finetune": {"method": "finetune", **DENSE},
-    "ewc": {"method": "ewc", "ewc_strength": 100.0, **DENSE},
+    "ewc": {"method": "ewc", "strength": 100.0, **DENSE},
     "separate": {"method": "separate", **DENSE},
     "joint": {"method": "joint", **DENSE},
     "published gradient": {"growth": "gradient", **PUBLISHED},
@@ -94,16 +95,16 @@ def cut_after(calls: int, saved: list[bytes]) -> Callable[[Callable[[], Any], bo
 def test_a_run_cut_anywhere_ends_as_if_it_had_not_been(
     variant: str, short_run: Run, digits: Prepared
 ) -> None:
-    run = replace(short_run, tasks=2, **VARIANTS[variant])
+    run = changed(short_run, tasks=2, **VARIANTS[variant])
     pauses: list[bool] = []
-    whole = Learner(run, digits, TASKS, CPU, pause=lambda state, end: pauses.append(end)).fit()
+    whole = learner_of(run, digits, TASKS, CPU, pause=lambda state, end: pauses.append(end)).fit()
     task_end = pauses.index(True)
     # In the first epoch, at its last step, in mid-epoch later, at the end of a task, in the next.
     for calls in sorted({1, task_end // 2 - 1, task_end - 2, task_end, len(pauses) - 3}):
         saved: list[bytes] = []
         with pytest.raises(Cut):
-            Learner(run, digits, TASKS, CPU, pause=cut_after(calls, saved)).fit()
-        resumed = Learner(run, digits, TASKS, CPU)
+            learner_of(run, digits, TASKS, CPU, pause=cut_after(calls, saved)).fit()
+        resumed = learner_of(run, digits, TASKS, CPU)
         resumed.load_state_dict(decode(saved[0]))
         outcome = resumed.fit()
         assert outcome.accuracy == whole.accuracy
@@ -117,12 +118,12 @@ def test_a_run_cut_anywhere_ends_as_if_it_had_not_been(
 def test_a_run_cut_at_every_step_ends_as_if_it_had_not_been(
     short_run: Run, digits: Prepared
 ) -> None:
-    run = replace(short_run, tasks=2, growth="momentum", epochs=1)
-    whole = Learner(run, digits, TASKS, CPU).fit()
+    run = changed(short_run, tasks=2, growth="momentum", epochs=1)
+    whole = learner_of(run, digits, TASKS, CPU).fit()
     state: list[bytes] = []
     attempts = 0
     while True:
-        learner = Learner(run, digits, TASKS, CPU, pause=cut_after(0, state))
+        learner = learner_of(run, digits, TASKS, CPU, pause=cut_after(0, state))
         if state:
             learner.load_state_dict(decode(state.pop()))
         try:
@@ -136,10 +137,10 @@ def test_a_run_cut_at_every_step_ends_as_if_it_had_not_been(
 
 
 def test_a_state_of_another_run_is_refused(short_run: Run, digits: Prepared) -> None:
-    run = replace(short_run, tasks=2)
-    state = Learner(run, digits, TASKS, CPU).state_dict()
+    run = changed(short_run, tasks=2)
+    state = learner_of(run, digits, TASKS, CPU).state_dict()
     with pytest.raises(ValueError, match=f"of run {run.digest}, not of"):
-        Learner(replace(run, seed=9), digits, TASKS, CPU).load_state_dict(state)
+        learner_of(changed(run, seed=9), digits, TASKS, CPU).load_state_dict(state)
 
 
 def test_nested_states_survive() -> None:
@@ -238,7 +239,7 @@ def inputs(tmp_path: Path, digits: Prepared) -> tuple[Path, Path]:
 def test_a_signal_makes_a_run_write_a_checkpoint_and_stop(
     number: signal.Signals, short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run = replace(short_run, tasks=2)
+    run = changed(short_run, tasks=2)
     train_run(run, *inputs, tmp_path / "whole", device="cpu", threads=1)
     out = tmp_path / "cut"
 
@@ -271,7 +272,7 @@ def test_an_interrupted_command_says_where_it_goes_on_and_exits_with_75(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(progress.EpochProgress, "__call__", stop)
-    description = json.dumps(replace(short_run, tasks=2).to_dict())
+    description = json.dumps(changed(short_run, tasks=2).to_dict())
     data, tasks = map(str, inputs)
     command = ["train", "--run", description, "--data", data, "--tasks", tasks]
     with pytest.raises(SystemExit) as end:
@@ -298,7 +299,7 @@ def test_killed_at_twenty_moments_a_run_ends_as_if_it_had_not_been(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """kill -9 of a real process; each attempt goes on from what the last one left."""
-    run = replace(short_run, tasks=2, growth="gradient", epochs=4)
+    run = changed(short_run, tasks=2, growth="gradient", epochs=4)
     train_run(run, *inputs, tmp_path / "whole", device="cpu", threads=1)
     out = tmp_path / "killed"
     moments = torch.rand(20, generator=torch.Generator().manual_seed(0)).mul(0.3).tolist()
@@ -327,7 +328,7 @@ def test_a_checkpoint_of_other_data_or_versions_is_not_used(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run, out = replace(short_run, tasks=2, epochs=1), tmp_path / "out"
+    run, out = changed(short_run, tasks=2, epochs=1), tmp_path / "out"
 
     def stop(task: int, epoch: int, row: dict[str, Any]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -349,7 +350,7 @@ def test_on_another_device_logits_of_finished_tasks_are_taken_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Their last digits differ there, which is no task forgotten."""
-    run, out = replace(short_run, tasks=2, epochs=2), tmp_path / "out"
+    run, out = changed(short_run, tasks=2, epochs=2), tmp_path / "out"
 
     def stop(task: int, epoch: int, row: dict[str, Any]) -> None:
         if task == 2:
@@ -379,7 +380,7 @@ def test_a_full_disk_ends_a_run_with_the_reason_and_keeps_the_last_checkpoint(
 ) -> None:
     from dstcl.jobs import checkpoints
 
-    run, out = replace(short_run, tasks=2, epochs=1), tmp_path / "out"
+    run, out = changed(short_run, tasks=2, epochs=1), tmp_path / "out"
     train_run(run, *inputs, tmp_path / "whole", device="cpu", threads=1)
     write, writes = checkpoints.write_bytes, []
 

@@ -1,6 +1,5 @@
 """Claims: what a file may say, the tests behind a verdict, and each verdict on made-up studies."""
 
-from dataclasses import replace
 from itertools import product
 from math import isnan, sqrt
 from pathlib import Path
@@ -17,6 +16,7 @@ from dstcl.evaluation.claim_tests import COLUMNS, Tables, judge_claims
 from dstcl.evaluation.claims import ClaimsError, load_claims
 from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
 from dstcl.study.load import load_file, runs
+from helpers.runs import changed
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 RUN = runs(load_file(REFERENCE.parent / "params.yaml", "quick"))[0]
@@ -507,8 +507,8 @@ def test_changes_that_chance_may_have_made_say_nothing_of_forgetting(tmp_path: P
     ],
 )
 def test_chance_is_in_shuffled_batch_statistics_and_in_augmented_tests(settings, words) -> None:
-    base = replace(RUN, batch_norm="task", test_augment=False, augment="none")
-    found = measured_with_chance(replace(base, **settings))
+    base = changed(RUN, batch_norm="task", test_augment=False, augment="none")
+    found = measured_with_chance(changed(base, **settings))
     assert [part.split(":")[0] for part in found.split("; ") if part] == list(words)
 
 

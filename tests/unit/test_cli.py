@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from dstcl.storage import read_json
 from dstcl.study.load import json_schema, load, load_file, runs
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.run import RESULT_FILES, Run
+from helpers.runs import changed
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 REFERENCE = PARAMS.parent / "reference"
@@ -274,7 +274,7 @@ def test_nothing_forgotten_is_not_tested_where_the_plan_says_that_tests_draw_num
     claims = ["claims", str(study), "--reference", str(REFERENCE)]
     main(claims)
     assert "with chance" not in (study / "claims.csv").read_text()
-    shuffled = [replace(run, batch_norm="batch") for run in RUNS]
+    shuffled = [changed(run, batch_norm="batch") for run in RUNS]
     write_plan("tiny", shuffled, study / "plan.json")
     assert mistake(*claims).startswith(f"{study / 'summary.csv'}: run ")
     for name in ("summary", "accuracy", "capacity"):

@@ -1,15 +1,15 @@
 """The learner: isolation bit for bit, what is measured when, and the files of a run."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from dstcl.continual import InvariantError, Learner, SubnetStore
+from dstcl.continual import InvariantError, Learner, SubnetStore, learner_of
+from dstcl.continual.schedules import Moment, schedule_of
 from dstcl.continual.scoring import Outputs, measure_accuracy
-from dstcl.continual.task_training import learning_rate
 from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import held_out, split_classes
@@ -19,6 +19,7 @@ from dstcl.seeds import derive_seed
 from dstcl.sparse import SparseTraining, unpack_masks
 from dstcl.storage import read_json, read_tensors, write_json, write_tensors
 from dstcl.study.run import RESULT_FILES, Run
+from helpers.runs import changed
 
 TASKS = split_classes(10, 5, "natural")
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ PAIR = Outputs(0, 2, among_all=False)
 
 
 def learner(run: Run, data: Prepared, tasks: list[list[int]] = TASKS) -> Learner:
-    return Learner(run, data, tasks, CPU)
+    return learner_of(run, data, tasks, CPU)
 
 
 class FirstTaskLearned(Exception):
@@ -48,7 +49,7 @@ def learn_first_task(trained: Learner) -> None:
 
 @pytest.fixture(scope="module")
 def finished(short_run: Run, digits: Prepared) -> Learner:
-    trained = learner(replace(short_run, growth="gradient", epochs=8), digits)
+    trained = learner(changed(short_run, growth="gradient", epochs=8), digits)
     trained.fit()
     return trained
 
@@ -207,7 +208,7 @@ def test_runs_that_differ_in_growth_see_the_same_batches(
 
         with monkeypatch.context() as patch:
             patch.setattr(stage, "TrainingBatches", Recorded)
-            learner(replace(short_run, growth=growth, epochs=1), digits, TASKS[:2]).fit()
+            learner(changed(short_run, growth=growth, epochs=1), digits, TASKS[:2]).fit()
     assert seen["random"] == seen["gradient"]
 
 
@@ -263,7 +264,7 @@ SINGLE_PIXEL = ("mobilenetv2-slim", "vgg16-slim")
 def test_networks_with_maps_of_one_pixel_train_to_the_end(
     network: str, batch_norm: str, short_run: Run, colours: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run = replace(short_run, network=network, batch_norm=batch_norm, tasks=2, epochs=1)
+    run = changed(short_run, network=network, batch_norm=batch_norm, tasks=2, epochs=1)
     assert train_run(run, *colours, tmp_path / "out", device="cpu")["inference_flops"] > 0
 
 
@@ -273,17 +274,17 @@ def test_networks_with_maps_of_one_pixel_train_to_the_end(
 def test_a_last_batch_that_cannot_be_normalised_is_refused_at_once(
     key: str, size: int, images: int, short_run: Run, colours: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run = replace(short_run, network="vgg16-slim", batch_norm="batch", tasks=2, **{key: size})
+    run = changed(short_run, network="vgg16-slim", batch_norm="batch", tasks=2, **{key: size})
     with pytest.raises(ValueError, match=f"^{key}: {size}; of {images} images the last batch"):
         train_run(run, *colours, tmp_path / "out", device="cpu")
-    train_run(replace(run, network="convnet"), *colours, tmp_path / "out", device="cpu")
+    train_run(changed(run, network="convnet"), *colours, tmp_path / "out", device="cpu")
 
 
 def test_another_seed_gives_other_results(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     for seed in (0, 1):
-        train_run(replace(short_run, seed=seed), *inputs, tmp_path / str(seed), device="cpu")
+        train_run(changed(short_run, seed=seed), *inputs, tmp_path / str(seed), device="cpu")
     first, second = (read_tensors(tmp_path / str(s) / "masks.safetensors")[0] for s in (0, 1))
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
@@ -334,7 +335,7 @@ def test_a_split_into_other_tasks_is_refused(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="5 tasks, the run has 2"):
-        train_run(replace(short_run, tasks=2), *inputs, tmp_path / "out")
+        train_run(changed(short_run, tasks=2), *inputs, tmp_path / "out")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -355,13 +356,14 @@ def test_the_store_of_a_fresh_network_uses_nothing() -> None:
 def test_the_learning_rate_falls_as_torch_does_it(
     epochs: int, milestones: tuple[float, ...], short_run: Run
 ) -> None:
-    run = replace(short_run, epochs=epochs, lr_milestones=milestones, lr_factor=0.1)
+    run = changed(short_run, epochs=epochs, lr_milestones=milestones, lr_factor=0.1)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], run.training.learning_rate)
     oracle = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [int(fraction * epochs) for fraction in milestones], 0.1
     )
     for done in range(epochs):
-        assert learning_rate(run, done) == oracle.get_last_lr()[0]
+        moment = Moment(7 * done, 7 * epochs, done, epochs)
+        assert schedule_of(run.training)(moment, run.training) == oracle.get_last_lr()[0]
         optimizer.step()
         oracle.step()
 
@@ -373,10 +375,10 @@ def hold_out(digits: Prepared) -> list[int]:
 def test_images_held_out_are_validated_on_and_not_trained_on(
     short_run: Run, digits: Prepared
 ) -> None:
-    run = replace(short_run, tasks=2)
+    run = changed(short_run, tasks=2)
     whole = learner(run, digits, TASKS[:2]).fit()
     chosen = hold_out(digits)
-    outcome = Learner(run, digits, TASKS[:2], CPU, validation=chosen).fit()
+    outcome = learner_of(run, digits, TASKS[:2], CPU, validation=chosen).fit()
     in_tasks = sum(int(digits.labels[row]) < 4 for row in chosen)
     assert whole.effort.images - outcome.effort.images == run.training.epochs * in_tasks
     assert all(0.3 < row["validation_accuracy"] <= 1 for row in outcome.history)
@@ -385,7 +387,7 @@ def test_images_held_out_are_validated_on_and_not_trained_on(
 
 def test_the_epoch_best_in_validation_is_kept(short_run: Run, digits: Prepared) -> None:
     """A learning rate that explodes half-way: the last epoch is not the best."""
-    run = replace(
+    run = changed(
         short_run,
         tasks=1,
         method="static",
@@ -396,17 +398,17 @@ def test_the_epoch_best_in_validation_is_kept(short_run: Run, digits: Prepared) 
         checkpoint="best_validation_accuracy",
     )
     chosen = hold_out(digits)
-    kept = Learner(run, digits, TASKS[:1], CPU, validation=chosen).fit()
+    kept = learner_of(run, digits, TASKS[:1], CPU, validation=chosen).fit()
     scores = [row["validation_accuracy"] for row in kept.history]
     assert scores.index(max(scores)) < 5
-    stopped = replace(run, epochs=scores.index(max(scores)) + 1, lr_milestones=())
-    alone = Learner(stopped, digits, TASKS[:1], CPU, validation=chosen).fit()
+    stopped = changed(run, epochs=scores.index(max(scores)) + 1, lr_milestones=())
+    alone = learner_of(stopped, digits, TASKS[:1], CPU, validation=chosen).fit()
     assert kept.accuracy[-1] == alone.accuracy[-1]
 
 
 def test_joint_training_validates_on_all_tasks(short_run: Run, digits: Prepared) -> None:
-    run = replace(
+    run = changed(
         short_run, tasks=2, method="joint", density=1.0, init="none", growth="none", epochs=6
     )
-    outcome = Learner(run, digits, TASKS[:2], CPU, validation=hold_out(digits)).fit()
+    outcome = learner_of(run, digits, TASKS[:2], CPU, validation=hold_out(digits)).fit()
     assert outcome.history[-1]["validation_accuracy"] > 0.8

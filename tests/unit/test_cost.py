@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -30,6 +29,7 @@ from dstcl.study.cost import (
 from dstcl.study.estimate import cost_report, stored_bytes
 from dstcl.study.load import load_file, runs
 from dstcl.study.presets import Network
+from helpers.runs import changed
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 PIPELINE = PARAMS.parent / "benchmarks" / "pipeline.json"
@@ -60,13 +60,13 @@ def test_images_and_steps_of_preset_quick_by_hand() -> None:
 
 def test_unequal_tasks_and_a_validation_part_by_hand() -> None:
     """Tasks of 4 and 6 digits; of 400 images a digit 40 are held out and tested each epoch."""
-    run = replace(QUICK[0], tasks=2, task_sizes=(4, 6), validation=0.1, epochs=3)
+    run = changed(QUICK[0], tasks=2, task_sizes=(4, 6), validation=0.1, epochs=3)
     images, steps = 3 * 10 * 360, 3 * (23 + 34)  # 1440 / 64 = 22.5, 2160 / 64 = 33.75
     assert work_of(run) == Work(images, steps, 1000 + 600 + (400 + 1000) + 3 * 10 * 40)
 
 
 def test_a_data_set_of_ones_own_is_not_known_before_it_is_read() -> None:
-    run = replace(PAPER[0], dataset="birds")
+    run = changed(PAPER[0], dataset="birds")
     assert work_of(run) is None
     assert minutes_to_ask_for(run, speeds=SPEEDS) == UNKNOWN_MINUTES
     assert memory_mb_to_ask_for(run, speeds=SPEEDS) == 4000
@@ -122,7 +122,7 @@ def test_a_device_that_nobody_measured_has_no_speed(device: str) -> None:
 
 
 def test_a_speed_holds_for_one_network_and_image_size() -> None:
-    assert find_speed(replace(PAPER[0], image_size=84), "cpu", SPEEDS) is None
+    assert find_speed(changed(PAPER[0], image_size=84), "cpu", SPEEDS) is None
     assert find_speed(QUICK[0], "cpu", SPEEDS) is None
 
 
@@ -180,9 +180,9 @@ def test_a_run_leaves_what_was_foretold(
 ) -> None:
     """Images that it was tested on, and the size of its weights and masks."""
     published = next(run for run in QUICK if run.protocol == protocol)
-    run = replace(published, network=network, method=method, epochs=1)
+    run = changed(published, network=network, method=method, epochs=1)
     if method != "dst":
-        run = replace(run, density=1.0, init="none", growth="none")
+        run = changed(run, density=1.0, init="none", growth="none")
     data, tasks, out = tmp_path / "data", tmp_path / "tasks", tmp_path / "out"
     prepare("mnist5k", 28, data)
     write_tasks(data, "mnist5k", 5, run.order_name, tasks)

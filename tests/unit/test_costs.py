@@ -1,17 +1,17 @@
 """Theoretical FLOPs against counts by hand and the published network."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
-from dstcl.continual import Learner
-from dstcl.continual.flops import dense_gradient_share, run_costs, training_flops
+from dstcl.continual import learner_of
+from dstcl.continual.flops import run_costs, training_flops
+from dstcl.continual.methods import method_of
 from dstcl.data.stored import Prepared
 from dstcl.networks import build_network
 from dstcl.sparse import forward_flops, uses_per_image
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 
 def test_a_small_network_by_hand() -> None:
@@ -74,8 +74,8 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 )
 def test_steps_that_need_dense_gradients(growth: str, share: float, short_run: Run) -> None:
     """Updates at 10, 20, ..., 70 of 100 steps; the switch at step 50 belongs to the second."""
-    run = replace(short_run, growth=growth, update_every=10, stop_at=0.75, switch_at=0.5)
-    assert dense_gradient_share(run, 100) == pytest.approx(share)
+    run = changed(short_run, growth=growth, update_every=10, stop_at=0.75, switch_at=0.5)
+    assert method_of(run).dense_gradient_share(100) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -84,40 +84,46 @@ def test_steps_that_need_dense_gradients(growth: str, share: float, short_run: R
 def test_redistribution_needs_dense_gradients_too(
     redistribute: str, share: float, short_run: Run
 ) -> None:
-    run = replace(short_run, growth="random", update_every=10, stop_at=0.75)
-    run = replace(run, redistribute=redistribute)
-    assert dense_gradient_share(run, 100) == pytest.approx(share)
+    run = changed(short_run, growth="random", update_every=10, stop_at=0.75)
+    run = changed(run, redistribute=redistribute)
+    assert method_of(run).dense_gradient_share(100) == pytest.approx(share)
 
 
 def test_only_dynamic_methods_need_dense_gradients(short_run: Run) -> None:
-    assert dense_gradient_share(replace(short_run, method="static", growth="none"), 100) == 0
+    assert (
+        method_of(changed(short_run, method="static", growth="none")).dense_gradient_share(100) == 0
+    )
 
 
 def test_training_of_a_fixed_mask_is_three_forward_passes_an_image(short_run: Run) -> None:
-    run = replace(short_run, method="static", growth="none")
+    run = changed(short_run, method="static", growth="none")
     history = [{"task": task, "density": 0.2} for task in (1, 1, 2, 2)]
-    assert training_flops(run, history, [10, 20], 100, 400) == 100 * 3 * (10 + 10 + 20 + 20)
+    assert training_flops(method_of(run), history, [10, 20], 100, 400) == 100 * 3 * (
+        10 + 10 + 20 + 20
+    )
 
 
 def test_momentum_growth_pays_one_dense_backward_pass_at_every_step(short_run: Run) -> None:
     """2 f_S + f_D an image (SNFS), as counted in the appendix of RigL."""
-    run = replace(short_run, growth="momentum")
+    run = changed(short_run, growth="momentum")
     history = [{"task": 1, "density": 0.2}]
-    assert training_flops(run, history, [10], 100, 1) == 2 * 10 + 100
+    assert training_flops(method_of(run), history, [10], 100, 1) == 2 * 10 + 100
 
 
 def test_a_method_that_prunes_pays_for_what_it_still_has(short_run: Run) -> None:
-    run = replace(short_run, method="gradual", growth="none")
+    run = changed(short_run, method="gradual", growth="none")
     history = [{"task": 1, "density": d} for d in (1.0, 0.6, 0.2)]
-    assert training_flops(run, history, [20], 100, 3) == pytest.approx(3 * (100 + 60 + 20))
+    assert training_flops(method_of(run), history, [20], 100, 3) == pytest.approx(
+        3 * (100 + 60 + 20)
+    )
 
 
 def test_a_dense_network_costs_three_dense_passes(short_run: Run, digits: Prepared) -> None:
-    run = replace(
+    run = changed(
         short_run, method="finetune", density=1.0, init="none", growth="none", tasks=2, epochs=1
     )
-    outcome = Learner(run, digits, [[0, 1], [2, 3]], torch.device("cpu")).fit()
+    outcome = learner_of(run, digits, [[0, 1], [2, 3]], torch.device("cpu")).fit()
     sample = digits.images[:1].float()
-    costs = run_costs(run, outcome.store, outcome.history, outcome.effort.images, sample)
+    costs = run_costs(method_of(run), outcome.store, outcome.history, outcome.effort.images, sample)
     images = outcome.effort.images
     assert costs["training_flops"] == pytest.approx(3 * images * costs["inference_flops"])

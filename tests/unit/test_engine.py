@@ -1,6 +1,5 @@
 """Precision, layout and compilation: what "auto" becomes, and that weights do not notice."""
 
-from dataclasses import replace
 from pathlib import Path
 from shutil import which
 from types import SimpleNamespace
@@ -9,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dstcl.continual import Learner
+from dstcl.continual import learner_of
 from dstcl.continual import precision as engine
 from dstcl.continual.precision import arithmetic_of, has_bfloat16_units, training_forward
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.networks import Arithmetic, Network, build_network
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TASKS = split_classes(10, 5, "natural")[:2]
@@ -41,16 +41,16 @@ def test_auto_becomes_what_the_device_is_made_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(engine, "has_bfloat16_units", lambda device: units)
-    run = replace(short_run, precision=asked[0], layout=asked[1])
-    assert arithmetic_of(run, CPU) == Arithmetic(*expected)
+    run = changed(short_run, precision=asked[0], layout=asked[1])
+    assert arithmetic_of(run.engine, CPU) == Arithmetic(*expected)
 
 
 def test_on_cuda_auto_leaves_small_maps_to_its_kernels(
     short_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "has_bfloat16_units", lambda device: True)
-    run = replace(short_run, precision="auto", layout="auto")
-    assert arithmetic_of(run, CUDA) == Arithmetic("bfloat16", "channels_last")
+    run = changed(short_run, precision="auto", layout="auto")
+    assert arithmetic_of(run.engine, CUDA) == Arithmetic("bfloat16", "channels_last")
 
 
 @pytest.mark.parametrize(("generation", "expected"), [(7, False), (8, True), (9, True)])
@@ -75,7 +75,7 @@ def test_float32_means_float32_on_cuda_too(
     switches = [SimpleNamespace(allow_tf32=not allowed) for _ in range(2)]
     monkeypatch.setattr(torch.backends.cuda, "matmul", switches[0])
     monkeypatch.setattr(torch.backends, "cudnn", switches[1])
-    arithmetic_of(replace(short_run, precision=precision), CUDA)
+    arithmetic_of(changed(short_run, precision=precision).engine, CUDA)
     assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
 
 
@@ -91,9 +91,9 @@ def test_float32_means_float32_on_cuda_too(
 def test_what_only_a_gpu_can_do_is_refused_before_training(
     key: str, value: str, short_run: Run, digits: Prepared
 ) -> None:
-    run = replace(short_run, tasks=2, **{key: value})
+    run = changed(short_run, tasks=2, **{key: value})
     with pytest.raises(ValueError, match=f"^{key}: '{value}' needs an NVIDIA GPU; .* on cpu$"):
-        Learner(run, digits, TASKS, CPU).fit()
+        learner_of(run, digits, TASKS, CPU).fit()
 
 
 def network(arithmetic: Arithmetic) -> Network:
@@ -142,10 +142,10 @@ def test_weights_gradients_and_logits_are_those_of_float32_but_for_rounding(
 
 def test_bfloat16_learns_and_keeps_what_it_learned(short_run: Run, digits: Prepared) -> None:
     """The learner asserts that finished tasks' logits stay the same, bit for bit."""
-    run = replace(
+    run = changed(
         short_run, seed=2, tasks=2, epochs=8, precision="bfloat16", layout="channels_last"
     )
-    learner = Learner(run, digits, TASKS, CPU)
+    learner = learner_of(run, digits, TASKS, CPU)
     outcome = learner.fit()
     assert learner.network.arithmetic == LOW
     final = [row["accuracy"] for row in outcome.accuracy if row["after_task"] == 2]
@@ -158,10 +158,10 @@ def test_bfloat16_learns_and_keeps_what_it_learned(short_run: Run, digits: Prepa
 def test_compiled_steps_train_the_same_network(
     precision: str, short_run: Run, digits: Prepared
 ) -> None:
-    run = replace(short_run, tasks=2, epochs=1, precision=precision)
+    run = changed(short_run, tasks=2, epochs=1, precision=precision)
     torch._dynamo.utils.counters.clear()
     plain, compiled = (
-        Learner(replace(run, compile=how), digits, TASKS, CPU).fit() for how in ("off", "on")
+        learner_of(changed(run, compile=how), digits, TASKS, CPU).fit() for how in ("off", "on")
     )
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
     for mine, theirs in zip(compiled.history, plain.history, strict=True):
@@ -183,7 +183,7 @@ def test_only_whole_batches_go_through_the_compiled_network(
         return compiled
 
     monkeypatch.setattr(torch, "compile", compiler)
-    run = replace(short_run, compile="on", batch_size=4)
-    forward = training_forward(network(Arithmetic()), run, CPU)
+    run = changed(short_run, compile="on", batch_size=4)
+    forward = training_forward(network(Arithmetic()), run.engine, run.training.batch_size, CPU)
     assert [len(forward(torch.zeros(n, 3, 32, 32))) for n in (4, 4, 2)] == [4, 4, 2]
     assert seen == [4, 4]

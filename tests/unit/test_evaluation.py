@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from math import isnan, nan, sqrt
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from dstcl.evaluation.compare import compare
 from dstcl.evaluation.intervals import mean_interval
 from dstcl.study.load import load_file, runs
 from dstcl.study.run import AXES, RESULT_FILES, Run
+from helpers.runs import changed
 
 fuzzed = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
@@ -266,7 +266,7 @@ def test_a_single_configuration_has_nothing_to_compare_but_the_columns() -> None
 # Collecting
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
-RUN = replace(
+RUN = changed(
     runs(load_file(PARAMS, "quick"))[0],
     tasks=2,
     density=0.1,
@@ -280,7 +280,7 @@ RUN = replace(
     lr_milestones=(0.5, 0.75),
 )
 RUNS = [
-    replace(RUN, growth=growth, seed=seed) for growth in ("random", "gradient") for seed in (0, 1)
+    changed(RUN, growth=growth, seed=seed) for growth in ("random", "gradient") for seed in (0, 1)
 ]
 ACCURACIES = dict(zip((run.digest for run in RUNS), (0.8, 0.9, 0.7, 0.6)))
 
@@ -409,7 +409,7 @@ def test_collecting_twice_gives_the_same_bytes(study: Path) -> None:
 
 
 def test_runs_that_the_study_does_not_ask_for_are_not_read(study: Path) -> None:
-    other = study / "runs" / replace(RUN, seed=5).folder
+    other = study / "runs" / changed(RUN, seed=5).folder
     other.mkdir(parents=True)
     (other / "metrics.json").write_text("not even JSON")
     collect(RUNS[1:], study)
@@ -438,7 +438,7 @@ def test_study_tables_hold_overlap_history_and_provenance(study: Path) -> None:
 
 
 def test_a_long_history_is_thinned_with_first_and_last_epoch(tmp_path: Path) -> None:
-    run = replace(RUN, epochs=100)
+    run = changed(RUN, epochs=100)
     rows = "".join(f"{task},{epoch},0.1\n" for task in (1, 2) for epoch in range(1, 101))
     path = tmp_path / run.folder / "history.csv"
     path.parent.mkdir(parents=True)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from dstcl.jobs.train import train_run
 from dstcl.storage import write_json, write_tensors
 from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 TASKS = split_classes(10, 5, "natural")[:2]
 COMMAND = [sys.executable, "-c", "from dstcl.cli import main; main()", "train-study", "study"]
@@ -32,7 +33,7 @@ def planned(
 ) -> list[Run]:
     """Four runs, in a folder with their data."""
     monkeypatch.chdir(tmp_path)
-    runs = [replace(short_run, tasks=2, seed=seed, growth="gradient") for seed in range(4)]
+    runs = [changed(short_run, tasks=2, seed=seed, growth="gradient") for seed in range(4)]
     fields = asdict(digits)
     tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
     for run in runs:
@@ -91,7 +92,7 @@ def test_finished_runs_are_left_alone(
 def test_a_failed_run_is_named_and_stops_no_other(
     at_once: str, planned: list[Run], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bad = replace(planned[0], precision="tf32")
+    bad = changed(planned[0], precision="tf32")
     write_plan("study", [bad, *planned[1:3]], Path("study", "plan.json"))
     with pytest.raises(SystemExit) as end:
         train("--at-once", at_once)
@@ -154,7 +155,7 @@ def test_asked_to_stop_every_run_writes_a_checkpoint(
     whom: str, runs: int, planned: list[Run]
 ) -> None:
     """Schedulers tell the whole group, and the command tells its processes once more."""
-    longer = [replace(run, epochs=40) for run in planned[:runs]]
+    longer = [changed(run, epochs=40) for run in planned[:runs]]
     write_plan("study", longer, Path("study", "plan.json"))
     process = start(longer, min(runs, 2))
     if whom == "group":
@@ -172,7 +173,7 @@ def test_asked_to_stop_every_run_writes_a_checkpoint(
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of processes here")
 def test_a_killed_process_costs_its_own_run_alone(planned: list[Run]) -> None:
-    longer = [replace(run, epochs=10) for run in planned]
+    longer = [changed(run, epochs=10) for run in planned]
     write_plan("study", longer, Path("study", "plan.json"))
     process = start(longer, 2)
     os.kill(children(process.pid)[0], signal.SIGKILL)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from dstcl.evaluation.merge import MergeError, merge
 from dstcl.study.load import load_file, runs
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
-RUN = replace(runs(load_file(PARAMS, "quick"))[0], tasks=2)
-RUNS = [replace(RUN, seed=seed) for seed in range(4)]
+RUN = changed(runs(load_file(PARAMS, "quick"))[0], tasks=2)
+RUNS = [changed(RUN, seed=seed) for seed in range(4)]
 METRICS = dict.fromkeys(
     ("acc", "learning_accuracy", "used_fraction", "seconds", "images_per_second"), 0.5
 )

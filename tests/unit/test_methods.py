@@ -1,23 +1,24 @@
 """Baselines: what each trains and keeps, by hand-computed cases and on real digits."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dstcl.continual import Learner, Outcome
+from dstcl.continual import Outcome, learner_of
 from dstcl.continual.capacity import capacity_rows, overlap_rows, used_fraction
-from dstcl.continual.methods import METHODS
 from dstcl.continual.methods.ewc import EwcMemory, EwcTraining, diagonal_fisher
 from dstcl.continual.methods.packnet import PackNetTraining
 from dstcl.continual.scoring import JointOutputs, Outputs, task_outputs
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
+from dstcl.plugins import load
 from dstcl.sparse import PackedMasks, pack_masks
-from dstcl.study.presets import DENSE_METHODS, Method
+from dstcl.study.fields import defaults
+from dstcl.study.methods import BUILT_IN, method_facts
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 TASKS = split_classes(10, 5, "natural")[:3]
 CPU = torch.device("cpu")
@@ -26,12 +27,12 @@ DENSE = {"density": 1.0, "init": "none", "growth": "none"}
 
 def as_method(run: Run, method: str, **changes: Any) -> Run:
     settings: dict[str, Any] = {"growth": "none"} if method != "dst" else {}
-    settings |= DENSE if method in DENSE_METHODS else {}
-    return replace(run, method=method, **(settings | changes))
+    settings |= DENSE if method_facts(method).dense else {}
+    return changed(run, method=method, **(settings | changes))
 
 
 def fit(run: Run, digits: Prepared) -> Outcome:
-    return Learner(replace(run, tasks=3), digits, TASKS, CPU).fit()
+    return learner_of(changed(run, tasks=3), digits, TASKS, CPU).fit()
 
 
 def matrix(outcome: Outcome) -> dict[tuple[int, int], float]:
@@ -56,8 +57,20 @@ def take_step(model: nn.Module, training: Any) -> None:
     training.step()
 
 
-def test_the_study_offers_exactly_the_methods_there_are() -> None:
-    assert set(METHODS) == set(Method.__args__)  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_is_read_of_a_method_is_what_its_class_says(name: str) -> None:
+    """Oracle for reading facts from the text of a file: the imported class."""
+    facts, kind = method_facts(name), load(BUILT_IN[name])
+    for fact in ("dense", "grows", "joint", "keeps_tasks", "reads"):
+        assert getattr(facts, fact) == getattr(kind, fact), fact
+    assert (facts.settings is None) == (kind.settings is None)
+    if facts.settings is not None:
+        assert defaults(facts.settings) == defaults(kind.settings)
+
+
+def test_every_method_has_a_file_of_its_own() -> None:
+    modules = [source.partition(":")[0] for source in BUILT_IN.values()]
+    assert len(set(modules)) == len(modules)
 
 
 @pytest.mark.parametrize("method", ["static", "gradual", "packnet", "separate"])
@@ -71,9 +84,9 @@ def test_methods_that_keep_tasks_forget_nothing(
 
 
 def test_fine_tuning_forgets_and_ewc_forgets_less(short_run: Run, digits: Prepared) -> None:
-    longer = replace(short_run, epochs=8)
+    longer = changed(short_run, epochs=8)
     free = matrix(fit(as_method(longer, "finetune"), digits))
-    held = matrix(fit(as_method(longer, "ewc", ewc_strength=1e3), digits))
+    held = matrix(fit(as_method(longer, "ewc", strength=1e3), digits))
 
     def forgotten(accuracy: dict[tuple[int, int], float]) -> float:
         return sum(accuracy[task, task] - accuracy[3, task] for task in (1, 2))
@@ -84,7 +97,7 @@ def test_fine_tuning_forgets_and_ewc_forgets_less(short_run: Run, digits: Prepar
 
 def test_ewc_without_strength_is_fine_tuning(short_run: Run, digits: Prepared) -> None:
     free = fit(as_method(short_run, "finetune"), digits)
-    held = fit(as_method(short_run, "ewc", ewc_strength=0.0), digits)
+    held = fit(as_method(short_run, "ewc", strength=0.0), digits)
     assert free.accuracy == held.accuracy
     assert free.history == held.history
 
@@ -92,8 +105,8 @@ def test_ewc_without_strength_is_fine_tuning(short_run: Run, digits: Prepared) -
 def test_joint_training_sees_every_image_once_an_epoch_and_has_only_a_last_row(
     short_run: Run, digits: Prepared
 ) -> None:
-    joint = fit(as_method(replace(short_run, epochs=8), "joint"), digits)
-    sequence = fit(as_method(replace(short_run, epochs=8), "separate"), digits)
+    joint = fit(as_method(changed(short_run, epochs=8), "joint"), digits)
+    sequence = fit(as_method(changed(short_run, epochs=8), "separate"), digits)
     assert joint.effort.images == sequence.effort.images
     assert set(matrix(joint)) == {(0, 1), (0, 2), (0, 3), (3, 1), (3, 2), (3, 3)}
     assert min(value for (after, _), value in matrix(joint).items() if after == 3) > 0.8
@@ -221,8 +234,8 @@ def test_outputs_of_tasks_of_different_sizes() -> None:
 @pytest.mark.parametrize("head", ["task", "shared"])
 def test_tasks_of_different_sizes_are_learned(head: str, short_run: Run, digits: Prepared) -> None:
     tasks = [[0, 1, 2, 3], [4, 5], [6, 7, 8]]
-    run = replace(short_run, tasks=3, head=head, epochs=8, density=0.6)
-    outcome = Learner(run, digits, tasks, CPU).fit()
+    run = changed(short_run, tasks=3, head=head, epochs=8, density=0.6)
+    outcome = learner_of(run, digits, tasks, CPU).fit()
     chance = {1: 1 / 4, 2: 1 / 2, 3: 1 / 3}
     for task, guess in chance.items():
         assert matrix(outcome)[3, task] > guess + 0.1

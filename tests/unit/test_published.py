@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import ceil
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dstcl.continual import Learner
+from dstcl.continual import Learner, learner_of
 from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.published import PublishedSparseTraining, grow_as_published, prune_with_ties
 from dstcl.continual.scoring import Outputs, measure_accuracy
@@ -22,12 +21,14 @@ from dstcl.data.tasks import split_classes
 from dstcl.networks import build_network
 from dstcl.sparse import SparseTraining, growth_plan
 from dstcl.sparse.criteria import LayerView
+from dstcl.study.fields import plain_settings
 from dstcl.study.load import load_file
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 CPU = torch.device("cpu")
 TASKS = split_classes(10, 5, "natural")
-PROTOCOLS = {name: p.model_dump() for name, p in load_file().protocols.items()}
+PROTOCOLS = {name: plain_settings(p) for name, p in load_file().protocols.items()}
 SWITCHES = sorted(PROTOCOLS["published"])
 
 
@@ -36,11 +37,11 @@ def bits(*values: int) -> torch.Tensor:
 
 
 def under(run: Run, protocol: str, **changes: object) -> Run:
-    return replace(run, **(PROTOCOLS[protocol] | {"protocol": protocol} | changes))
+    return changed(run, **(PROTOCOLS[protocol] | {"protocol": protocol} | changes))
 
 
 def fit(run: Run, data: Prepared, tasks: int = 2) -> Learner:
-    learner = Learner(run, data, TASKS[:tasks], CPU)
+    learner = learner_of(run, data, TASKS[:tasks], CPU)
     learner.fit()
     return learner
 
@@ -310,7 +311,7 @@ def test_criteria_the_code_has_not_are_refused() -> None:
 def test_the_published_network_has_one_masked_head_without_bias(
     short_run: Run, digits: Prepared
 ) -> None:
-    learner = Learner(under(short_run, "published"), digits, TASKS, CPU)
+    learner = learner_of(under(short_run, "published"), digits, TASKS, CPU)
     assert learner.network.head.weight.shape == (10, 8)
     assert learner.network.head.bias is None
     assert "head.weight" in learner.outcome.store.dense
@@ -420,12 +421,12 @@ def test_every_switch_can_be_flipped_alone_and_changes_the_run(
         short_run, protocol, epochs=4, density=0.5, augment="crop-flip", update_every=1, init="erk"
     )
     if protocol == "corrected" and switch == "logits":
-        base = replace(base, head="shared")
+        base = changed(base, head="shared")
     if protocol == "published" and switch == "head":
-        base = replace(base, logits="task")
+        base = changed(base, logits="task")
     if switch == "candidates":
-        base = replace(base, growth="gradient")
-    flipped = replace(base, **{switch: PROTOCOLS[other][switch]})
+        base = changed(base, growth="gradient")
+    flipped = changed(base, **{switch: PROTOCOLS[other][switch]})
     assert outcome(base, digits) != outcome(flipped, digits)
 
 
@@ -440,7 +441,7 @@ def test_a_common_batch_norm_goes_on_and_finished_tasks_change(
 def test_gradual_pruning_ends_at_the_density_in_every_task(
     short_run: Run, digits: Prepared
 ) -> None:
-    run = replace(under(short_run, "corrected"), method="gradual", growth="none", epochs=4)
+    run = changed(under(short_run, "corrected"), method="gradual", growth="none", epochs=4)
     learner = fit(run, digits)
     for subnet in learner.outcome.store.subnets:
         for mask in subnet.masks.values():
@@ -448,7 +449,7 @@ def test_gradual_pruning_ends_at_the_density_in_every_task(
 
 
 def test_static_training_keeps_the_first_mask(short_run: Run, digits: Prepared) -> None:
-    run = replace(under(short_run, "corrected"), method="static", growth="none")
+    run = changed(under(short_run, "corrected"), method="static", growth="none")
     learner = fit(run, digits)
     assert {row["prune_rate"] for row in learner.outcome.history} == {0.0}
     assert len({round(row["explored"], 6) for row in learner.outcome.history}) == 1

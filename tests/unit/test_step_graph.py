@@ -1,6 +1,6 @@
 """A step that is recorded and replayed trains what the plain one trains, to the last bit."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -8,13 +8,14 @@ import torch
 from tape import Tape, TapeRecorder
 from torch import Tensor
 
-from dstcl.continual import Learner, step
+from dstcl.continual import learner_of, step
 from dstcl.continual.learner import Outcome
 from dstcl.continual.step import WARM_UP, CudaRecorder, StepGraph
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.study.load import load_file, runs
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 CPU = torch.device("cpu")
 TASKS = split_classes(10, 5, "natural")[:2]
@@ -24,7 +25,7 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this m
 @pytest.fixture
 def run(short_run: Run) -> Run:
     """Learning rates that float32 holds exactly, as a step graph reads them from a tensor."""
-    return replace(
+    return changed(
         short_run,
         tasks=2,
         epochs=3,
@@ -41,12 +42,12 @@ def recorders(monkeypatch: pytest.MonkeyPatch) -> list[TapeRecorder]:
     """A CPU that can record; every recorder that a run made."""
     monkeypatch.setattr(TapeRecorder, "made", [])
     monkeypatch.setattr(step, "CudaRecorder", TapeRecorder)
-    monkeypatch.setattr(step, "training_forward", lambda network, run, device: network)
+    monkeypatch.setattr(step, "training_forward", lambda network, *engine: network)
     return TapeRecorder.made
 
 
 def fit(run: Run, digits: Prepared, device: torch.device = CPU, **settings: Any) -> Outcome:
-    return Learner(run, digits, TASKS, device, **settings).fit()
+    return learner_of(run, digits, TASKS, device, **settings).fit()
 
 
 def assert_same(mine: Outcome, theirs: Outcome) -> None:
@@ -95,10 +96,10 @@ PUBLISHED = published()
 def test_nothing_but_speed_changes(
     settings: dict[str, Any], run: Run, digits: Prepared, recorders: list[TapeRecorder]
 ) -> None:
-    run = replace(run, **settings)
+    run = changed(run, **settings)
     plain = fit(run, digits)
     assert not recorders
-    graphed = fit(replace(run, compile="step-graph"), digits)
+    graphed = fit(changed(run, compile="step-graph"), digits)
     assert all(recorder.tapes == 1 and recorder.replays > 5 for recorder in recorders)
     assert_same(graphed, plain)
 
@@ -106,7 +107,7 @@ def test_nothing_but_speed_changes(
 def test_steps_that_change_masks_small_batches_and_the_first_ones_are_not_recorded(
     run: Run, digits: Prepared, recorders: list[TapeRecorder]
 ) -> None:
-    learner = Learner(replace(run, compile="step-graph"), digits, TASKS, CPU)
+    learner = learner_of(changed(run, compile="step-graph"), digits, TASKS, CPU)
     learner.fit()
     for recorder, classes in zip(recorders, TASKS, strict=True):
         images = int(
@@ -129,7 +130,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     class StoppedError(Exception):
         pass
 
-    run = replace(run, compile="step-graph", growth="momentum")
+    run = changed(run, compile="step-graph", growth="momentum")
     states: list[dict[str, Any]] = []
     taken = 0
 
@@ -142,7 +143,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
 
     with pytest.raises(StoppedError):
         fit(run, digits, pause=pause)
-    resumed = Learner(run, digits, TASKS, CPU)
+    resumed = learner_of(run, digits, TASKS, CPU)
     resumed.load_state_dict(states[0])
     # Another number of steps before recording must not matter either.
     assert_same(resumed.fit(), fit(run, digits))
@@ -154,7 +155,7 @@ def test_a_learning_rate_that_is_no_tensor_would_be_noticed(
     """That the tape is a test at all: what a graph would take for a constant, it does too."""
     monkeypatch.setattr("dstcl.continual.optimizers.STEP_GRAPHS", ())
     plain = fit(run, digits)
-    graphed = fit(replace(run, compile="step-graph"), digits)
+    graphed = fit(changed(run, compile="step-graph"), digits)
     assert graphed.history[0] == plain.history[0]
     assert graphed.history[2]["loss"] != plain.history[2]["loss"]
 
@@ -171,9 +172,9 @@ def test_what_waits_for_the_device_cannot_be_recorded() -> None:
 def test_on_a_gpu_the_step_graph_learns_the_same(
     compiled: str, settings: dict[str, Any], run: Run, digits: Prepared
 ) -> None:
-    run = replace(run, **settings)
+    run = changed(run, **settings)
     device = torch.device("cuda")
-    plain, graphed = (fit(replace(run, compile=how), digits, device) for how in ("off", compiled))
+    plain, graphed = (fit(changed(run, compile=how), digits, device) for how in ("off", compiled))
     for mine, theirs in zip(graphed.history, plain.history, strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=0.1)
         assert mine["density"] == pytest.approx(theirs["density"], abs=0.02)

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from dstcl.cli import main
-from dstcl.continual import Learner
+from dstcl.continual import Learner, learner_of
 from dstcl.data.stored import Prepared, read_tasks
 from dstcl.data.tasks import write_tasks
 from dstcl.jobs.train import train_run
 from dstcl.storage import write_tensors
 from dstcl.study.run import Run
 from dstcl.tracking.register import register
+from helpers.runs import changed
 
 NAME = "dstcl-tiny-dst-random-d0.3-{init}-mnist5k-5tasks-convnet-corrected"
 
@@ -69,7 +70,7 @@ def train(root: Path, digits: Prepared, run: Run) -> Project:
     )
     write_tasks(data, "mnist5k", run.tasks, run.order_name, split)
     train_run(run, data, split, root / "results" / "tiny" / "runs" / run.folder, device="cpu")
-    learner = Learner(run, digits, read_tasks(split)["tasks"], torch.device("cpu"))
+    learner = learner_of(run, digits, read_tasks(split)["tasks"], torch.device("cpu"))
     learner.fit()
     return Project(root, digits, run, learner)
 
@@ -215,7 +216,7 @@ def test_registering_twice_gives_the_same_version(project):
 def test_other_methods_and_heads(tmp_path, digits, short_run, changes):
     import mlflow.pyfunc
 
-    project = train(tmp_path, digits, replace(short_run, epochs=1, **changes))
+    project = train(tmp_path, digits, changed(short_run, epochs=1, **changes))
     register(project.folder, uri=project.uri)
     (folder,) = project.model_folders()
     model = mlflow.pyfunc.load_model(str(folder))

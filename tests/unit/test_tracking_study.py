@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from dstcl.tracking import SyncReport, TrackingError
 from dstcl.tracking import study as tracked
 from dstcl.tracking.attempts import find_attempts, judge
 from dstcl.tracking.database import check_server, tracking_errors
+from helpers.runs import changed
 
 EPOCH = (
     "task {task}/2  epoch {epoch}/4  loss 0.5000  "
@@ -31,7 +31,7 @@ class Workspace:
 
     def __init__(self, root: Path, run: Run) -> None:
         self.study = root / "results" / "tiny"
-        self.runs = [replace(run, tasks=2, epochs=4, seed=seed) for seed in range(4)]
+        self.runs = [changed(run, tasks=2, epochs=4, seed=seed) for seed in range(4)]
         self.locks = root / ".snakemake" / "locks"
         self.uri = f"sqlite:///{root / 'mlflow.db'}"
         write_plan("tiny", self.runs, self.study / "plan.json")

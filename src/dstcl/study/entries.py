@@ -32,7 +32,8 @@ def check_growth(name: str) -> str:
     return name
 
 
-GrowthName = Annotated[str, Check(check_growth)]
+_ONE = f"(?:{'|'.join(GROWTH_CRITERIA)}|{plugins.PATTERN})"
+GrowthName = Annotated[str, Check(check_growth, f"^{_ONE}(?:{THEN}{_ONE})?$")]
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,23 @@ class Between:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule for one value: the function raises ValueError, saying what is allowed."""
+    """A rule for one value: the function raises ValueError, saying what is allowed.
+
+    Attributes:
+        rule: takes the value and gives it back.
+        pattern: what an editor can see of the rule, as a regular expression; "" for nothing.
+    """
 
     rule: Callable[[Any], Any]
+    pattern: str = ""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
         return core_schema.no_info_after_validator_function(self.rule, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return handler(schema) | ({"pattern": self.pattern} if self.pattern else {})
 
 
 @dataclass(frozen=True)

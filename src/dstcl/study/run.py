@@ -39,6 +39,10 @@ AXIS_TYPES: dict[str, type] = dict.fromkeys(AXES, str) | {
 }
 THEN = "-then-"
 """Between the two growths of a switch, as random-then-gradient."""
+SECTIONED = {
+    name: f"{section}.{name}" for section, kind in SECTIONS.items() for name in setting_names(kind)
+}
+"""The key of every setting of a section by its bare name; no two sections share one."""
 NOT_READ = "none"
 """Value of an axis or a varied setting that the run's method does not read."""
 
@@ -139,35 +143,36 @@ class Run:
         return getattr(getattr(self, section), name)
 
     def changed(self, values: Mapping[str, Any]) -> Run:
-        """The same run with other values, by axis, ``section.name`` or ``method.name``.
+        """The same run with other values, by axis or setting: ``topology.update_every``.
+
+        The section may be left out where the name is a section's. Another network or method is a
+        built-in one or module:attribute, with its default settings.
 
         Raises:
             ValueError: no such key, or a value that is not allowed; one line.
         """
         sections: dict[str, dict[str, Any]] = {}
-        axes: dict[str, Any] = {}
-        for key, value in values.items():
-            section, dot, name = key.partition(".")
-            if dot:
-                sections.setdefault(section, {})[name] = value
-            elif key in AXES:
-                axes[key] = value
-            else:
-                raise ValueError(f"{key}: no axis; allowed: {', '.join(AXES)}")
         made: dict[str, Any] = {}
-        for section, given in sections.items():
-            if section == "method":
-                source = self.method_source.source
-                full = method_settings(source, self.method_source.settings | given)
-                made["method_source"] = MethodSource(source, full)
-            elif section in SECTIONS:
-                kind = SECTIONS[section]
-                present = {n: getattr(getattr(self, section), n) for n in setting_names(kind)}
-                made[section] = read_settings(kind, present | given, section)
+        for key, value in values.items():
+            section, _, name = (SECTIONED.get(key) or key).partition(".")
+            if key in AXES:
+                made[key] = value
+            elif name and section in (*SECTIONS, "method"):
+                sections.setdefault(section, {})[name] = value
             else:
-                allowed = ", ".join([*SECTIONS, "method"])
-                raise ValueError(f"{section}: no section; allowed: {allowed}")
-        return replace(self, **axes, **made)
+                raise ValueError(f"{key}: no axis and no setting")
+        if "network" in made:
+            made["network_source"] = NetworkSource(made["network"])
+        method = self.method_source
+        if "method" in made:
+            method = MethodSource(made["method"], method_settings(made["method"], {}))
+        own = sections.pop("method", {})
+        settings = method_settings(method.source, method.settings | own)
+        made["method_source"] = MethodSource(method.source, settings)
+        for section, given in sections.items():
+            present = vars(getattr(self, section))
+            made[section] = read_settings(SECTIONS[section], present | given, section)
+        return replace(self, **made)
 
     def to_dict(self) -> dict[str, Any]:
         """A nested dictionary that JSON can hold: the axes, and of each section what is read."""

@@ -1,0 +1,1 @@
+"""What several test files need: runs, finished results, small studies."""

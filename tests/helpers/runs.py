@@ -1,0 +1,37 @@
+"""Runs for tests: those of preset quick, changed where a test asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dstcl.continual.learner import Learner, Outcome, learner_of
+from dstcl.data.stored import Prepared
+from dstcl.study.load import load_file, runs
+from dstcl.study.run import Run
+
+REPOSITORY = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+def quick_run(**values: Any) -> Run:
+    """The first run of preset quick, changed."""
+    return changed(runs(load_file(REPOSITORY / "params.yaml", "quick"))[0], **values)
+
+
+def changed(run: Run, **values: Any) -> Run:
+    """A run with other axes or settings, each by its own name: ``epochs=2, head="shared"``."""
+    own = {"strength": "method.strength"}
+    return run.changed({own.get(name, name): value for name, value in values.items()})
+
+
+def learner(run: Run, data: Prepared, tasks: list[list[int]], **more: Any) -> Learner:
+    """The learner of a run on the processor."""
+    return learner_of(run, data, tasks, more.pop("device", CPU), **more)
+
+
+def fit(run: Run, data: Prepared, tasks: list[list[int]], **more: Any) -> Outcome:
+    """What a run measures, trained on the processor."""
+    return learner(run, data, tasks, **more).fit()
