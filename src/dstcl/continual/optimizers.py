@@ -15,7 +15,7 @@ from dstcl.study.run import Run
 
 
 def build_optimizer(run: Run, network: Network) -> Optimizer:
-    """A fresh optimiser, as for every task (section c3 of the paper's code)."""
+    """A fresh optimiser; every task gets one (docs/published-code.md, c3)."""
     recorded = run.compile in STEP_GRAPHS
     rate = run.learning_rate
     device = network.head.weight.device
