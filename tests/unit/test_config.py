@@ -23,7 +23,7 @@ from dstcl.data.catalog import DATASETS
 from dstcl.study import presets
 from dstcl.study import settings as settings_of_runs
 from dstcl.study.entries import GROWTH_CRITERIA, MethodEntry, NetworkEntry
-from dstcl.study.fields import plain_settings, setting_types
+from dstcl.study.fields import plain_settings, setting_names, setting_types
 from dstcl.study.load import ConfigError, json_schema, load, load_file, runs
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.presets import (

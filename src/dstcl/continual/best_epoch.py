@@ -13,7 +13,7 @@ from dstcl.sparse import SparseTraining
 class BestEpoch:
     """The epoch with the highest score, the first of equals.
 
-    The paper's code takes the running accuracy in training (c8).
+    The paper's code takes the running accuracy in training (docs/published-code.md, c8).
     """
 
     def __init__(self) -> None:

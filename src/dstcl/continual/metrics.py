@@ -77,8 +77,8 @@ def learning_accuracy(matrix: Matrix) -> float | None:
 def running_mean(matrix: Matrix) -> list[float]:
     """Mean accuracy over the tasks seen so far, after each task: the paper's curve.
 
-    The paper's code averages the final row instead (section c9); the two are equal when nothing
-    is forgotten.
+    The paper's code averages the final row instead (docs/published-code.md, d6); the two are equal
+    when nothing is forgotten.
     """
     last = number_of_tasks(matrix)
     rows = range(1, last + 1) if in_sequence(matrix) else [last]

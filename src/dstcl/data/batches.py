@@ -216,7 +216,7 @@ def _without_waiting(drawn: Tensor, device: torch.device) -> Tensor:
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Random crop after 4 pixels of zero padding, then a horizontal flip with probability 1/2.
 
-    The published augmentation (section c2 of the paper's code), for a whole batch at once.
+    The augmentation of the paper's code (docs/published-code.md, c2), for a whole batch at once.
 
     Args:
         images: (B, C, S, S), any dtype.

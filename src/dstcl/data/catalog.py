@@ -67,7 +67,7 @@ DATASETS = {
     "mnist5k": DatasetInfo(
         10, 1, 28, (0.1307,), (0.3081,), 400, 100, "MNIST-5k", True, embedded=True
     ),
-    # Normalisation as in the paper's code (section c2).
+    # Normalisation as in the paper's code (docs/published-code.md, c2).
     "cifar100": DatasetInfo(
         *(100, 3, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), 500, 100, "CIFAR-100"),
         archives=("cifar-100-python.tar.gz", "cifar-100-python"),
@@ -76,7 +76,7 @@ DATASETS = {
             (("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),),
         ),
     ),
-    # 32 pixels and ImageNet's normalisation, as in the paper's code (section c2).
+    # 32 pixels and ImageNet's normalisation, as in the paper's code (docs/published-code.md, c2).
     "miniimagenet": DatasetInfo(
         *(100, 3, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 500, 100, "miniImageNet"),
         archives=("mini-imagenet.zip", "mini-imagenet"),
