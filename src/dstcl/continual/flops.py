@@ -9,7 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from dstcl.continual.subnets import SubnetStore
-from dstcl.sparse import UpdateSchedule, forward_flops, growth_plan, uses_per_image
+from dstcl.sparse import (
+    UpdateSchedule,
+    forward_flops,
+    growth_plan,
+    prune_criterion,
+    uses_per_image,
+)
 from dstcl.study.run import Run
 
 
@@ -63,15 +69,15 @@ def dense_gradient_share(run: Run, steps: int) -> float:
     """Share of a task's steps whose weight gradient must be dense: a criterion looks at it."""
     if run.method != "dst":
         return 0.0
-    plan = growth_plan(run.growth, run.switch_at)
-    if plan.needs_momentum or run.redistribute == "momentum":
+    plan, prune = growth_plan(run.growth, run.switch_at), prune_criterion(run.prune)
+    if plan.needs_momentum or prune.needs_momentum or run.redistribute == "momentum":
         return 1.0
     schedule = UpdateSchedule(steps, run.update_every, stop_at=run.stop_at)
     looking = [
         step
         for step in range(run.update_every, schedule.last_step + 1, run.update_every)
         if plan.at(step / steps).needs_gradient
-        or run.prune == "taylor"
+        or prune.needs_gradient
         or run.redistribute == "gradient"
     ]
     return len(looking) / steps

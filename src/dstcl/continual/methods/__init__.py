@@ -15,7 +15,7 @@ import torch
 
 from dstcl.continual.methods.ewc import EwcMemory, EwcTraining, diagonal_fisher
 from dstcl.continual.methods.packnet import PackNetTraining
-from dstcl.continual.published import PublishedSparseTraining
+from dstcl.continual.published import CANDIDATES, PublishedSparseTraining
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SeparateStore, SequentialStore, SubnetStore
 from dstcl.data.batches import Examples, evaluation_batches
@@ -111,7 +111,7 @@ class DynamicSparse(Method):
             update_every=run.update_every,
             total_steps=task.steps,
             stop_at=run.stop_at,
-            candidates=run.candidates,
+            candidates=CANDIDATES[run.candidates],
             redistribute=run.redistribute,
             **self._common(task),
         )
