@@ -105,7 +105,7 @@ def timed(owner: object, name: str, device: torch.device) -> Iterator[list[float
 @contextmanager
 def timed_updates(device: torch.device) -> Iterator[list[float]]:
     """Seconds of every topology update in the block."""
-    with timed(DynamicSparseTraining, "_update_topology", device) as seconds:
+    with timed(DynamicSparseTraining, "_change_masks", device) as seconds:
         yield seconds
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["DynamicSparseTraining", "SparseTraining", "__version__"]
+CORE = (
+    "DynamicSparseTraining",
+    "SparseTraining",
+    "criterion",
+    "register_growth",
+    "register_init",
+    "register_prune",
+)
+__all__ = ["__version__", *CORE]
 
 
 def __getattr__(name: str) -> Any:
     """Load the DST core on first use: reading a configuration must not import torch."""
-    if name in ("DynamicSparseTraining", "SparseTraining"):
+    if name in CORE:
         import dstcl.sparse
 
         return getattr(dstcl.sparse, name)

@@ -9,7 +9,7 @@ from dstcl.continual.flops import run_costs, training_flops
 from dstcl.continual.methods import method_of
 from dstcl.data.stored import Prepared
 from dstcl.networks import build_network
-from dstcl.sparse import forward_flops, uses_per_image
+from dstcl.sparse import GROW, PRUNE, criterion, forward_flops, uses_per_image
 from dstcl.study.run import Run
 from helpers.runs import changed
 
@@ -87,6 +87,30 @@ def test_redistribution_needs_dense_gradients_too(
     run = changed(short_run, growth="random", update_every=10, stop_at=0.75)
     run = changed(run, redistribute=redistribute)
     assert method_of(run).dense_gradient_share(100) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("prune", "share"), [("magnitude", 0), ("set", 0), ("random", 0), ("taylor", 0.07)]
+)
+def test_pruning_that_looks_at_gradients_needs_dense_ones(
+    prune: str, share: float, short_run: Run
+) -> None:
+    run = changed(short_run, growth="random", update_every=10, stop_at=0.75)
+    assert method_of(changed(run, prune=prune)).dense_gradient_share(100) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("declared", "share"), [({}, 0), ({"gradient": True}, 0.07), ({"momentum": True}, 1)]
+)
+def test_criteria_of_ones_own_cost_what_they_declare(
+    declared: dict[str, bool], share: float, short_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = criterion(**declared)(lambda layer: layer.random())
+    run = changed(short_run, growth="random", update_every=10, stop_at=0.75)
+    monkeypatch.setitem(PRUNE, "own", own)
+    assert method_of(changed(run, prune="own")).dense_gradient_share(100) == pytest.approx(share)
+    monkeypatch.setitem(GROW, "own", own)
+    assert method_of(changed(run, growth="own")).dense_gradient_share(100) == pytest.approx(share)
 
 
 def test_only_dynamic_methods_need_dense_gradients(short_run: Run) -> None:

@@ -224,7 +224,7 @@ def published(model: nn.Module, **changes: object) -> PublishedSparseTraining:
         "update_every": 2,
         "total_steps": 20,
         "stop_at": 1.0,
-        "candidates": "published",
+        "candidates": "frozen_without_gradient",
         "regrown": "zero",
         "generator": torch.Generator().manual_seed(0),
     }

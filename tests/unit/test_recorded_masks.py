@@ -91,7 +91,7 @@ def test_masks_of_protocol_corrected(prune: str, grow: str) -> None:
 def test_masks_of_protocol_published(grow: str) -> None:
     found = digest(
         PublishedSparseTraining, grow=grow, prune_schedule="constant", init="uniform",
-        candidates="published", regrown="zero",
+        candidates="frozen_without_gradient", regrown="zero",
     )  # fmt: skip
     assert found == PUBLISHED[grow]
 

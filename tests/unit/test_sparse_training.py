@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_networks import dynamic, one_layer, small_network, step_with_gradient, train
 from torch import nn
 
 from dstcl.sparse import (
     GROW,
     PRUNE,
-    DynamicSparseTraining,
     GradualMagnitudePruning,
     LayerView,
     SparseTraining,
@@ -29,67 +29,6 @@ OPTIMIZERS = {
     "adamw": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
     "fused adam": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1, fused=True),
 }
-
-
-def small_network(seed: int = 0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Conv2d(4, 6, 3, stride=2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(6 * 3 * 3, 5),
-    )
-
-
-def train(dst: SparseTraining, model: nn.Module, steps: int, seed: int = 1) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        images = torch.randn(8, 1, 8, 8, generator=generator)
-        labels = torch.randint(5, (8,), generator=generator)
-        dst.optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), labels).backward()
-        dst.step()
-
-
-def dynamic(model: nn.Module, optimizer=None, **changes) -> DynamicSparseTraining:
-    settings = {
-        "density": 0.3,
-        "update_every": 3,
-        "total_steps": 20,
-        "stop_at": 1.0,
-        "generator": torch.Generator().manual_seed(5),
-    }
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), 0.01)
-    return DynamicSparseTraining(model, optimizer, **(settings | changes))
-
-
-def one_layer(weights: list[float], mask: list[int], **changes) -> tuple[nn.Module, object]:
-    """A linear layer of one output, with given weights and mask, replacing half its weights."""
-    layer = nn.Linear(len(weights), 1, bias=False)
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor([weights]))
-    settings = {
-        "density": 1.0,
-        "masks": {"0.weight": torch.tensor([mask]).bool()},
-        "prune_rate": 0.5,
-        "floor": 0.5,
-        "prune_schedule": "constant",
-        "update_every": 1,
-        "total_steps": 10,
-    }
-    model = nn.Sequential(layer)
-    dst = DynamicSparseTraining(
-        model, torch.optim.SGD(model.parameters(), lr=0.0), **(settings | changes)
-    )
-    return model, dst
-
-
-def step_with_gradient(model: nn.Module, dst: object, gradient: list[float]) -> None:
-    model[0].weight.grad = torch.tensor([gradient])
-    dst.step()
 
 
 def test_magnitude_pruning_and_gradient_growth_by_hand():
@@ -489,13 +428,21 @@ def test_step_without_backward_says_so():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"grow": "gradeint"}, "unknown growth 'gradeint'"),
-        ({"grow": "random-then-x"}, "unknown growth"),
-        ({"prune": "size"}, "unknown prune"),
+        ({"grow": "gradeint"}, "unknown grow 'gradeint'; known: random, .* 'a-then-b'"),
+        ({"grow": "random-then-x"}, "unknown grow 'x'"),
+        ({"grow": "random-then-gradient-then-random"}, "grow: .* has 3 criteria; two"),
+        ({"grow": 3}, "grow: 'int' is a int; it must be a Criterion or a function"),
+        ({"prune": "size"}, "unknown prune 'size'; known: magnitude, .* or module:attribute"),
+        ({"prune": "nowhere:at_all"}, "prune: 'nowhere:at_all': no nowhere.py"),
         ({"candidates": "some"}, "unknown candidates"),
+        ({"candidates": "published"}, "unknown candidates"),
         ({"prune_schedule": "step"}, "unknown prune schedule"),
         ({"density": 1.2}, "density"),
         ({"init": "kre"}, "unknown init"),
+        ({"init": []}, "init: 'list' is a list; it must be a function"),
+        ({"masks": {"0.weight": torch.ones(4, 1, 3, 3).bool()}}, "masks: nothing for .*'3.weight'"),
+        ({"frozen": {"0.weight": torch.ones(4)}}, "frozen: torch.float32 .*'0.weight'; .* boolean"),
+        ({"exclude": ["0", "3", "6"]}, "no linear or convolutional layer"),
         ({"update_every": 0}, "update_every"),
     ],
 )

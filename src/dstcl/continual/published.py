@@ -1,6 +1,7 @@
 """The topology update as the paper's public code does it, ties and chance included.
 
-Sections c4 to c7 of the description of that code. What differs from `DynamicSparseTraining`:
+That code is described in docs/published-code.md, c4 to c7. What differs from
+`DynamicSparseTraining`:
 
 - masks and random growth are Bernoulli draws, so counts fluctuate;
 - pruning removes ties and every active zero, so more goes than asked;
@@ -15,23 +16,32 @@ running gradient.
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dstcl.sparse import foreach
-from dstcl.sparse.criteria import Criterion, LayerView
-from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse import (
+    GROW,
+    PRUNE,
+    Criterion,
+    DynamicSparseTraining,
+    LayerView,
+    foreach,
+    select_top,
+)
 from dstcl.sparse.masks import Masks, random_scores
-from dstcl.sparse.selection import select_top
 
 GROWTHS = ("random", "unfired", "gradient", "momentum")
+CANDIDATES = {"all": "all", "free": "free", "published": "frozen_without_gradient"}
+"""What the core calls the values of a protocol's ``candidates``."""
 
 
 class PublishedSparseTraining(DynamicSparseTraining):
     """`DynamicSparseTraining` with the draws, ties and order of operations of the paper's code.
 
-    Takes the same arguments; prune must be "magnitude".
+    Takes the same arguments; prune must be "magnitude", grow one of `GROWTHS` or a switch between
+    two of them.
 
     Raises:
         ValueError: a criterion that the paper's code does not have.
@@ -39,38 +49,40 @@ class PublishedSparseTraining(DynamicSparseTraining):
 
     _bias_correction = False
 
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, **dynamic: Any) -> None:
+        super().__init__(model, optimizer, **dynamic)
+        if self.redistribute != "none":
+            raise ValueError("redistribute: published topology has none")
+        if self.prune != PRUNE["magnitude"]:
+            raise ValueError(f"prune {self.prune.name!r}: published topology has only magnitude")
+        for criterion in (self.grow.first, self.grow.then):
+            if criterion not in [GROW[name] for name in GROWTHS]:
+                known = ", ".join(GROWTHS)
+                raise ValueError(f"grow {criterion.name!r}: published topology has only {known}")
+
     def check_counts(self) -> None:
         """Nothing to assert: counts drift. Record what they are."""
         actual = torch.stack([mask.count_nonzero() for mask in self.masks.values()]).tolist()
         self.counts = dict(zip(self.masks, actual, strict=True))
 
-    def _draw(self) -> Masks:
-        if self.redistribute != "none":
-            raise ValueError("redistribute: published topology has none")
-        if self.prune.name != "magnitude":
-            raise ValueError(f"prune {self.prune.name!r}: published topology has only magnitude")
-        for criterion in (self.grow.first, self.grow.then):
-            if criterion.name not in GROWTHS:
-                known = ", ".join(GROWTHS)
-                raise ValueError(f"grow {criterion.name!r}: published topology has only {known}")
+    def first_masks(self) -> Masks:
+        """Each weight active by a chance of its own."""
         return {
             name: random_scores(shape, self.generator, self.device) < self.densities[name]
             for name, shape in self.shapes.items()
         }
 
+    def _make_multipliers(self) -> None:
+        """Gradients are masked by isolation alone, weights by the mask alone."""
+        frozen = zip(self.frozen.values(), self._parameters, strict=True)
+        self._gradient_factors = [(~f).to(w.dtype) for f, w in frozen]
+        self._weight_factors = [torch.empty_like(w) for w in self._parameters]
+        self._pinned = []
+
     def _refresh_multipliers(self) -> None:
-        """Gradients are masked by isolation alone, weights by the mask alone (c5, 4 and 6)."""
-        masks = list(self.masks.values())
-        if not hasattr(self, "_weight_factors"):
-            dtypes = [w.dtype for w in self._parameters]
-            self._weight_factors = [m.to(t) for m, t in zip(masks, dtypes, strict=True)]
-            frozen = self.frozen.values()
-            self._gradient_factors = [(~f).to(t) for f, t in zip(frozen, dtypes, strict=True)]
-            self._pinned = []
-            return
         if self.regrown == "stored":
             self._restore_stored_values()
-        foreach.copy_(self._weight_factors, masks)
+        foreach.copy_(self._weight_factors, list(self.masks.values()))
 
     def _restore_stored_values(self) -> None:
         for name, weight in self.weights.items():
@@ -88,7 +100,7 @@ class PublishedSparseTraining(DynamicSparseTraining):
 
 
 def prune_with_ties(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
-    """What stays active (c6): strictly above the k-th smallest magnitude of the whole tensor.
+    """What stays active: strictly above the k-th smallest magnitude of the whole tensor.
 
     ``k`` counts the inactive weights and ``ceil(rate * active)``; ties at the threshold and every
     active weight equal to zero go too. Inactive weights count as zeros, so the k-th smallest of all
@@ -106,7 +118,7 @@ def prune_with_ties(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
 def grow_as_published(
     growth: Criterion, view: LayerView, kept: Tensor, removed: int, allowed: Tensor
 ) -> Tensor:
-    """The mask after growth (c7).
+    """The mask after growth (docs/published-code.md, c7).
 
     ``allowed`` is all true in the paper's code; a mask of free weights restricts every criterion.
     """

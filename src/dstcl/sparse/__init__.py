@@ -1,37 +1,60 @@
 """The dynamic-sparse-training core, usable in any training loop.
 
-Knows nothing of tasks, files or configurations: tensors and names in, masks out.
+Knows nothing of tasks, files or configurations: tensors and names in, masks out. Criteria and inits
+of a user's own come in through `register_growth`, `register_prune` and `register_init`, as plain
+functions, or as ``module:attribute`` (`dstcl.plugins`).
 """
 
-from dstcl.sparse.criteria import GROW, PRUNE, Criterion, LayerView, growth_plan
+from dstcl.sparse import grow, prune  # noqa: F401  registers the criteria that are built in
+from dstcl.sparse.checks import check_criterion
+from dstcl.sparse.criteria import (
+    GROW,
+    PRUNE,
+    Criterion,
+    CriterionError,
+    GrowthPlan,
+    LayerView,
+    criterion,
+    growth_plan,
+    prune_criterion,
+    register_growth,
+    register_prune,
+)
 from dstcl.sparse.densities import (
     INITS,
     active_counts,
     er_densities,
     erk_densities,
     layer_densities,
+    proportional_densities,
+    register_init,
     uniform_densities,
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
 from dstcl.sparse.flops import forward_flops, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
+from dstcl.sparse.layers import maskable_weights
 from dstcl.sparse.masks import PackedMasks, draw_masks, pack_masks, unpack_masks
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
-from dstcl.sparse.training import SparseTraining, maskable_weights
+from dstcl.sparse.training import SparseTraining
 
 __all__ = [
     "GROW",
     "INITS",
     "PRUNE",
     "Criterion",
+    "CriterionError",
     "DynamicSparseTraining",
     "GradualMagnitudePruning",
+    "GrowthPlan",
     "LayerView",
     "PackedMasks",
     "SparseTraining",
     "UpdateSchedule",
     "active_counts",
+    "check_criterion",
+    "criterion",
     "draw_masks",
     "er_densities",
     "erk_densities",
@@ -40,6 +63,11 @@ __all__ = [
     "layer_densities",
     "maskable_weights",
     "pack_masks",
+    "proportional_densities",
+    "prune_criterion",
+    "register_growth",
+    "register_init",
+    "register_prune",
     "select_top",
     "uniform_densities",
     "unpack_masks",

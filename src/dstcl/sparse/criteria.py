@@ -1,24 +1,28 @@
 """Prune and growth criteria: each is one function from a layer to a score.
 
-To add one, write the function and register it under its name; the exact-count selection, tie
-rule, schedules and bookkeeping are shared (`dstcl.sparse.dynamic`). Growth takes the highest
+A criterion of one's own is such a function, passed as it is, registered under a name
+(`register_growth`, `register_prune`), or named as ``module:attribute``. The exact-count selection,
+tie rule, schedules and bookkeeping are shared (`dstcl.sparse.dynamic`). Growth takes the highest
 scores among the candidates, pruning removes the lowest scores among the active weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from dstcl.plugins import is_plugin
 from dstcl.sparse.masks import random_scores
+from dstcl.sparse.registry import Registry
 
 
 @dataclass(frozen=True)
 class LayerView:
-    """What a criterion may look at; all tensors have the layer's shape.
+    """What a criterion may look at, and must not change; all tensors have the layer's shape.
 
     Attributes:
         weight: masked weights.
@@ -40,119 +44,136 @@ class LayerView:
         return random_scores(self.weight.shape, self.generator, self.weight.device)
 
 
-Score = Callable[[LayerView], Tensor]
+Score: TypeAlias = Callable[[LayerView], Tensor]
+
+
+class CriterionError(ValueError):
+    """A criterion that does not do what one must; one line with its name."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A score function, and which dense quantity must be recorded for it."""
+    """A score function, and which dense quantity must be recorded for it.
+
+    Attributes:
+        name: for messages.
+        score: from a layer to a score for each weight, a floating-point tensor of its shape.
+        needs_gradient: it reads `LayerView.gradient`.
+        needs_momentum: it reads `LayerView.momentum`.
+    """
 
     name: str
     score: Score
     needs_gradient: bool = False
     needs_momentum: bool = False
 
+    def __call__(self, layer: LayerView) -> Tensor:
+        """The scores of a layer.
 
-PRUNE: dict[str, Criterion] = {}
-GROW: dict[str, Criterion] = {}
+        Raises:
+            CriterionError: the function reads what it does not declare, or returns something else
+                than scores.
+        """
+        try:
+            scores = self.score(layer)
+        except (AttributeError, TypeError) as error:
+            if "NoneType" not in str(error):
+                raise
+            raise CriterionError(
+                f"criterion {self.name!r} failed ({error}); gradient and momentum are None unless "
+                "declared, as in @criterion(gradient=True)"
+            ) from error
+        if problem := _form_problem(scores, layer.weight):
+            raise CriterionError(
+                f"criterion {self.name!r} returned {problem}; it must return a score for each "
+                f"weight, a floating-point tensor of shape {tuple(layer.weight.shape)} on "
+                f"{layer.weight.device}"
+            )
+        return scores
+
+
+def _form_problem(scores: object, weight: Tensor) -> str:
+    if not isinstance(scores, Tensor):
+        return f"a {type(scores).__name__}"
+    if scores.shape != weight.shape:
+        return f"shape {tuple(scores.shape)}"
+    if not scores.is_floating_point():
+        return f"type {scores.dtype}"
+    return "" if scores.device == weight.device else f"a tensor on {scores.device}"
+
+
+def _as_criterion(name: str, given: object) -> Criterion | None:
+    if isinstance(given, Criterion):
+        # A message must name what stands in params.yaml, not the function there.
+        return replace(given, name=name) if is_plugin(name) else given
+    return Criterion(name, given) if callable(given) else None
+
+
+FORM = "a Criterion or a function from a LayerView to scores"
+PRUNE = Registry("prune", FORM, _as_criterion)
+GROW = Registry("grow", FORM, _as_criterion, also="two of them as 'a-then-b'")
+
+
+def criterion(*, gradient: bool = False, momentum: bool = False) -> Callable[[Score], Criterion]:
+    """Decorator: a criterion out of a function, with what it needs, without a name for it.
+
+    Args:
+        gradient: it reads `LayerView.gradient`.
+        momentum: it reads `LayerView.momentum`.
+    """
+
+    def make(score: Score) -> Criterion:
+        return Criterion(getattr(score, "__name__", "criterion"), score, gradient, momentum)
+
+    return make
+
+
+def register_growth(
+    name: str, *, gradient: bool = False, momentum: bool = False
+) -> Callable[[Score], Criterion]:
+    """Decorator: a growth criterion that ``grow=`` knows by name; high scores are grown first.
+
+        @register_growth("by_age", gradient=True)
+        def by_age(layer):
+            return layer.gradient.abs() * ~layer.explored
+
+    Args:
+        name: letters, digits and underscores.
+        gradient: it reads `LayerView.gradient`.
+        momentum: it reads `LayerView.momentum`.
+
+    Raises:
+        ValueError: another function has the name.
+    """
+    return _register(GROW, name, gradient, momentum)
+
+
+def register_prune(
+    name: str, *, gradient: bool = False, momentum: bool = False
+) -> Callable[[Score], Criterion]:
+    """Decorator: a prune criterion that ``prune=`` knows by name; low scores are removed first.
+
+    Otherwise as `register_growth`.
+    """
+    return _register(PRUNE, name, gradient, momentum)
 
 
 def _register(
-    table: dict[str, Criterion], name: str, *, gradient: bool = False, momentum: bool = False
-) -> Callable[[Score], Score]:
-    def add(score: Score) -> Score:
-        table[name] = Criterion(name, score, gradient, momentum)
-        return score
+    table: Registry[Criterion], name: str, gradient: bool, momentum: bool
+) -> Callable[[Score], Criterion]:
+    def add(score: Score) -> Criterion:
+        # A criterion of the other kind, or of no name, keeps what it declares.
+        known = score if isinstance(score, Criterion) else Criterion(name, score)
+        made = replace(
+            known,
+            name=name,
+            needs_gradient=gradient or known.needs_gradient,
+            needs_momentum=momentum or known.needs_momentum,
+        )
+        table.register(name, made, made.score)
+        return made
 
     return add
-
-
-@_register(PRUNE, "magnitude")
-def prune_magnitude(layer: LayerView) -> Tensor:
-    """Remove the weights closest to zero (SET, RigL, the paper)."""
-    return layer.weight.abs()
-
-
-@_register(PRUNE, "set")
-def prune_set(layer: LayerView) -> Tensor:
-    """Smallest positive and largest negative weights in equal shares (SET; Mocanu et al. 2018).
-
-    Weights are ranked by magnitude within their sign, so that each rank holds one positive and one
-    negative weight; a sign that runs out leaves the rest to the other. The paper's code inherits a
-    version that removes the most negative weights instead (section d, 17).
-    """
-    weight = layer.weight.flatten()
-    active = weight.nonzero().squeeze(1)
-    magnitude = weight[active].abs()
-    if magnitude.dtype == torch.float32:
-        magnitude = magnitude.view(torch.int32)  # the same order, and sorted far faster
-    active = active[magnitude.argsort(stable=True)]
-    positive = weight[active] >= 0
-    # 1, 2, 3, ... within each sign, from the smallest magnitude.
-    rank = torch.where(positive, positive.cumsum(0), (~positive).cumsum(0))
-    score = torch.zeros_like(weight)
-    score[active] = rank.to(weight.dtype)
-    return score.view_as(layer.weight)
-
-
-@_register(PRUNE, "taylor", gradient=True)
-def prune_taylor(layer: LayerView) -> Tensor:
-    """Weights whose removal changes the loss least to first order, ``(w g)^2``.
-
-    Molchanov et al. 2019. The gradient is the dense one of the current mini-batch, so frozen
-    weights are judged like others; in the paper's code their gradient is zeroed first and they
-    always go (section d, 18).
-    """
-    assert layer.gradient is not None
-    return (layer.weight * layer.gradient).square()
-
-
-@_register(PRUNE, "random")
-def prune_random(layer: LayerView) -> Tensor:
-    """Remove active weights at random: the control for every informed criterion."""
-    return layer.random()
-
-
-@_register(GROW, "random")
-def grow_random(layer: LayerView) -> Tensor:
-    """Any candidate, with equal chance (SET; Mocanu et al. 2018)."""
-    return layer.random()
-
-
-@_register(GROW, "unfired")
-def grow_unfired(layer: LayerView) -> Tensor:
-    """At random among weights never active in this task; only then among the others.
-
-    Section c7 of the paper's code (``random_unfired``), after ITOP (Liu et al. 2021).
-    """
-    return layer.random() + (~layer.explored)
-
-
-@_register(GROW, "gradient", gradient=True)
-def grow_gradient(layer: LayerView) -> Tensor:
-    """Largest dense gradient of the current mini-batch (RigL; Evci et al. 2020)."""
-    assert layer.gradient is not None
-    return layer.gradient.abs()
-
-
-@_register(GROW, "momentum", momentum=True)
-def grow_momentum(layer: LayerView) -> Tensor:
-    """Largest running gradient (SNFS; Dettmers and Zettlemoyer 2019, without redistribution)."""
-    assert layer.momentum is not None
-    return layer.momentum.abs()
-
-
-@_register(GROW, "momentum_neuron", momentum=True)
-def grow_momentum_neuron(layer: LayerView) -> Tensor:
-    """Largest running gradient, weighed by the mean over the weight's output neuron or channel.
-
-    Dettmers and Zettlemoyer 2019 (appendix). The paper's code offers it and never calls it
-    (section d, 21).
-    """
-    assert layer.momentum is not None
-    magnitude = layer.momentum.abs()
-    neuron = magnitude.flatten(1).mean(1)
-    return magnitude * neuron.view(-1, *[1] * (magnitude.dim() - 1))
 
 
 @dataclass(frozen=True)
@@ -182,32 +203,40 @@ class GrowthPlan:
         return self.first.needs_momentum or self.then.needs_momentum
 
 
+Growth: TypeAlias = str | Criterion | Score | GrowthPlan
+Prune: TypeAlias = str | Criterion | Score
+
 THEN = "-then-"
 
 
-def growth_plan(name: str, switch_at: float = 0.5) -> GrowthPlan:
-    """The plan named ``"gradient"`` or, for a switch, ``"random-then-gradient"``.
+def growth_plan(grow: Growth, switch_at: float = 0.5) -> GrowthPlan:
+    """The plan that ``grow=`` stands for.
 
-    The switch is the adaptive growth that the paper's closing section suggests.
-
-    Raises:
-        ValueError: a criterion that does not exist.
-    """
-    names = name.split(THEN)
-    unknown = [n for n in names if n not in GROW]
-    if unknown or len(names) > 2:
-        raise ValueError(
-            f"unknown growth {name!r}; known: {', '.join(GROW)}, or two of them as 'a{THEN}b'"
-        )
-    return GrowthPlan(GROW[names[0]], GROW[names[-1]], switch_at if len(names) == 2 else 1.0)
-
-
-def prune_criterion(name: str) -> Criterion:
-    """The prune criterion of that name.
+    Args:
+        grow: a name, as ``"gradient"``, or a switch between two, as ``"random-then-gradient"``;
+            each name may be of the form ``module:attribute``. Or a criterion, a function from a
+            `LayerView` to scores, or a plan.
+        switch_at: fraction of the steps after which a switch changes criterion.
 
     Raises:
-        ValueError: a criterion that does not exist.
+        ValueError: a criterion that does not exist or cannot be one.
     """
-    if name not in PRUNE:
-        raise ValueError(f"unknown prune criterion {name!r}; known: {', '.join(PRUNE)}")
-    return PRUNE[name]
+    if isinstance(grow, GrowthPlan):
+        return grow
+    if not isinstance(grow, str):
+        fixed = GROW.find(grow)
+        return GrowthPlan(fixed, fixed)
+    names = grow.split(THEN)
+    if len(names) > 2:
+        raise ValueError(f"grow: {grow!r} has {len(names)} criteria; two are possible, 'a{THEN}b'")
+    found = [GROW.find(name) for name in names]
+    return GrowthPlan(found[0], found[-1], switch_at if len(names) == 2 else 1.0)
+
+
+def prune_criterion(prune: Prune) -> Criterion:
+    """The criterion that ``prune=`` stands for: by name, by ``module:attribute``, or given.
+
+    Raises:
+        ValueError: a criterion that does not exist or cannot be one.
+    """
+    return PRUNE.find(prune)

@@ -9,16 +9,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
+from numbers import Real
+from typing import Any, TypeAlias, TypeVar
 
-Shapes = Mapping[str, tuple[int, ...]]
-Densities = dict[str, float]
+from dstcl.sparse.registry import Registry
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Densities: TypeAlias = dict[str, float]
+Init: TypeAlias = Callable[[Shapes, float], Densities]
+F = TypeVar("F", bound=Init)
+
+ROUNDING = 1e-9
+"""Relative error that the arithmetic of densities may have."""
+
+INITS: Registry[Init] = Registry(
+    "init",
+    "a function from (shapes, density) to the density of each layer",
+    lambda _, given: given if callable(given) else None,
+)
 
 
+def register_init(name: str) -> Callable[[F], F]:
+    """Decorator: an init that ``init=`` knows by name; `proportional_densities` helps to write one.
+
+    Args:
+        name: letters, digits and underscores.
+
+    Raises:
+        ValueError: another function has the name.
+    """
+
+    def add(init: F) -> F:
+        INITS.register(name, init, init)
+        return init
+
+    return add
+
+
+@register_init("uniform")
 def uniform_densities(shapes: Shapes, density: float, *, dense_first: bool = False) -> Densities:
     """The same density in every layer; with ``dense_first`` the first layer is kept whole.
 
-    RigL (Evci et al. 2020) keeps the first layer dense and lets the others pay for it; the
-    paper's code does not.
+    RigL (Evci et al. 2020) keeps the first layer dense and lets the others pay for it.
 
     Raises:
         ValueError: the density is not in (0, 1], or the first layer alone exceeds the target.
@@ -27,6 +59,12 @@ def uniform_densities(shapes: Shapes, density: float, *, dense_first: bool = Fal
     return proportional_densities(shapes, density, dict.fromkeys(shapes, 1.0), fixed=fixed)
 
 
+@register_init("uniform_dense_first")
+def _uniform_dense_first(shapes: Shapes, density: float) -> Densities:
+    return uniform_densities(shapes, density, dense_first=True)
+
+
+@register_init("er")
 def er_densities(shapes: Shapes, density: float, *, power: float = 1.0) -> Densities:
     """Erdos-Renyi: density of a layer proportional to ``(n_in + n_out) / (n_in * n_out)``.
 
@@ -36,11 +74,12 @@ def er_densities(shapes: Shapes, density: float, *, power: float = 1.0) -> Densi
     return proportional_densities(shapes, density, raw, power=power)
 
 
+@register_init("erk")
 def erk_densities(shapes: Shapes, density: float, power: float = 1.0) -> Densities:
     """Erdos-Renyi kernel: density proportional to ``(sum(shape) / prod(shape)) ** power``.
 
-    Evci et al. 2020 (RigL), appendix; section c4 of the paper's code uses ``power=1``. Layers
-    whose share would exceed 1 are made dense and the rest is solved again.
+    Evci et al. 2020 (RigL), appendix. Layers whose share would exceed 1 are made dense and the
+    rest is solved again.
     """
     raw = {name: sum(shape) / prod(shape) for name, shape in shapes.items()}
     return proportional_densities(shapes, density, raw, power=power)
@@ -64,8 +103,7 @@ def proportional_densities(
     """
     if not shapes:
         raise ValueError("no layers to make sparse")
-    if not 0 < density <= 1:
-        raise ValueError(f"density must be in (0, 1], got {density}")
+    _check_density(density)
     sizes = {name: prod(shape) for name, shape in shapes.items()}
     result = dict(fixed or {})
     weights = {name: raw[name] ** power for name in shapes if name not in result}
@@ -84,28 +122,25 @@ def proportional_densities(
     return {name: result[name] for name in shapes}
 
 
-INITS: dict[str, Callable[[Shapes, float], Densities]] = {
-    "uniform": uniform_densities,
-    "uniform_dense_first": lambda shapes, density: uniform_densities(
-        shapes, density, dense_first=True
-    ),
-    "er": er_densities,
-    "erk": erk_densities,
-}
-
-
 def layer_densities(
-    shapes: Shapes, density: float, init: str, overrides: Mapping[str, float] | None = None
+    shapes: Shapes, density: float, init: str | Init, overrides: Mapping[str, float] | None = None
 ) -> Densities:
-    """Densities by the name of an init; ``overrides`` sets layers apart from the shared budget.
+    """Densities by an init; ``overrides`` sets layers apart from the shared budget.
 
     An overridden layer gets exactly its density; the others meet ``density`` among themselves.
 
+    Args:
+        shapes: of all layers.
+        density: of the layers that are not overridden, together.
+        init: name in `INITS`, ``module:attribute``, or a function.
+        overrides: density by layer.
+
     Raises:
-        ValueError: an unknown init, an override of an unknown layer or outside (0, 1].
+        ValueError: an unknown init, one that does not meet the density, an override of an unknown
+            layer or outside (0, 1].
     """
-    if init not in INITS:
-        raise ValueError(f"unknown init {init!r}; known: {', '.join(INITS)}")
+    spread = INITS.find(init)
+    _check_density(density)
     overrides = dict(overrides or {})
     for name, value in overrides.items():
         if name not in shapes:
@@ -113,8 +148,32 @@ def layer_densities(
         if not 0 < value <= 1:
             raise ValueError(f"density of layer {name!r} must be in (0, 1], got {value}")
     shared = {name: shape for name, shape in shapes.items() if name not in overrides}
-    solved = INITS[init](shared, density) if shared else {}
+    solved = spread(shared, density) if shared else {}
+    if problem := _density_problem(solved, shared, density):
+        name = init if isinstance(init, str) else getattr(init, "__name__", type(init).__name__)
+        raise ValueError(f"init {name!r} returned {problem}")
     return {name: overrides.get(name, solved.get(name, density)) for name in shapes}
+
+
+def _check_density(density: float) -> None:
+    if not 0 < density <= 1:
+        raise ValueError(f"density must be in (0, 1], got {density}")
+
+
+def _density_problem(found: Any, shapes: Shapes, density: float) -> str:
+    """What is wrong with densities, and what would be right; "" if nothing is."""
+    if not isinstance(found, Mapping) or set(found) != set(shapes):
+        got = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
+        return f"{got or 'nothing'}; it must return a density for each of {', '.join(shapes)}"
+    for name, value in found.items():
+        if not isinstance(value, Real) or not 0 <= float(value) <= 1 + ROUNDING:
+            return f"{value!r} for layer {name!r}; a density is a number from 0 to 1"
+    wanted = density * sum(map(prod, shapes.values()))
+    active = sum(found[name] * prod(shape) for name, shape in shapes.items())
+    # Whoever rounds to whole weights is off by half of one in each layer.
+    if abs(active - wanted) > len(shapes) / 2 + ROUNDING * wanted:
+        return f"densities of {active:.0f} active weights in all; density {density} is {wanted:.0f}"
+    return ""
 
 
 def active_counts(shapes: Shapes, densities: Mapping[str, float]) -> dict[str, int]:

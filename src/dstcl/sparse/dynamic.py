@@ -9,14 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dstcl.sparse.criteria import Criterion, LayerView, growth_plan, prune_criterion
+from dstcl.sparse.checks import refuse_nan
+from dstcl.sparse.criteria import (
+    Criterion,
+    Growth,
+    LayerView,
+    Prune,
+    growth_plan,
+    prune_criterion,
+)
 from dstcl.sparse.moments import Moments
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
-CANDIDATES = ("all", "free", "published")
+CANDIDATES = ("all", "free", "frozen_without_gradient")
 
 
 class DynamicSparseTraining(SparseTraining):
@@ -37,19 +45,22 @@ class DynamicSparseTraining(SparseTraining):
     Args:
         total_steps: optimiser steps that will be made.
         update_every: steps between topology updates.
-        prune: criterion that chooses what goes, see `dstcl.sparse.criteria.PRUNE`.
-        grow: criterion that chooses what comes, see `GROW`; ``"random-then-gradient"`` switches.
+        prune: criterion that chooses what goes: a name in `PRUNE`, a `Criterion`, a function from
+            a `LayerView` to scores, or the ``module:attribute`` of either.
+        grow: criterion that chooses what comes: the same with names in `GROW`, a switch between two
+            as ``"random-then-gradient"``, or a `GrowthPlan`.
         switch_at: fraction of the steps after which a switching growth changes criterion.
         prune_rate, floor, prune_schedule, stop_at: see `UpdateSchedule`.
-        candidates: which inactive weights may be grown: "all", or only "free" ones. "published":
-            all, but gradient and momentum of frozen ones read as zero, as in the paper's code, so
-            that these two criteria avoid them and random growth does not.
+        candidates: which inactive weights may be grown: "all", or only "free" ones.
+            "frozen_without_gradient": all, but gradient and momentum of frozen ones read as zero,
+            so that criteria that look at these avoid frozen weights and random growth does not.
         redistribute: "none": every layer grows what it lost; "momentum", "gradient" or "nonzeros":
             layers compete for it and only the total is exact (`dstcl.sparse.redistribution`).
         **sparse: everything `SparseTraining` takes.
 
     Raises:
-        ValueError: an unknown name, or a value out of range.
+        ValueError: an unknown name, or a value out of range; in `step`, a criterion that does not
+            return scores (`check_criterion` finds out before).
     """
 
     _bias_correction = True
@@ -61,8 +72,8 @@ class DynamicSparseTraining(SparseTraining):
         *,
         total_steps: int,
         update_every: int = 100,
-        prune: str = "magnitude",
-        grow: str = "gradient",
+        prune: Prune = "magnitude",
+        grow: Growth = "gradient",
         switch_at: float = 0.5,
         prune_rate: float = 0.5,
         floor: float = 0.005,
@@ -77,6 +88,7 @@ class DynamicSparseTraining(SparseTraining):
         if redistribute not in ("none", *REDISTRIBUTE):
             known = ", ".join(("none", *REDISTRIBUTE))
             raise ValueError(f"unknown redistribute {redistribute!r}; known: {known}")
+        super().__init__(model, optimizer, **sparse)
         self.redistribute = redistribute
         self.prune = prune_criterion(prune)
         self.grow = growth_plan(grow, switch_at)
@@ -85,7 +97,7 @@ class DynamicSparseTraining(SparseTraining):
             total_steps, update_every, prune_rate, floor, prune_schedule, stop_at
         )
         self.updates = 0
-        super().__init__(model, optimizer, **sparse)
+        self._proven: list[Criterion] = []
         self._gradients: list[Tensor] | None = None
         self._moments: Moments | None = None
         if self._needs("momentum"):
@@ -116,40 +128,46 @@ class DynamicSparseTraining(SparseTraining):
         asked = getattr(self.prune, flag) or getattr(self.grow, flag)
         return asked or self.redistribute == what
 
-    def _observe(self, gradients: list[Tensor]) -> None:
+    def before_masking(self, gradients: list[Tensor]) -> None:
+        """Take note of the gradients, where a criterion in use asks for them."""
         wanted = self.changes_masks(self.steps) and self._needs("gradient")
         if not wanted and self._moments is None:
             return
-        if self.candidates == "published" and self._any_frozen:
+        if self.candidates == "frozen_without_gradient" and self._any_frozen:
             gradients = [g * ~f for g, f in zip(gradients, self.frozen.values(), strict=True)]
         if self._moments is not None:
             self._moments.update(gradients)
         if wanted:
             self._gradients = [g.clone() for g in gradients]
 
-    def _update_topology(self) -> None:
-        rate = self.prune_rate()
+    def update_topology(self) -> None:
+        """Prune and grow every layer."""
         growth = self.grow.at(self.steps / self.schedule.total_steps)
-        self._replace_weights(rate, growth)
+        self._replace_weights(self.prune_rate(), growth)
         self._gradients = None
-        self._refresh_multipliers()
-        self._restore_fixed_weights()
+        self._proven = [self.prune, growth]
         self.updates += 1
-        self.check_counts()
 
     def _replace_weights(self, rate: float, growth: Criterion) -> None:
         """Prune every layer, decide how many each one grows, grow."""
         views = [self._view(index, name) for index, name in enumerate(self.weights)]
         removed = [self._to_remove(name, rate) for name in self.weights]
         kept = [
-            mask & ~select_top(-self.prune.score(view), mask, count) if count else mask
+            mask & ~select_top(-self._scores(self.prune, view), mask, count) if count else mask
             for view, mask, count in zip(views, self.masks.values(), removed)
         ]
         grown = self._to_grow(views, kept, removed)
         for name, view, left, gone, count in zip(self.weights, views, kept, removed, grown):
             if gone or count:
-                self._grow_layer(name, view, left, count, growth)
-                self.counts[name] += count - gone
+                candidates = self._candidates(name, left)
+                grown_mask = left | select_top(self._scores(growth, view), candidates, count)
+                self.set_mask(name, grown_mask, self.counts[name] + count - gone)
+
+    def _scores(self, criterion: Criterion, view: LayerView) -> Tensor:
+        scores = criterion(view)
+        if criterion not in self._proven:  # later nobody waits for the device
+            refuse_nan(criterion, scores, view)
+        return scores
 
     def _to_remove(self, name: str, rate: float) -> int:
         asked = ceil(rate * self.counts[name])
@@ -165,15 +183,6 @@ class DynamicSparseTraining(SparseTraining):
 
     def _candidates(self, name: str, kept: Tensor) -> Tensor:
         return ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
-
-    def _grow_layer(
-        self, name: str, view: LayerView, kept: Tensor, count: int, growth: Criterion
-    ) -> None:
-        mask = self.masks[name]
-        new_mask = kept | select_top(growth.score(view), self._candidates(name, kept), count)
-        self._reset_optimizer_state(self.weights[name], mask & new_mask)
-        mask.copy_(new_mask)
-        self.explored[name].logical_or_(new_mask)
 
     def _view(self, index: int, name: str) -> LayerView:
         return LayerView(

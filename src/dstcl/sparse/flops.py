@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from dstcl.sparse.training import maskable_weights
+from dstcl.sparse.layers import maskable_weights
 
 PER_MULTIPLY_ADD = 2
 

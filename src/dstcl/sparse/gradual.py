@@ -41,36 +41,31 @@ class GradualMagnitudePruning(SparseTraining):
     ) -> None:
         if update_every < 1 or total_steps < 1:
             raise ValueError("update_every and total_steps must be at least 1")
+        super().__init__(model, optimizer, **sparse)
         self.update_every = update_every
         self.last_step = max(1, int(stop_at * total_steps))
-        super().__init__(model, optimizer, **sparse)
 
     def target_counts(self, step: int) -> dict[str, int]:
-        """Active weights of each layer after ``step`` steps; exactly `final_counts` at the end."""
+        """Active weights of each layer after ``step`` steps; exactly `budget` at the end."""
         remaining = (1 - min(1.0, step / self.last_step)) ** 3
         sizes = {name: prod(shape) for name, shape in self.shapes.items()}
-        final = self.final_counts
+        final = self.budget
         return {n: final[n] + int((sizes[n] - final[n]) * remaining) for n in self.shapes}
 
     def settled(self) -> bool:
         """Whether the last pruning is done."""
         return self.steps >= self.last_step
 
-    def _draw(self) -> Masks:
-        self.final_counts = dict(self.counts)
+    def first_masks(self) -> Masks:
+        """Every weight."""
         return {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
 
     def changes_masks(self, step: int) -> bool:
         """Whether a pruning follows the step."""
         return step == self.last_step or (step % self.update_every == 0 and step < self.last_step)
 
-    def _update_topology(self) -> None:
-        targets = self.target_counts(self.steps)
-        for name, weight in self.weights.items():
-            kept = select_top(weight.abs(), self.masks[name], targets[name])
-            self._reset_optimizer_state(weight, kept)
-            self.masks[name].copy_(kept)
-        self.counts = targets
-        self._refresh_multipliers()
-        self._restore_fixed_weights()
-        self.check_counts()
+    def update_topology(self) -> None:
+        """Keep as many of the largest weights as the schedule says."""
+        for name, count in self.target_counts(self.steps).items():
+            kept = select_top(self.weights[name].abs(), self.masks[name], count)
+            self.set_mask(name, kept, count)

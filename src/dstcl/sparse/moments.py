@@ -27,7 +27,7 @@ class Moments:
     Args:
         like: the weights.
         defaults: of the optimiser.
-        corrected: divide Adam's moments by their bias; the paper's code does not (section c7).
+        corrected: divide Adam's moments by their bias.
     """
 
     def __init__(

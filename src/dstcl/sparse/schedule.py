@@ -16,10 +16,10 @@ class UpdateSchedule:
         total_steps: optimiser steps of the task.
         update_every: steps between topology updates.
         prune_rate: fraction of a layer's active weights replaced at step 0.
-        floor: the rate at the end of the decay (the paper's code: 0.005).
-        shape: "cosine" (the paper), "linear" or "constant".
+        floor: the rate at the end of the decay.
+        shape: "cosine" (RigL), "linear" or "constant".
         stop_at: fraction of the steps after which the topology is left alone, so that the last
-            grown weights are trained. 1.0 as published; RigL stops at 0.75.
+            grown weights are trained. RigL stops at 0.75; 1.0 never stops.
     """
 
     total_steps: int
@@ -45,7 +45,7 @@ class UpdateSchedule:
         return step % self.update_every == 0 and step <= self.last_step
 
     def rate(self, step: int) -> float:
-        """Fraction of active weights to replace at ``step``; equation in section c5, point 7."""
+        """Fraction of active weights to replace at ``step``."""
         progress = min(1.0, step / max(1, self.last_step))
         decay = {"cosine": (1 + cos(pi * progress)) / 2, "linear": 1 - progress, "constant": 1.0}
         return self.floor + (self.prune_rate - self.floor) * decay[self.shape]

@@ -9,6 +9,7 @@ optimiser can move an inactive or frozen weight.
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,49 +17,77 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.sparse import foreach
-from dstcl.sparse.densities import active_counts, layer_densities
+from dstcl.sparse.densities import Init, active_counts, layer_densities
+from dstcl.sparse.layers import fitting_masks, maskable_weights
 from dstcl.sparse.masks import Masks, draw_masks, pack_mask, unpack_mask
 
 REGROWN = ("stored", "zero")
-LAYER_TYPES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def maskable_weights(model: nn.Module, exclude: Iterable[str] = ()) -> dict[str, Tensor]:
-    """Weights of all linear and convolutional layers by parameter name, in module order.
+class _BeginsWhenMade(ABCMeta):
+    """Calls `SparseTraining.begin` when the constructors of all subclasses have run."""
 
-    ``exclude`` holds module names; a module is left out together with everything below it.
-    """
-    excluded = tuple(exclude)
-    return {
-        (f"{name}.weight" if name else "weight"): module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, LAYER_TYPES)
-        and not any(name == e or name.startswith(f"{e}.") for e in excluded)
-    }
+    def __call__(cls, *arguments: Any, **settings: Any) -> Any:
+        made = super().__call__(*arguments, **settings)
+        if not made._begun:
+            made.begin()
+        return made
 
 
-class SparseTraining:
+class SparseTraining(metaclass=_BeginsWhenMade):
     """Static sparse training: a mask is drawn once and kept.
 
     The values that the model holds when it is passed in are its *stored* values. With ``frozen``
     they are also the values of earlier tasks: an active frozen weight always equals its stored
     value, before, during and after training.
 
+    To write another method, subclass and override any of these; all of them are called without
+    gradient recording:
+
+    - `first_masks`: which weights are active at the start;
+    - `before_masking`: read or change the dense gradients of a step;
+    - `changes_masks`: after which steps masks change;
+    - `update_topology`: change them, with `set_mask`;
+    - `settled`: whether the masks have their final density.
+
+    Fields may be set before or after ``super().__init__()``: no hook is called before all
+    constructors have run. Masks are there from `begin` on.
+
+        class Rewired(SparseTraining):  # other random masks every thousand steps
+            def changes_masks(self, step):
+                return step % 1000 == 0
+
+            def update_topology(self):
+                for name, mask in self.first_masks().items():
+                    self.set_mask(name, mask, self.budget[name])
+
     Args:
         model: any module with linear or convolutional layers.
         optimizer: any torch optimiser over the model's parameters.
         density: active over all maskable weights.
-        init: how density is spread over layers, see `dstcl.sparse.densities.INITS`.
+        init: how density is spread over layers: a name in `INITS`, a function from shapes and
+            density to the density of each layer, or the ``module:attribute`` of one.
         frozen: for each maskable weight, true where training must not change the value.
         exclude: names of modules that stay dense (a head of its own for each task, say).
         overrides: density of single layers, by parameter name.
         masks: use these masks instead of drawing new ones.
-        regrown: value of a frozen weight that becomes active again: "stored", or "zero" as in the
-            paper's code, where the stored value only comes back when the task is consolidated.
+        regrown: value of a frozen weight that becomes active again: "stored"; or "zero", where it
+            is zero in training and the stored value only comes back in `consolidated`.
         generator: source of randomness; the default is seeded with 0 on the CPU.
 
+    Attributes:
+        weights: the maskable weights by parameter name; all other mappings have these names.
+        shapes: of the weights.
+        densities, budget: active share and number of each layer that density and init ask for.
+        stored, frozen: see above.
+        masks: true where a weight is active. Changed in place only, as CUDA graphs remember where
+            they are.
+        counts: active weights of each layer now.
+        explored: true where a weight was active at any time so far.
+        steps: optimiser steps made.
+
     Raises:
-        ValueError: no maskable weights, or densities that cannot be met.
+        ValueError: no maskable weights, densities that cannot be met, or masks that do not fit.
     """
 
     def __init__(
@@ -67,7 +96,7 @@ class SparseTraining:
         optimizer: torch.optim.Optimizer,
         *,
         density: float,
-        init: str = "erk",
+        init: str | Init = "erk",
         frozen: Mapping[str, Tensor] | None = None,
         exclude: Iterable[str] = (),
         overrides: Mapping[str, float] | None = None,
@@ -81,25 +110,40 @@ class SparseTraining:
         self.optimizer = optimizer
         self.generator = generator or torch.Generator().manual_seed(0)
         self.weights = maskable_weights(model, exclude)
+        if not self.weights:
+            raise ValueError("the model has no linear or convolutional layer to make sparse")
         self.shapes = {name: tuple(w.shape) for name, w in self.weights.items()}
         self.densities = layer_densities(self.shapes, density, init, overrides)
-        self.counts = active_counts(self.shapes, self.densities)
+        self.budget = active_counts(self.shapes, self.densities)
         self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
-        self.frozen = {
-            name: frozen[name].to(w.device).clone() if frozen else torch.zeros_like(w).bool()
-            for name, w in self.weights.items()
-        }
+        self.frozen = (
+            fitting_masks("frozen", frozen, self.weights)
+            if frozen
+            else {name: torch.zeros_like(w).bool() for name, w in self.weights.items()}
+        )
         self.device = next(iter(self.weights.values())).device
-        if masks is None:
-            masks = self._draw()
-        self.masks: Masks = {name: masks[name].to(self.device).clone() for name in self.weights}
-        self.counts = {name: int(mask.count_nonzero()) for name, mask in self.masks.items()}
-        self.explored: Masks = {name: mask.clone() for name, mask in self.masks.items()}
         self.steps = 0
         self._parameters = list(self.weights.values())
         self._any_frozen = frozen is not None
-        with torch.no_grad():
-            foreach.multiply_(self._parameters, list(self.masks.values()))
+        self._given_masks = masks
+        self._begun = False
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Make the network sparse.
+
+        Called once construction is complete. A subclass that needs masks in its constructor calls
+        it there, when the fields that its hooks read are set; one that keeps something for each
+        mask may extend it.
+        """
+        self._begun = True
+        given, self._given_masks = self._given_masks, None
+        masks = self.first_masks() if given is None else given
+        self.masks: Masks = fitting_masks("masks", masks, self.weights)
+        self.counts = {name: int(mask.count_nonzero()) for name, mask in self.masks.items()}
+        self.explored: Masks = {name: mask.clone() for name, mask in self.masks.items()}
+        foreach.multiply_(self._parameters, list(self.masks.values()))
+        self._make_multipliers()
         self._refresh_multipliers()
 
     def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
@@ -120,7 +164,7 @@ class SparseTraining:
             missing = next(name for name, w in self.weights.items() if w.grad is None)
             raise RuntimeError(f"no gradient for {missing!r}: call loss.backward() before step()")
         with torch.no_grad():
-            self._observe(gradients)
+            self.before_masking(gradients)
             foreach.multiply_(gradients, self._gradient_factors)
             if scaler is None:
                 self.optimizer.step()
@@ -128,7 +172,40 @@ class SparseTraining:
                 scaler.step(self.optimizer)
             self._restore_fixed_weights()
             if self.changes_masks(self.steps):
-                self._update_topology()
+                self._change_masks()
+
+    def first_masks(self) -> Masks:
+        """Masks to start with, unless some were given: at random, `budget` active in each layer."""
+        return draw_masks(self.shapes, self.budget, self.generator, self.device)
+
+    def before_masking(self, gradients: list[Tensor]) -> None:
+        """Read the dense gradients of a step, or change them in place; does nothing here.
+
+        Args:
+            gradients: of all weights, in the order of `weights`; those of frozen and inactive ones
+                are masked next.
+        """
+
+    def update_topology(self) -> None:
+        """Change masks after a step for which `changes_masks` is true; does nothing here.
+
+        Weights are brought into line with the masks afterwards, and the counts are checked.
+        """
+
+    def set_mask(self, name: str, mask: Tensor, active: int) -> None:
+        """Make other weights of a layer active, in place; for use in `update_topology`.
+
+        The optimiser forgets the moments of weights that come or go, as in RigL.
+
+        Args:
+            name: of the layer.
+            mask: boolean, of the weight's shape.
+            active: how many entries are true, as the caller knows it without asking the device.
+        """
+        self._reset_optimizer_state(self.weights[name], self.masks[name] & mask)
+        self.masks[name].copy_(mask)
+        self.explored[name].logical_or_(mask)
+        self.counts[name] = active
 
     def changes_masks(self, step: int) -> bool:
         """Whether a step, counted from 1, also changes masks. Those that do not are the same
@@ -166,7 +243,7 @@ class SparseTraining:
         """Dense values to keep: the trained value where active, the stored one elsewhere.
 
         With ``regrown="zero"`` the stored value is taken wherever the trained one is exactly 0,
-        active or not (section c8 of the paper's code).
+        active or not.
         """
         values = {}
         for name, weight in self.weights.items():
@@ -209,15 +286,11 @@ class SparseTraining:
             self.stored[name].copy_(state["stored"][name])
         self._refresh_multipliers()
 
-    def _draw(self) -> Masks:
-        """The first masks, with exactly `counts` active weights."""
-        return draw_masks(self.shapes, self.counts, self.generator, self.device)
-
-    def _observe(self, gradients: list[Tensor]) -> None:
-        """Look at dense gradients before they are masked; nothing to see with a fixed mask."""
-
-    def _update_topology(self) -> None:
-        """Change masks after a step for which `changes_masks` is true."""
+    def _change_masks(self) -> None:
+        self.update_topology()
+        self._refresh_multipliers()
+        self._restore_fixed_weights()
+        self.check_counts()
 
     def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
         """Forget moments of weights that came or went, as RigL does for new ones."""
@@ -226,22 +299,23 @@ class SparseTraining:
             if isinstance(state, Tensor) and state.shape == weight.shape:
                 state.mul_(unchanged)
 
+    def _make_multipliers(self) -> None:
+        """Room for what the step multiplies by and adds; filled in place ever after."""
+        self._weight_factors = [torch.empty_like(w) for w in self._parameters]
+        self._gradient_factors = self._weight_factors
+        pinned = self._parameters if self._any_frozen else ()
+        self._pinned = [torch.empty_like(w) for w in pinned]
+
     def _refresh_multipliers(self) -> None:
-        """Rebuild what the step multiplies by; in place, so that captured graphs stay valid."""
+        """Bring them into line with the masks; in place, so that captured graphs stay valid."""
         trainable = [self.masks[n] & ~self.frozen[n] for n in self.weights]
-        values = self.stored if self.regrown == "stored" else self.weights
-        shared = self.weights if self._any_frozen else ()
-        pinned = [values[n].detach() * (self.masks[n] & self.frozen[n]) for n in shared]
-        if not hasattr(self, "_weight_factors"):
-            self._weight_factors = [
-                t.to(w.dtype) for t, w in zip(trainable, self._parameters, strict=True)
-            ]
-            self._gradient_factors = self._weight_factors
-            self._pinned = pinned
-            return
         foreach.copy_(self._weight_factors, trainable)
         if self._pinned:
-            foreach.copy_(self._pinned, pinned)
+            values = self.stored if self.regrown == "stored" else self.weights
+            foreach.copy_(
+                self._pinned,
+                [values[n].detach() * (self.masks[n] & self.frozen[n]) for n in self.weights],
+            )
 
     def _restore_fixed_weights(self) -> None:
         foreach.multiply_(self._parameters, self._weight_factors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dstcl.continual.methods.base import Method, OpenTask
-from dstcl.continual.published import PublishedSparseTraining
+from dstcl.continual.published import CANDIDATES, PublishedSparseTraining
 from dstcl.sparse import DynamicSparseTraining, SparseTraining, UpdateSchedule, growth_plan
 from dstcl.sparse.criteria import prune_criterion
 
@@ -38,7 +38,7 @@ class DynamicSparse(Method):
             update_every=topology.update_every,
             total_steps=task.steps,
             stop_at=run.switches.stop_at,
-            candidates=run.switches.candidates,
+            candidates=CANDIDATES[run.switches.candidates],
             redistribute=topology.redistribute,
             **self.common(task),
         )

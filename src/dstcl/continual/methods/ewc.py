@@ -78,10 +78,11 @@ class EwcTraining(SparseTraining):
         memory: EwcMemory,
         **sparse: Any,
     ) -> None:
-        self.memory = memory
         super().__init__(model, optimizer, **sparse)
+        self.memory = memory
 
-    def _observe(self, gradients: list[Tensor]) -> None:
+    def before_masking(self, gradients: list[Tensor]) -> None:
+        """Add the penalty's gradient."""
         if not self.memory.fisher:
             return
         for gradient, (name, weight) in zip(gradients, self.weights.items(), strict=True):

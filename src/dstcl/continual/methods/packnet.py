@@ -32,8 +32,8 @@ class PackNetTraining(SparseTraining):
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, *, total_steps: int, **sparse: Any
     ) -> None:
-        self.prune_step = max(1, int(PRUNE_AT * total_steps))
         super().__init__(model, optimizer, **sparse)
+        self.prune_step = max(1, int(PRUNE_AT * total_steps))
 
     def settled(self) -> bool:
         """Whether the task has given back what it does not keep."""
@@ -43,21 +43,18 @@ class PackNetTraining(SparseTraining):
         """Whether the pruning follows the step."""
         return step == self.prune_step
 
-    def _draw(self) -> Masks:
-        self._added = dict(self.counts)
+    def first_masks(self) -> Masks:
+        """Every weight."""
         return {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
 
-    def _update_topology(self) -> None:
+    def update_topology(self) -> None:
+        """Keep the largest free weights, as many as the budget has, and all frozen ones."""
         for name, weight in self.weights.items():
             free = ~self.frozen[name]
             left = int(free.sum())
-            kept = self.frozen[name] | select_top(weight.abs(), free, min(self._added[name], left))
-            self._reset_optimizer_state(weight, kept)
-            self.masks[name].copy_(kept)
-            self.counts[name] = weight.numel() - left + min(self._added[name], left)
-        self._refresh_multipliers()
-        self._restore_fixed_weights()
-        self.check_counts()
+            added = min(self.budget[name], left)
+            kept = self.frozen[name] | select_top(weight.abs(), free, added)
+            self.set_mask(name, kept, weight.numel() - left + added)
 
 
 class PackNet(Method):

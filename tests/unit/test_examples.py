@@ -1,0 +1,44 @@
+"""Every example runs from any folder, and says what it did."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dstcl.sparse import check_criterion, growth_plan
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def output(example: Path, folder: Path) -> str:
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    # Small tensors gain nothing from threads, and lose much where cores are shared.
+    threads = {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | threads
+    done = subprocess.run(
+        [sys.executable, str(example)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_an_example_runs(example: Path, tmp_path: Path) -> None:
+    said = output(example, tmp_path)
+    assert said.strip()
+    if example.stem == "own_loop":
+        updates = [line for line in said.splitlines() if line.startswith("update ")]
+        assert len(updates) == 6
+        assert all("density 0.100" in line for line in updates)
+
+
+def test_the_own_growth_can_be_named_in_params_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "examples")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    check_criterion("random-then-own_growth:by_age", "grow")
+    assert growth_plan("own_growth:by_age").needs_gradient
