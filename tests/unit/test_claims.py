@@ -12,9 +12,10 @@ import pytest
 import yaml
 from scipy import stats
 
-from dstcl.evaluation.chance import measured_with_chance
-from dstcl.evaluation.claim_tests import COLUMNS, Tables, judge_claims
+from dstcl.evaluation.claim_tests import Tables
 from dstcl.evaluation.claims import ClaimsError, load_claims
+from dstcl.evaluation.judge import COLUMNS, judge_claims
+from dstcl.evaluation.judge import test_randomness as randomness_of
 from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
 from dstcl.study.load import load_file, runs
 
@@ -227,6 +228,16 @@ def test_the_paper_s_claims_are_well_formed() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"this": {"grwth": "erk"}}, "claim better: this: grwth: unknown key; allowed: method, "),
+        ({"where": {"growth": "Topology"}}, "claim better: where.growth: 'Topology' is no growth"),
+        ({"where": {"a.b": {1, 2}}}, "claim better: where.a.b"),
+        ({"where": {"a.b": []}}, "claim better: where.a.b: [] Value should have at least 1 item"),
+        ({"where": {"a..b": 1}}, "claim better: where: a..b: unknown key"),
+        (
+            {"only": {"networks": "n"}},
+            "claim better: only: networks: unknown key; allowed: dataset",
+        ),
+        ({"kind": "spread", "over": "grwth"}, "claim better: over: 'grwth' is no axis; allowed: "),
         ({"this": {"init": "ekr"}}, "claim better: this.init: 'ekr' is no init; allowed: uniform"),
         ({"kind": "diff"}, "claim better: kind: diff; allowed: difference, spread"),
         ({"kind": ...}, "claim better: kind: missing; allowed"),
@@ -236,7 +247,7 @@ def test_the_paper_s_claims_are_well_formed() -> None:
         ({"mor_than": 1}, "claim better: mor_than: unknown key; allowed: id, statement"),
         ({"measure": "drop"}, "claim better: measure: drop needs after_task"),
         ({"after_task": 3}, "claim better: measure: acc has no use for after_task"),
-        ({"only": {"dataset": "cifar"}}, "claim better: only.dataset: 'cifar' is no dataset"),
+        ({"only": {"dataset": "Cifar!"}}, "claim better: only.dataset: 'Cifar!' is no dataset"),
         ({"id": "Not a name"}, "claim Not a name: id: 'Not a name' String should match"),
         (
             {"kind": "spread", "over": "growth", "where": {"density": 0.2, "growth": "random"}},
@@ -508,7 +519,7 @@ def test_changes_that_chance_may_have_made_say_nothing_of_forgetting(tmp_path: P
 )
 def test_chance_is_in_shuffled_batch_statistics_and_in_augmented_tests(settings, words) -> None:
     base = replace(RUN, batch_norm="task", test_augment=False, augment="none")
-    found = measured_with_chance(replace(base, **settings))
+    found = randomness_of(replace(base, **settings))
     assert [part.split(":")[0] for part in found.split("; ") if part] == list(words)
 
 

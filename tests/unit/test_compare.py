@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from dstcl.evaluation.claim_tests import Tables, judge_claims
+from dstcl.evaluation.axes import EVERY
+from dstcl.evaluation.claim_tests import Tables
 from dstcl.evaluation.claims import load_claims
-from dstcl.evaluation.compare import EVERY, compare
+from dstcl.evaluation.compare import compare
+from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from dstcl.reports.summary import write_summary
 from dstcl.study.run import AXES

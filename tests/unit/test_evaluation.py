@@ -30,7 +30,7 @@ from dstcl.continual.metrics import (
 )
 from dstcl.evaluation.collect import CollectError, collect, history_table
 from dstcl.evaluation.compare import compare
-from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.statistics import mean_interval
 from dstcl.study.load import load_file, runs
 from dstcl.study.run import AXES, RESULT_FILES, Run
 
@@ -558,7 +558,7 @@ def test_a_missing_table_is_named(study: Path, name: str) -> None:
 def test_evaluation_and_tables_need_no_torch() -> None:
     code = """
 import sys
-import dstcl.evaluation.collect, dstcl.evaluation.intervals
+import dstcl.evaluation.collect, dstcl.evaluation.statistics
 import dstcl.evaluation.compare, dstcl.study.plan, dstcl.storage
 sys.exit("torch" in sys.modules)
 """

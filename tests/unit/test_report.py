@@ -11,15 +11,16 @@ from shutil import which
 import pandas as pd
 import pytest
 
-from dstcl.evaluation.claim_tests import Tables, judge_claims
+from dstcl.evaluation.claim_tests import Tables
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.collect import cell_means
 from dstcl.evaluation.compare import compare
+from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
-from dstcl.evaluation.titles import dataset_titles
-from dstcl.figures import FIGURES
-from dstcl.figures.words import NOT_DRAWN
-from dstcl.reports.page import claim_blocks, write_report
+from dstcl.evaluation.tables import dataset_titles
+from dstcl.figures import FIGURES, NOT_DRAWN
+from dstcl.reports.page import write_report
+from dstcl.reports.tables import claim_blocks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = REPOSITORY / "workflow" / "report" / "report.html.j2"
