@@ -102,6 +102,12 @@ def test_the_overview_has_means_and_every_configuration() -> None:
     }
 
 
+def test_the_overview_names_a_varied_setting_that_is_read() -> None:
+    cells = CELLS.assign(**{"topology.update_every": "50", "baselines.ewc_strength": "none"})
+    (name,) = overview(SUMMARY, cells)["acc"]
+    assert name.endswith("/density0.2/erk/random/topology.update_every=50")
+
+
 @pytest.mark.parametrize("axis", ["dataset", "tasks", "protocol", "network", "method"])
 def test_the_overview_averages_over_no_two_blocks(axis: str) -> None:
     other = SUMMARY.assign(**{axis: 7 if axis == "tasks" else "other"}, acc=0.2, forgetting=0.1)

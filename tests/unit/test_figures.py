@@ -180,6 +180,54 @@ def test_blocks_are_not_mixed(tmp_path, axis):
     assert len(capacity.draw(Tables(study))[0].subfigs) == 4
 
 
+STEPS = "topology.update_every"
+
+
+def varied_study(folder: Path) -> Path:
+    """Two seeds, each at two values of a varied setting, and one growth of the user's own."""
+    runs = [
+        FakeRun(f"{growth[0]}{seed}{steps:>08}", (acc,) * 3, {"growth": growth, "seed": seed})
+        for growth, gain in (("random", 0.0), ("own:rule", 0.1))
+        for steps, more in (("50", 0.0), ("400", 0.2))
+        for seed in (0, 1)
+        for acc in [0.4 + gain + more + 0.02 * seed]
+    ]
+    study = write_study(folder, *runs)
+    summary = pd.read_csv(study / "summary.csv").assign(forgetting=0.0)
+    summary.insert(8, STEPS, ["50", "50", "400", "400"] * 2)
+    summary.to_csv(study / "summary.csv", index=False)
+    return study
+
+
+def test_a_mean_over_a_varied_setting_is_taken_within_seeds_and_said(tmp_path):
+    study = varied_study(tmp_path)
+    table = numbers(study, "accuracy_over_tasks")
+    assert STEPS not in table
+    # Random: 40 and 60 with seed 0, 42 and 62 with seed 1; the standard error of 50, 52 is 1.
+    assert table.seeds.tolist() == [2] * 4
+    assert table.accuracy_percent.tolist() == pytest.approx([51, 51, 61, 61])
+    assert table.high_percent[0] == pytest.approx(51 + 12.7062, abs=1e-3)
+    for name in ("accuracy_over_tasks", "capacity", "layer_densities", "accuracy_over_capacity"):
+        figure, drawn = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+        words = [text.get_text() for text in figure.findobj(Text)]
+        assert f"mean over {STEPS} 50, 400" in words, name
+        if "seeds" in drawn:
+            assert set(drawn.seeds) == {2}
+
+
+def test_configurations_differ_in_a_varied_setting(tmp_path):
+    study = varied_study(tmp_path)
+    ranks = numbers(study, "ranking")
+    assert ranks[STEPS].tolist() == [400, 400, 50, 50]
+    assert ranks.growth.tolist() == ["own:rule", "random", "own:rule", "random"]
+    figure, _ = import_module("dstcl.figures.ranking").draw(Tables(study))
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels[0] == f"uniform · sparsity 72 % · own:rule · {STEPS} 400"
+    figure, matrix = accuracy_matrix.draw(Tables(study))
+    assert set(matrix.of) == {4}
+    assert f"{STEPS} 400" in figure.axes[0].get_title()
+
+
 def test_capacity_counts_weights_over_all_layers(tmp_path):
     table = numbers(two_seeds(tmp_path), "capacity").set_index("share")
     # Free after task 1: 36 of 50; after task 2: 33. Task 2 has 14 active weights, 11 shared.

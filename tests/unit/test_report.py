@@ -248,6 +248,21 @@ def test_the_report_calls_ones_own_data_by_its_title(tmp_path: Path) -> None:
     assert "24 runs on Flowers &amp; bees, 5 tasks;" in text
 
 
+def test_the_tables_of_the_page_have_a_column_for_a_varied_setting(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    for name in ("summary", "cells"):
+        table = pd.read_csv(study / f"{name}.csv")
+        table.insert(8, "training.lr_milestones", "[0.5,0.75]")
+        table.to_csv(study / f"{name}.csv", index=False)
+    write_report("quick", study, TEMPLATE)
+    text = (study / "report.html").read_text()
+    for name in ("cells", "runs"):
+        (found,) = re.findall(rf'id="data-{name}">(.*?)</script>', text)
+        columns, rows = (json.loads(found)[key] for key in ("columns", "rows"))
+        assert columns[8] == "training.lr_milestones"
+        assert {row[8] for row in rows} == {"[0.5,0.75]"}
+
+
 PROBE = """<script>
 window.onload = () => {
   const report = { images: [...document.images].filter((i) => !i.naturalWidth).length };

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.evaluation.axes import cell_axes
+from dstcl.evaluation.axes import cell_axes, varied_axes
 from dstcl.figures.panels import blocks, densities, stacked, varied_words
 from dstcl.figures.style import MM, WIDTH, sparsity
 from dstcl.figures.tables import Tables
@@ -39,7 +39,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     parts = blocks(numbers, tables.title)
     layouts = [_layout(rows) for _, rows in parts]
     figure, subfigures = stacked(
-        [_height(panels, rows.tasks.iloc[0]) for panels, (_, rows) in zip(layouts, parts)]
+        [_height(panels, rows) for panels, (_, rows) in zip(layouts, parts)]
     )
     for panels, (title, rows), subfigure in zip(layouts, parts, subfigures):
         _draw_block(title, rows, panels, subfigure)
@@ -72,9 +72,10 @@ def _layout(rows: pd.DataFrame) -> Layout:
     return [[(rank, density) for rank in ranks] for density in columns]
 
 
-def _height(panels: Layout, tasks: int) -> float:
+def _height(panels: Layout, rows: pd.DataFrame) -> float:
     """Millimetres for square cells of a legible but not a wasteful size, titles and labels."""
-    return len(panels) * (min(1.25 * CELL_MM * tasks, USABLE_MM / len(panels[0]) - 8) + 20) + 12
+    size = min(1.25 * CELL_MM * rows.tasks.iloc[0], USABLE_MM / len(panels[0]) - 8)
+    return len(panels) * (size + 20 + 3 * len(varied_axes(rows))) + 12
 
 
 def _draw_block(title: str, rows: pd.DataFrame, panels: Layout, subfigure: SubFigure) -> None:

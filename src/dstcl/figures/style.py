@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -58,10 +58,11 @@ RC: dict[str, Any] = {
     "svg.hashsalt": "dstcl",
 }
 
-# Okabe and Ito's palette.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's palette with two darker colours. First those that single built-in names lack.
+OTHER_GROWTHS = ("#009E73", "#8E3B76", "#7A4A00", "#000000", "#E69F00", "#56B4E9", "#D55E00")
+OTHER_INITS = ("#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#000000", "#CC79A7", "#7A4A00")
 # Of names that are not built in. The lengths have no common divisor, so that all pairs occur.
-OTHER_MARKERS = ("h", "<", ">", "8")
+OTHER_MARKERS = ("<", ">", "+", "1")
 OTHER_LINES = ("-", (0, (2, 1)), (0, (7, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (10, 2, 2, 2)))
 # One criterion: a colour of its own.
 SIMPLE_GROWTHS: dict[str, Look] = {
@@ -125,12 +126,12 @@ VERDICTS: dict[str, dict[str, str]] = {
 
 def growth_looks(names: Iterable[str]) -> dict[str, Look]:
     """The look of each growth: built-in ones have the same in every figure and study."""
-    return _looks(names, _known_growth)
+    return _looks(names, _known_growth, OTHER_GROWTHS)
 
 
 def init_looks(names: Iterable[str]) -> dict[str, Look]:
     """The look of each init: built-in ones have the same in every figure and study."""
-    return _looks(names, INITS.get)
+    return _looks(names, INITS.get, OTHER_INITS)
 
 
 def method_looks(runs: pd.DataFrame) -> dict[str, Look]:
@@ -146,7 +147,9 @@ def method_looks(runs: pd.DataFrame) -> dict[str, Look]:
     return kinds
 
 
-def _looks(names: Iterable[str], known: Callable[[str], Look | None]) -> dict[str, Look]:
+def _looks(
+    names: Iterable[str], known: Callable[[str], Look | None], colors: Sequence[str]
+) -> dict[str, Look]:
     """The look of each name; unknown ones get theirs from a cycle, in the order of the names.
 
     No two of 28 unknown names share both colour and marker, and no known name has such a marker.
@@ -157,7 +160,7 @@ def _looks(names: Iterable[str], known: Callable[[str], Look | None]) -> dict[st
         look = known(name)
         if look is None:
             look = {
-                "color": COLORS[unknown % len(COLORS)],
+                "color": colors[unknown % len(colors)],
                 "linestyle": OTHER_LINES[unknown % len(OTHER_LINES)],
                 "marker": OTHER_MARKERS[unknown % len(OTHER_MARKERS)],
             }

@@ -12,6 +12,8 @@ from dstcl.evaluation.axes import (
     CELL,
     EVERY,
     METHOD_BLOCK,
+    NOT_READ,
+    is_varied,
     mean_over,
     values_read,
     varied_axes,
@@ -184,9 +186,10 @@ def _effects_table(effects: pd.DataFrame, mean: str) -> str:
 
 def _effect_row(row: pd.Series, shown: list[str]) -> list[str]:
     axes = {"density": "density ", "init": "", "growth": ""}
-    varied = varied_axes(row.to_frame().T)
-    axes |= {axis: f"{axis} " for axis in varied}
-    cell = ", ".join(f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY)
+    parts = [f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY]
+    varied = [str(axis) for axis in row.index if is_varied(axis)]
+    parts += [f"{axis} {row[axis]}" for axis in varied if row[axis] not in (EVERY, NOT_READ)]
+    cell = ", ".join(parts)
     block = [row[a] for a in METHOD_BLOCK if row[a] != EVERY and a in shown]
     place = ": ".join([" ".join(block), cell or "all cells"] if block else [cell or "all cells"])
     interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
