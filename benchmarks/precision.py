@@ -22,7 +22,7 @@ from dstcl.continual.learner import learner_of
 from dstcl.continual.metrics import accuracy_matrix, all_metrics
 from dstcl.data.stored import load_prepared
 from dstcl.data.tasks import split_classes
-from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.statistics import mean_interval
 from dstcl.study.load import load_file, runs
 from dstcl.study.run import Run
 

@@ -39,7 +39,7 @@ DRAWN = ("accuracy_over_tasks", "capacity")
 def draw_few(package: Path) -> None:
     """Leave a copy of the package the figures `DRAWN`."""
     with (package / "figures" / "__init__.py").open("a") as figures:
-        figures.write(f"\nFIGURES = {{name: FIGURES[name] for name in {DRAWN}}}\n")
+        figures.write(f"\nFIGURES = {DRAWN}\n")
 
 
 class Workspace:

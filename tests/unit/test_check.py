@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dstcl.cli import main
-from dstcl.evaluation.collect import CELL
+from dstcl.evaluation.axes import CELL
 from dstcl.evaluation.consistency import check_study
 from dstcl.reports.overview import overview, write_overview
 from dstcl.storage import write_json
@@ -91,7 +91,7 @@ SUMMARY = pd.DataFrame(
     ],
     columns=[*AXES, "acc", "forgetting", "used_fraction"],
 )
-CELLS = SUMMARY[CELL].head(1).assign(acc_mean=0.85)
+CELLS = SUMMARY[[*CELL]].head(1).assign(acc_mean=0.85)
 
 
 def test_the_overview_has_means_and_every_configuration() -> None:
@@ -100,6 +100,12 @@ def test_the_overview_has_means_and_every_configuration() -> None:
         "mean": {"mnist5k-5tasks/corrected/convnet/dst": {"acc": 0.85, "used_fraction": 0.5}},
         "acc": {"mnist5k-5tasks/corrected/convnet/dst/density0.2/erk/random": 0.85},
     }
+
+
+def test_the_overview_names_a_varied_setting_that_is_read() -> None:
+    cells = CELLS.assign(**{"topology.update_every": "50", "baselines.ewc_strength": "none"})
+    (name,) = overview(SUMMARY, cells)["acc"]
+    assert name.endswith("/density0.2/erk/random/topology.update_every=50")
 
 
 @pytest.mark.parametrize("axis", ["dataset", "tasks", "protocol", "network", "method"])

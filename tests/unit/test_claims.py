@@ -11,9 +11,10 @@ import pytest
 import yaml
 from scipy import stats
 
-from dstcl.evaluation.chance import measured_with_chance
-from dstcl.evaluation.claim_tests import COLUMNS, Tables, judge_claims
+from dstcl.evaluation.claim_tests import Tables
 from dstcl.evaluation.claims import ClaimsError, load_claims
+from dstcl.evaluation.judge import COLUMNS, judge_claims
+from dstcl.evaluation.judge import test_randomness as randomness_of
 from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
 from dstcl.study.load import load_file, runs
 from helpers.runs import changed
@@ -227,6 +228,16 @@ def test_the_paper_s_claims_are_well_formed() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"this": {"grwth": "erk"}}, "claim better: this: grwth: unknown key; allowed: method, "),
+        ({"where": {"growth": "Topology"}}, "claim better: where.growth: 'Topology' is no growth"),
+        ({"where": {"a.b": {1, 2}}}, "claim better: where.a.b"),
+        ({"where": {"a.b": []}}, "claim better: where.a.b: [] Value should have at least 1 item"),
+        ({"where": {"a..b": 1}}, "claim better: where: a..b: unknown key"),
+        (
+            {"only": {"networks": "n"}},
+            "claim better: only: networks: unknown key; allowed: dataset",
+        ),
+        ({"kind": "spread", "over": "grwth"}, "claim better: over: 'grwth' is no axis; allowed: "),
         ({"this": {"init": "ekr"}}, "claim better: this.init: 'ekr' is no init; allowed: uniform"),
         ({"kind": "diff"}, "claim better: kind: diff; allowed: difference, spread"),
         ({"kind": ...}, "claim better: kind: missing; allowed"),
@@ -236,7 +247,7 @@ def test_the_paper_s_claims_are_well_formed() -> None:
         ({"mor_than": 1}, "claim better: mor_than: unknown key; allowed: id, statement"),
         ({"measure": "drop"}, "claim better: measure: drop needs after_task"),
         ({"after_task": 3}, "claim better: measure: acc has no use for after_task"),
-        ({"only": {"dataset": "cifar"}}, "claim better: only.dataset: 'cifar' is no dataset"),
+        ({"only": {"dataset": "Cifar!"}}, "claim better: only.dataset: 'Cifar!' is no dataset"),
         ({"id": "Not a name"}, "claim Not a name: id: 'Not a name' String should match"),
         (
             {"kind": "spread", "over": "growth", "where": {"density": 0.2, "growth": "random"}},
@@ -508,7 +519,7 @@ def test_changes_that_chance_may_have_made_say_nothing_of_forgetting(tmp_path: P
 )
 def test_chance_is_in_shuffled_batch_statistics_and_in_augmented_tests(settings, words) -> None:
     base = changed(RUN, batch_norm="task", test_augment=False, augment="none")
-    found = measured_with_chance(changed(base, **settings))
+    found = randomness_of(changed(base, **settings))
     assert [part.split(":")[0] for part in found.split("; ") if part] == list(words)
 
 
@@ -541,6 +552,145 @@ def test_a_seed_that_lacks_a_cell_is_left_out_and_named(tmp_path: Path) -> None:
     row = judged(tmp_path, Tables(some[~gone], tables.accuracy, tables.capacity))
     assert row["seeds"] == 4
     assert "left out: 4" in row["detail"]
+
+
+EVERY_50, RATE = "topology.update_every", "training.learning_rate"
+
+
+def varied(tables: Tables, gains: dict[str, float], axis: str = EVERY_50, **only: Any) -> Tables:
+    """The study with every run at each of these values, which add so much to its accuracy.
+
+    Only runs with the values of ``only`` gain; all are varied."""
+    parts = []
+    for value, gain in gains.items():
+        runs = tables.summary.assign(**{axis: value})
+        here = np.logical_and.reduce([runs[a] == v for a, v in only.items()] or [runs["acc"] > -1])
+        runs["acc"] += gain * here
+        runs["digest"] += value
+        parts.append(runs)
+    return Tables(pd.concat(parts), tables.accuracy, tables.capacity)
+
+
+def with_static(tables: Tables, loss: float) -> Tables:
+    """Beside the study method static, which reads no setting that is varied."""
+    runs = tables.summary
+    first = runs[runs[EVERY_50].eq(runs[EVERY_50].iloc[0]) & runs["growth"].eq("random")]
+    static = first.assign(method="static", growth="none", acc=first["acc"] - loss)
+    static = static.assign(digest=first["digest"] + "s", **{EVERY_50: "none"})
+    return Tables(pd.concat([runs, static]), tables.accuracy, tables.capacity)
+
+
+def test_a_claim_that_says_nothing_of_a_varied_setting_is_about_its_mean(tmp_path: Path) -> None:
+    """Erk gains 4 points at 50 and nothing at 400: 2 points on the mean."""
+    tables = varied(study(erk_gains(0.0)), {"50": 0.04, "400": 0.0}, init="erk")
+    row = judged(tmp_path, tables)
+    assert row["effect"] == pytest.approx(0.02, abs=0.003)
+    assert (row["seeds"], row["detail"]) == (5, "mean over topology.update_every 50, 400")
+    for where, effect in (([50], 0.04), ([400.0], 0.0), (["50", 400], 0.02)):
+        named = judged(tmp_path, tables, where=WHERE | {EVERY_50: where})
+        assert named["effect"] == pytest.approx(effect, abs=0.003)
+        assert "mean over" not in named["detail"]
+        only = judged(tmp_path, tables, only={EVERY_50: where})
+        assert only["effect"] == named["effect"]
+
+
+WHERE = {"density": 0.2, "growth": ["random", "gradient"]}
+
+
+def test_a_seed_or_a_cell_that_lacks_a_value_is_no_part_of_the_mean(tmp_path: Path) -> None:
+    tables = varied(study(erk_gains(2.0)), {"50": 0.0, "400": 0.0})
+    runs = tables.summary
+    gone = runs["digest"].eq("4-erk-0.2-random400")
+    row = judged(tmp_path, Tables(runs[~gone], tables.accuracy, tables.capacity))
+    assert row["seeds"] == 4
+    assert "left out: 4" in row["detail"]
+    gone = runs["digest"].str.endswith("erk-0.2-random400")
+    row = judged(tmp_path, Tables(runs[~gone], tables.accuracy, tables.capacity))
+    assert row["detail"] == "not in the study: dst density 0.2 erk random topology.update_every 400"
+
+
+def test_values_of_a_varied_setting_are_compared(tmp_path: Path) -> None:
+    tables = varied(study(erk_gains(0.0)), {"50": 0.03, "100": 0.01, "400": 0.0})
+    where = WHERE | {"init": "erk"}
+    sides = {"this": {EVERY_50: 50}, "that": [{EVERY_50: 100}, {EVERY_50: 400}]}
+    row = judged(tmp_path, tables, where=where, **sides)
+    assert row["effect"] == pytest.approx(0.02, abs=0.003)  # the weaker of 2 and 3 points
+    assert row["verdict"] == "supported"
+    row = judged(tmp_path, tables, where=where, this={EVERY_50: 75}, that={EVERY_50: 50})
+    assert row["detail"] == "not in the study: topology.update_every 75"
+    half = judged(tmp_path, tables, where=where, this={EVERY_50: 50}, that={})
+    assert half["effect"] == pytest.approx(0.03 - 0.04 / 3, abs=0.003)
+    assert half["detail"] == "that: mean over topology.update_every 50, 100, 400"
+
+
+def test_a_setting_that_the_study_does_not_vary_leaves_a_claim_untested(tmp_path: Path) -> None:
+    tables = varied(study(erk_gains(2.0)), {"50": 0.0, "400": 0.0})
+    for changes in ({"where": WHERE | {RATE: 0.1}}, {"only": {RATE: 0.1}}):
+        row = judged(tmp_path, tables, **changes)
+        assert row["verdict"] == "not tested"
+        assert row["detail"] == "the study does not vary training.learning_rate"
+    row = judged(tmp_path, tables, only={EVERY_50: [75, 80]})
+    assert row["detail"] == "the claim is about topology.update_every 75, 80 only"
+
+
+def test_a_method_that_does_not_read_a_setting_is_the_same_for_all_values(tmp_path: Path) -> None:
+    """dst gains 2 points at 50; static is 1 point worse than dst at 50."""
+    plain = study(erk_gains(0.0), noise=0.0)
+    tables = with_static(varied(plain, {"50": 0.02, "400": 0.0}), 0.01)
+    where = {"density": 0.2, "init": "erk"}
+    sides = {"this": {"growth": "random"}, "that": {"method": "static", "growth": "none"}}
+    mean = judged(tmp_path, tables, where=where, **sides)
+    assert mean["effect"] == pytest.approx(0.0, abs=1e-9)
+    assert mean["detail"].startswith("this: mean over topology.update_every 50, 400")
+    at_50 = judged(tmp_path, tables, where=where | {EVERY_50: 50}, **sides)
+    assert at_50["effect"] == pytest.approx(0.01)
+    only = judged(tmp_path, tables, where=where, only={EVERY_50: 400}, **sides)
+    assert only["effect"] == pytest.approx(-0.01)
+    static = {"this": {EVERY_50: 50}, "that": {EVERY_50: 400}}
+    static_where = where | {"method": "static", "growth": "none"}
+    row = judged(tmp_path, tables, where=static_where, **static)
+    assert row["detail"] == "method static does not read the setting that is compared"
+
+
+def test_a_spread_may_be_over_a_varied_setting_or_of_means_over_it(tmp_path: Path) -> None:
+    base = study(erk_gains(0.0), noise=0.0)
+    tables = varied(base, {"50": 0.0, "100": 0.03, "400": 0.06}, init="erk")
+    over = SPREAD | {"over": EVERY_50, "where": SPREAD["where"] | {EVERY_50: [50, 100, 400]}}
+    row = judged(tmp_path, tables, **over)
+    assert row["effect"] == pytest.approx(0.03)  # the standard deviation of 0, 3, 6 points
+    # Opposite differences between growths at 50 and 400: none on the mean.
+    up = varied(base, {"50": 0.04, "400": 0.0}, init="erk", growth="random").summary
+    down = up["init"].eq("erk") & up["growth"].eq("gradient") & up[EVERY_50].eq("400")
+    up.loc[down, "acc"] += 0.04
+    two = {"where": SPREAD["where"] | {"growth": ["random", "gradient"]}}
+    row = judged(tmp_path, Tables(up, base.accuracy, base.capacity), **SPREAD | two)
+    assert row["effect"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_an_interaction_may_depend_on_a_varied_setting(tmp_path: Path) -> None:
+    tables = varied(study(erk_gains(0.0), seeds=8), {"50": 0.05, "400": 0.0}, growth="gradient")
+    where = {"init": "erk", "density": 0.2, "growth": ["random", "gradient"], EVERY_50: [50, 400]}
+    claim = INTERACTION | {"where": where, "depends_on": [EVERY_50]}
+    row = judged(tmp_path, tables, **claim)
+    assert row["verdict"] == "supported"
+    # Half of 5 points in each of four cells, up or down by a quarter.
+    assert row["effect"] == pytest.approx(0.0125, abs=0.002)
+    assert "best growth by topology.update_every: 50: gradient" in row["detail"]
+    static = with_static(tables, 0.0)
+    claim["where"] = where | {"method": "static", "growth": ["none", "random"]}
+    row = judged(tmp_path, static, **claim)
+    assert row["detail"] == "method static does not read topology.update_every"
+
+
+def test_names_of_the_user_s_own_are_known_to_the_study_alone(tmp_path: Path) -> None:
+    tables = study(erk_gains(2.0), dataset="flowers", method="dst-long")
+    tables.summary["growth"] = tables.summary["growth"].replace("gradient", "own_growth:by_age")
+    named = {"where": {"density": 0.2, "method": "dst-long", "growth": "own_growth:by_age"}}
+    row = judged(tmp_path, tables, **named, only={"dataset": "flowers"})
+    assert row["verdict"] == "supported"
+    assert judged(tmp_path, tables)["detail"] == "not in the study: method dst; growth gradient"
+    other = judged(tmp_path, tables, only={"dataset": "birds"})
+    assert other["detail"] == "the claim is about dataset birds only"
 
 
 def test_many_claims_are_held_to_more(tmp_path: Path) -> None:

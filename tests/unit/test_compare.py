@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from dstcl.evaluation.claim_tests import Tables, judge_claims
+from dstcl.evaluation.axes import EVERY
+from dstcl.evaluation.claim_tests import Tables
 from dstcl.evaluation.claims import load_claims
-from dstcl.evaluation.compare import EVERY, compare
+from dstcl.evaluation.compare import compare
+from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from dstcl.reports.summary import write_summary
 from dstcl.study.run import AXES
@@ -190,6 +192,64 @@ def test_what_growths_and_inits_bring_is_compared_between_protocols() -> None:
     assert init["value"] == "(uniform - erk) under published"
     assert (init["difference"], init["seeds"]) == (pytest.approx(0.05), 2)
     assert set(growth[["protocol", "density", "growth"]]) == {EVERY}
+
+
+STEPS = "topology.update_every"
+
+
+def test_a_varied_setting_is_compared_with_its_first_value_and_pairs_are_within_it() -> None:
+    rows = [
+        *accuracies("random", [0.70, 0.80], **{STEPS: "50"}),
+        *accuracies("gradient", [0.72, 0.82], **{STEPS: "50"}),
+        *accuracies("random", [0.60, 0.71], **{STEPS: "400"}),
+        *accuracies("gradient", [0.66, 0.79], **{STEPS: "400"}),
+        *accuracies("none", [0.5, 0.6], method="static", **{STEPS: "none"}),
+    ]
+    effects = compare(table(*rows))
+    steps = effects[effects["axis"] == STEPS]
+    assert set(zip(steps["value"], steps["reference"])) == {("400", "50")}
+    assert set(steps[STEPS]) == {EVERY}
+    by_growth = steps.set_index("growth")["difference"].to_dict()
+    # Random: -.10, -.09; gradient: -.06, -.03.
+    assert by_growth == pytest.approx({EVERY: -0.07, "random": -0.095, "gradient": -0.045})
+    growth = effects[(effects["axis"] == "growth") & (effects["method"] == "dst")]
+    cells = growth[growth["density"] != EVERY].set_index(STEPS)["difference"].to_dict()
+    assert cells == pytest.approx({"50": 0.02, "400": 0.07})
+    overall = growth[growth["density"] == EVERY].iloc[0]
+    assert (overall[STEPS], overall["difference"]) == (EVERY, pytest.approx(0.045))
+    assert overall["seeds"] == 2
+
+
+def test_methods_are_paired_at_one_value_of_a_setting_that_both_read() -> None:
+    rate = "training.learning_rate"
+    rows = [
+        *accuracies("random", [0.70, 0.80], **{rate: "0.1", STEPS: "50"}),
+        *accuracies("random", [0.74, 0.84], **{rate: "0.1", STEPS: "400"}),
+        *accuracies("random", [0.90, 0.90], **{rate: "0.2", STEPS: "50"}),
+        *accuracies("random", [0.90, 0.90], **{rate: "0.2", STEPS: "400"}),
+        *accuracies("none", [0.60, 0.74], method="static", **{rate: "0.1", STEPS: "none"}),
+    ]
+    effects = compare(table(*rows)).query("axis == 'method'")
+    # Static at 0.1 against the mean of dst at 0.1: .72 and .82.
+    assert effects["difference"].tolist() == pytest.approx([-0.1, -0.1])
+    assert effects[rate].tolist() == [EVERY, "0.1"]
+    assert set(effects[STEPS]) == {EVERY}
+
+
+def test_summary_has_a_column_for_a_varied_setting_and_says_what_means_are_over(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        row for steps in ("50", "400") for row in accuracies("random", RANDOM, **{STEPS: steps})
+    ]
+    rows += accuracies("none", RANDOM, method="static", **{STEPS: "none"})
+    text = write_study(tmp_path, table(*rows))
+    assert f"| init | growth | {STEPS} | density 0.2 | weights used |" in text
+    assert "| erk | random | 400 | 80.0 ± 24.8 | 50 % |" in text
+    assert "| init | growth | density 0.2 | weights used |" in text
+    assert f"| {STEPS} 400 - 50 | 3 | +0.0 |" in text
+    assert f"is tested on the mean over {STEPS} 50, 400." in text
+    assert f"All cells: also mean over {STEPS} 50, 400" in text
 
 
 def test_data_sets_are_not_averaged_together() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from math import isnan, nan, sqrt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ from dstcl.continual.metrics import (
     learning_accuracy,
     running_mean,
 )
-from dstcl.evaluation.collect import CollectError, collect, history_table
+from dstcl.evaluation.axes import as_text, run_axes
+from dstcl.evaluation.collect import CollectError, cell_means, collect, history_table
 from dstcl.evaluation.compare import compare
-from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.statistics import mean_interval
 from dstcl.study.load import load_file, runs
 from dstcl.study.run import AXES, RESULT_FILES, Run
 from helpers.runs import changed
@@ -363,6 +365,40 @@ def test_cells_are_means_over_seeds_with_their_interval(study: Path) -> None:
     assert first["forgetting_sd"] == 0
 
 
+def test_cells_are_told_apart_by_a_varied_setting() -> None:
+    rows = [
+        summary_of({("erk", "random", seed): acc}).assign(**{"topology.update_every": value})
+        for value, accs in (("50", (0.5, 0.6)), ("400", (0.7, 0.9)))
+        for seed, acc in enumerate(accs)
+    ]
+    measures = ("learning_accuracy", "forgetting", "used_fraction", "seconds")
+    cells = cell_means(pd.concat(rows).assign(**dict.fromkeys(measures, 1.0)))
+    assert list(cells)[7:10] == ["growth", "topology.update_every", "seeds"]
+    assert cells["topology.update_every"].tolist() == ["50", "400"]
+    assert cells["acc_mean"].tolist() == pytest.approx([0.55, 0.8])
+    assert cells["seeds"].tolist() == [2, 2]
+
+
+def test_varied_settings_stand_between_growth_and_seed_as_text() -> None:
+    plain = {axis: getattr(RUN, axis) for axis in AXES}
+    assert list(run_axes(RUN).items()) == list(plain.items())
+    varied = {"topology.update_every": 50, "training.optimizer": "sgd", "ewc.strength": None}
+    axes = run_axes(SimpleNamespace(**plain, varied=varied))
+    assert list(axes) == [*AXES[:-1], *varied, "seed"]
+    assert [axes[key] for key in varied] == ["50", "sgd", "none"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((50, "50"), (0.01, "0.01"), ("sgd", "sgd"), ("50", "50"), (True, "true")),
+        *(([0.5, 0.75], "[0.5,0.75]"), (None, "none"), ({"a": 1}, '{"a":1}')),
+    ],
+)
+def test_values_as_text(value: Any, text: str) -> None:
+    assert as_text(value) == text
+
+
 def test_comparisons_are_paired_differences(study: Path) -> None:
     collect(RUNS, study)
     comparisons = pd.read_csv(study / "comparisons.csv")
@@ -558,7 +594,7 @@ def test_a_missing_table_is_named(study: Path, name: str) -> None:
 def test_evaluation_and_tables_need_no_torch() -> None:
     code = """
 import sys
-import dstcl.evaluation.collect, dstcl.evaluation.intervals
+import dstcl.evaluation.collect, dstcl.evaluation.statistics
 import dstcl.evaluation.compare, dstcl.study.plan, dstcl.storage
 sys.exit("torch" in sys.modules)
 """

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,13 @@ from dstcl.figures import (
     accuracy_matrix,
     accuracy_over_tasks,
     capacity,
+    caption,
     draw_figure,
     mask_overlap,
 )
 from dstcl.figures import layer_densities as layers
 from dstcl.figures.independent_masks import expected_overlap, expected_use
-from dstcl.figures.style import applied_style, growth_style
+from dstcl.figures.style import applied_style, growth_looks, init_looks
 from dstcl.figures.tables import Tables
 from dstcl.study.presets import GROWTHS
 from dstcl.study.run import AXES
@@ -82,9 +82,10 @@ def write_study(folder: Path, *runs: FakeRun) -> Path:
     return folder
 
 
+DENSE = {"init": "none", "density": 1.0, "growth": "none"}
 EMPTY = {
     "claims": "claim,statement,effect,low,high,p_holm,seeds,verdict,protocol,dataset,tasks,network,"
-    "more_than,kind,detail",
+    "more_than,kind,detail,source,note",
     "paper": "dataset,tasks,protocol,network,method,density,init,growth,task,paper_percent,"
     "reading_error,ours_percent,low_percent,high_percent,reproduced",
     "overlap": "digest,task,other,shared,jaccard",
@@ -136,7 +137,9 @@ def test_figures_call_ones_own_data_by_its_title(tmp_path):
     summary.to_csv(study / "summary.csv", index=False)
     (study / "overlap.csv").write_text(EMPTY["overlap"] + "\n" + "a" * 10 + ",2,1,5,0.2\n")
     (study / "history.csv").write_text(EMPTY["history"] + "\n" + "a" * 10 + ",1,1,0.2\n")
-    claim = "good,It is.,0.02,0.01,0.03,0.004,5,supported,corrected,flowers,2,net,0,difference,\n"
+    claim = (
+        "good,It is.,0.02,0.01,0.03,0.004,5,supported,corrected,flowers,2,net,0,difference,,s,\n"
+    )
     (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + claim)
     curve = "flowers,2,published,net,dst,0.2,erk,random,1,80,0.2,70,69,71,no\n"
     (study / "paper.csv").write_text(EMPTY["paper"] + "\n" + curve)
@@ -175,6 +178,54 @@ def test_blocks_are_not_mixed(tmp_path, axis):
     assert len(accuracy_matrix.draw(Tables(study))[0].subfigs) == 2
     assert len(layers.draw(Tables(study))[0].subfigs) == 2
     assert len(capacity.draw(Tables(study))[0].subfigs) == 4
+
+
+STEPS = "topology.update_every"
+
+
+def varied_study(folder: Path) -> Path:
+    """Two seeds, each at two values of a varied setting, and one growth of the user's own."""
+    runs = [
+        FakeRun(f"{growth[0]}{seed}{steps:>08}", (acc,) * 3, {"growth": growth, "seed": seed})
+        for growth, gain in (("random", 0.0), ("own:rule", 0.1))
+        for steps, more in (("50", 0.0), ("400", 0.2))
+        for seed in (0, 1)
+        for acc in [0.4 + gain + more + 0.02 * seed]
+    ]
+    study = write_study(folder, *runs)
+    summary = pd.read_csv(study / "summary.csv").assign(forgetting=0.0)
+    summary.insert(8, STEPS, ["50", "50", "400", "400"] * 2)
+    summary.to_csv(study / "summary.csv", index=False)
+    return study
+
+
+def test_a_mean_over_a_varied_setting_is_taken_within_seeds_and_said(tmp_path):
+    study = varied_study(tmp_path)
+    table = numbers(study, "accuracy_over_tasks")
+    assert STEPS not in table
+    # Random: 40 and 60 with seed 0, 42 and 62 with seed 1; the standard error of 50, 52 is 1.
+    assert table.seeds.tolist() == [2] * 4
+    assert table.accuracy_percent.tolist() == pytest.approx([51, 51, 61, 61])
+    assert table.high_percent[0] == pytest.approx(51 + 12.7062, abs=1e-3)
+    for name in ("accuracy_over_tasks", "capacity", "layer_densities", "accuracy_over_capacity"):
+        figure, drawn = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+        words = [text.get_text() for text in figure.findobj(Text)]
+        assert f"mean over {STEPS} 50, 400" in words, name
+        if "seeds" in drawn:
+            assert set(drawn.seeds) == {2}
+
+
+def test_configurations_differ_in_a_varied_setting(tmp_path):
+    study = varied_study(tmp_path)
+    ranks = numbers(study, "ranking")
+    assert ranks[STEPS].tolist() == [400, 400, 50, 50]
+    assert ranks.growth.tolist() == ["own:rule", "random", "own:rule", "random"]
+    figure, _ = import_module("dstcl.figures.ranking").draw(Tables(study))
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels[0] == f"uniform · sparsity 72 % · own:rule · {STEPS} 400"
+    figure, matrix = accuracy_matrix.draw(Tables(study))
+    assert set(matrix.of) == {4}
+    assert f"{STEPS} 400" in figure.axes[0].get_title()
 
 
 def test_capacity_counts_weights_over_all_layers(tmp_path):
@@ -335,7 +386,8 @@ def test_same_tables_same_bytes_in_another_process_with_other_settings(tmp_path)
 
 
 def test_listing_figures_imports_neither_matplotlib_nor_pandas():
-    code = "import json, sys, dstcl.figures; print(json.dumps(list(sys.modules)))"
+    code = "import json, sys, dstcl.figures as f; [f.caption(n) for n in f.FIGURES]\n"
+    code += "print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"matplotlib", "pandas", "numpy", "torch"} & set(json.loads(done.stdout))
 
@@ -368,7 +420,7 @@ def test_missing_table_is_named(tmp_path, name):
 def test_missing_column_is_named(tmp_path):
     study = two_seeds(tmp_path)
     pd.read_csv(study / "capacity.csv").drop(columns="free").to_csv(study / "capacity.csv")
-    with pytest.raises(ValueError, match=r"capacity.csv: column 'free' is missing"):
+    with pytest.raises(ValueError, match=r"capacity.csv: no column free"):
         draw_figure("capacity", study, 60)
 
 
@@ -391,16 +443,41 @@ def test_tables_of_different_studies_are_refused(tmp_path):
         draw_figure("accuracy_over_tasks", study, 60)
 
 
-def test_every_growth_has_a_look_of_its_own():
-    def look(growth):
-        style = growth_style(growth)
-        return style["color"], (style["marker"], style["linestyle"])
+def test_names_from_outside_have_looks_that_tell_them_apart():
+    own = [f"own_growth:rule{index}" for index in range(12)]
+    for looks in (growth_looks([*GROWTHS, *own]), init_looks(["erk", *own, "uniform"])):
+        assert len({(look["color"], look["marker"]) for look in looks.values()}) == len(looks)
+        assert len({look["linestyle"] for name, look in looks.items() if name in own[:5]}) == 5
+        known = {look["marker"] for name, look in looks.items() if name not in own}
+        assert not known & {looks[name]["marker"] for name in own}
 
-    for one, other in combinations(GROWTHS, 2):
-        assert look(one) != look(other)
-    simple = [growth_style(growth) for growth in GROWTHS[:4]]
-    assert len({style["marker"] for style in simple}) == 4
-    assert len({style["linestyle"] for style in simple}) == 4
+
+def test_a_look_depends_on_the_unknown_names_before_it_alone():
+    alone = growth_looks(["a:b", "c:d"])
+    assert growth_looks(["random", "a:b", "gradient", "c:d", "e:f"])["c:d"] == alone["c:d"]
+    assert growth_looks(["c:d"])["c:d"] != alone["c:d"]
+    assert growth_looks(["a:b", "random"])["random"] == growth_looks(["random"])["random"]
+
+
+def test_methods_look_like_what_they_do(tmp_path):
+    axes = {
+        "dst": {},
+        "own:steps": {"growth": "own:rule"},
+        "static": {"growth": "none"},
+        "own:dense": DENSE,
+    }
+    runs = [FakeRun(f"{k}" * 10, axes=a | {"method": m}) for k, (m, a) in enumerate(axes.items())]
+    looks = Tables(write_study(tmp_path, *runs)).method_looks
+    assert looks["own:steps"] == looks["dst"]
+    assert len({look["color"] for look in looks.values()}) == 3
+    assert set(Tables(tmp_path).accuracy.method) == {"dst", "own:steps"}
+
+
+def test_captions_are_those_of_the_modules():
+    for name in FIGURES:
+        assert caption(name) == import_module(f"dstcl.figures.{name}").CAPTION
+    with pytest.raises(ValueError, match="'pie' is no figure; known: claims, "):
+        caption("pie")
 
 
 def test_text_is_legible_and_legends_fit_the_page(tmp_path):
@@ -520,7 +597,7 @@ def test_ablation_shows_how_a_switch_changes_what_growth_and_init_do(tmp_path):
         for seed, value in enumerate(values)
         if value is not None
     ]
-    runs.append(FakeRun("f" * 10, (0.1,) * 3, {"method": "finetune", "protocol": "odd"}))
+    runs.append(FakeRun("f" * 10, (0.1,) * 3, DENSE | {"method": "finetune", "protocol": "odd"}))
     study = write_study(tmp_path, *runs)
     protocols = {"corrected": {"candidates": "all"}, "odd": {"candidates": "free"}}
     (study / "params.json").write_text(json.dumps({"protocols": protocols}))
@@ -559,7 +636,7 @@ def test_other_methods_are_in_the_figure_of_baselines_only(tmp_path):
     study = write_study(
         tmp_path,
         FakeRun("a" * 10),
-        FakeRun("b" * 10, (0.9, 0.5, 0.7), {"method": "finetune", "init": "none", "density": 1.0}),
+        FakeRun("b" * 10, (0.9, 0.5, 0.7), {"method": "finetune", **DENSE}),
     )
     table = pd.read_csv(study / "summary.csv").assign(forgetting=[0.1, 0.4])
     table.to_csv(study / "summary.csv", index=False)
@@ -632,8 +709,8 @@ def test_claims_are_drawn_in_points_and_untested_ones_are_not(tmp_path):
     study = two_seeds(tmp_path)
     block = "corrected,mnist5k,2,net"
     rows = [
-        f"good,It is.,0.02,0.01,0.03,0.004,5,supported,{block},0,difference,\n",
-        f"absent,It is.,,,,,0,not tested,{block},0,difference,no runs\n",
+        f"good,It is.,0.02,0.01,0.03,0.004,5,supported,{block},0,difference,,s,\n",
+        f"absent,It is.,,,,,0,not tested,{block},0,difference,no runs,s,\n",
     ]
     (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + "".join(rows))
     table = numbers(study, "claims").set_index("claim")

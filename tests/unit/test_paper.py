@@ -7,6 +7,7 @@ import pytest
 
 from dstcl.evaluation.paper import (
     PaperError,
+    averaged_over,
     compare_with_paper,
     rank_agreement,
     read_paper,
@@ -72,6 +73,24 @@ def test_ours_is_the_mean_over_seen_tasks_and_over_seeds() -> None:
     assert table["low_percent"][10] == pytest.approx(59 - 4.30265 / 3**0.5, abs=1e-4)
     assert table["seeds"].tolist() == [3] * 10
     assert table["reproduced"][10] == "open"  # 56.5 to 61.5 against 53 to 59
+
+
+def test_ours_is_the_mean_over_a_varied_setting_within_each_seed() -> None:
+    """At 400 all is 4 points better than at 50; seed 2 was not run at 400."""
+    summary, accuracy = tables()
+    steps = "topology.update_every"
+    slow = summary[:2].assign(**{steps: "400"}, digest=summary["digest"][:2] + "s")
+    better = accuracy.assign(accuracy=accuracy["accuracy"] + 0.04, digest=accuracy["digest"] + "s")
+    both = pd.concat([summary.assign(**{steps: "50"}), slow])
+    table = compare_with_paper(both, pd.concat([accuracy, better]), read_paper(PAPER))
+    third = table.set_index("task").loc[3]
+    assert third["ours_percent"] == pytest.approx(72 + 0.5 + 2)
+    assert (third["seeds"], third["sd"]) == (2, pytest.approx(0.5**0.5))
+    assert list(table)[7:9] == ["growth", steps]
+    assert set(table[steps]) == {"50, 400"}
+    assert averaged_over(table) == f"mean over {steps} 50, 400"
+    alone = compare_with_paper(both[both[steps].eq("50")], accuracy, read_paper(PAPER))
+    assert averaged_over(alone) == ""
 
 
 def test_other_data_and_other_methods_have_nothing_to_compare_with() -> None:

@@ -11,15 +11,16 @@ from shutil import which
 import pandas as pd
 import pytest
 
-from dstcl.evaluation.claim_tests import Tables, judge_claims
+from dstcl.evaluation.claim_tests import Tables
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.collect import cell_means
 from dstcl.evaluation.compare import compare
+from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
-from dstcl.evaluation.titles import dataset_titles
-from dstcl.figures import FIGURES
-from dstcl.figures.words import NOT_DRAWN
-from dstcl.reports.page import claim_blocks, write_report
+from dstcl.evaluation.tables import dataset_titles
+from dstcl.figures import FIGURES, NOT_DRAWN
+from dstcl.reports.page import write_report
+from dstcl.reports.tables import claim_blocks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = REPOSITORY / "workflow" / "report" / "report.html.j2"
@@ -245,6 +246,21 @@ def test_the_report_calls_ones_own_data_by_its_title(tmp_path: Path) -> None:
     text = (study / "report.html").read_text()
     assert "<h3>Flowers &amp; bees, 5 tasks, network convnet</h3>" in text
     assert "24 runs on Flowers &amp; bees, 5 tasks;" in text
+
+
+def test_the_tables_of_the_page_have_a_column_for_a_varied_setting(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    for name in ("summary", "cells"):
+        table = pd.read_csv(study / f"{name}.csv")
+        table.insert(8, "training.lr_milestones", "[0.5,0.75]")
+        table.to_csv(study / f"{name}.csv", index=False)
+    write_report("quick", study, TEMPLATE)
+    text = (study / "report.html").read_text()
+    for name in ("cells", "runs"):
+        (found,) = re.findall(rf'id="data-{name}">(.*?)</script>', text)
+        columns, rows = (json.loads(found)[key] for key in ("columns", "rows"))
+        assert columns[8] == "training.lr_milestones"
+        assert {row[8] for row in rows} == {"[0.5,0.75]"}
 
 
 PROBE = """<script>

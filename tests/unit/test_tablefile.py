@@ -27,6 +27,14 @@ def test_a_sound_table_is_read_as_it_is(tmp_path: Path) -> None:
     assert "more" in table
 
 
+def test_a_varied_setting_is_text_and_may_not_be_missing(tmp_path: Path) -> None:
+    header = HEADER.replace("acc", "training.epochs,acc")
+    assert read(tmp_path, header + "a,0,0010,1,\n")["training.epochs"].tolist() == ["0010"]
+    assert read(tmp_path, header + "a,0,none,1,\n")["training.epochs"].tolist() == ["none"]
+    with pytest.raises(ValueError, match=r"summary\.csv: line 2: training\.epochs is missing"):
+        read(tmp_path, header + "a,0,,1,\n")
+
+
 def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
     assert list(read(tmp_path, HEADER)) == COLUMNS
 

@@ -10,7 +10,7 @@ from dstcl.study.load import ConfigError, load, runs
 from dstcl.study.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
-from dstcl.figures import FIGURES
+from dstcl.figures import FIGURES, caption
 from dstcl.study.code import training_code
 from dstcl.study.run import RESULT_FILES
 
@@ -134,7 +134,11 @@ def params_json(wildcards):
 
 
 def figure_caption(wildcards):
-    return FIGURES[wildcards.figure]
+    return caption(wildcards.figure)
+
+
+def figure_captions(wildcards):
+    return "\n".join(caption(figure) for figure in FIGURES)
 
 
 def figure_dpi(wildcards):

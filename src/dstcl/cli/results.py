@@ -60,7 +60,7 @@ def results_collect(options: argparse.Namespace) -> None:
 
 def results_claims(options: argparse.Namespace) -> None:
     """Write claims.csv and paper.csv of a study."""
-    from dstcl.evaluation.reference import write_claims
+    from dstcl.evaluation.judge import write_claims
 
     write_claims(options.study, options.reference)
 

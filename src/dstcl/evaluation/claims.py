@@ -7,68 +7,17 @@ kinds with an example each. A claim of a kind that exists is a few lines of YAML
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from dstcl.data.catalog import DATASETS
+from dstcl.evaluation.claim_cells import Axis, Blocks, Cells, Listed, merged, not_named
 from dstcl.study.presets import Model
 from dstcl.yamlfile import read_yaml
-
-CELL_AXES = ("method", "density", "init", "growth")
-BLOCK_AXES = ("dataset", "tasks", "protocol", "network")
 
 
 class ClaimsError(ValueError):
     """A claims file that cannot be used; the message is one line that names file and key."""
-
-
-T = TypeVar("T")
-Listed = Annotated[
-    list[T], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
-]
-Values = Annotated[Listed[T], Field(min_length=1)]
-"""One value or a list."""
-
-
-def _one_of(what: str, allowed: tuple[str, ...]) -> AfterValidator:
-    def check(values: list[str]) -> list[str]:
-        for value in values:
-            if value not in allowed:
-                raise ValueError(f"{value!r} is no {what}; allowed: {', '.join(allowed)}")
-        return values
-
-    return AfterValidator(check)
-
-
-class Cells(Model):
-    """Cells of a study by their axes; an axis that is left out is not restricted."""
-
-    method: Values[str] | None = None
-    density: Values[Annotated[float, Field(gt=0, le=1)]] | None = None
-    init: Annotated[Values[str], _one_of("init", ("uniform", "erk", "none"))] | None = None
-    growth: Values[str] | None = None
-
-    def axes(self) -> dict[str, list[Any]]:
-        """The axes that are restricted, with their values."""
-        return {axis: values for axis in CELL_AXES if (values := getattr(self, axis)) is not None}
-
-
-class Blocks(Model):
-    """Blocks of a study in which a claim is tested; an axis that is left out is not restricted."""
-
-    dataset: Annotated[Values[str], _one_of("dataset", tuple(DATASETS))] | None = None
-    tasks: Values[int] | None = None
-    protocol: Values[str] | None = None
-    network: Values[str] | None = None
-
-    def lacks(self, block: dict[str, Any]) -> str:
-        """Why the claim says nothing of this block; empty if it does."""
-        for axis in BLOCK_AXES:
-            values = getattr(self, axis)
-            if values is not None and block[axis] not in values:
-                return f"the claim is about {axis} {', '.join(map(str, values))} only"
-        return ""
 
 
 class Claim(Model):
@@ -85,19 +34,16 @@ class Claim(Model):
     note: str = ""
     """What a reader should know beside the verdict."""
 
-    def needs(self) -> tuple[str, ...]:
-        """Axes that must be named, so that the claim is about the same cells in every study."""
-        return CELL_AXES
-
     def selections(self) -> dict[str, list[dict[str, list[Any]]]]:
         """Each set of cells that the claim compares, complete with the axes of ``where``."""
         raise NotImplementedError
 
     @model_validator(mode="after")
     def _cells_are_named(self) -> Claim:
+        """So that the claim is about the same cells in every study."""
         for key, found in self.selections().items():
             for axes in found:
-                if missing := [axis for axis in self.needs() if axis not in axes]:
+                if missing := not_named(axes):
                     raise ValueError(
                         f"{key}: says nothing of {missing[0]}; name it here or in where"
                     )
@@ -127,8 +73,8 @@ class Difference(Claim):
 
     def selections(self) -> dict[str, list[dict[str, list[Any]]]]:
         """``this`` and every ``that``."""
-        return {"this": [_cells(self.where, self.this)]} | (
-            {"that": [_cells(self.where, that) for that in self.that]} if self.that else {}
+        return {"this": [merged(self.where, self.this)]} | (
+            {"that": [merged(self.where, that) for that in self.that]} if self.that else {}
         )
 
     @model_validator(mode="after")
@@ -144,7 +90,7 @@ class Spread(Claim):
     """``this`` varies less over the values of an axis than ``that`` (standard deviations)."""
 
     kind: Literal["spread"]
-    over: Literal["growth", "init", "density"]
+    over: Axis
     where: Cells = Cells()
     this: Cells
     that: Cells
@@ -153,7 +99,7 @@ class Spread(Claim):
 
     def selections(self) -> dict[str, list[dict[str, list[Any]]]]:
         """``this`` and ``that``."""
-        return {"this": [_cells(self.where, self.this)], "that": [_cells(self.where, self.that)]}
+        return {"this": [merged(self.where, self.this)], "that": [merged(self.where, self.that)]}
 
     @model_validator(mode="after")
     def _something_to_vary(self) -> Spread:
@@ -178,7 +124,7 @@ class Contrast(Claim):
     def selections(self) -> dict[str, list[dict[str, list[Any]]]]:
         """The four sets of cells."""
         return {
-            f"{side} {place}": [_cells(self.where, getattr(self, side), getattr(self, place))]
+            f"{side} {place}": [merged(self.where, getattr(self, side), getattr(self, place))]
             for place in ("here", "there")
             for side in ("this", "that")
         }
@@ -188,15 +134,15 @@ class Interaction(Claim):
     """Differences between the values of one axis depend on other axes."""
 
     kind: Literal["interaction"]
-    of: Literal["growth", "init", "density"]
-    depends_on: Annotated[list[Literal["growth", "init", "density"]], Field(min_length=1)]
+    of: Axis
+    depends_on: Annotated[list[Axis], Field(min_length=1)]
     where: Cells
     more_than: Annotated[float, Field(ge=0)] = 0.0
     """A smaller interaction (root mean square, in units of ACC) counts as none."""
 
     def selections(self) -> dict[str, list[dict[str, list[Any]]]]:
         """All cells."""
-        return {"where": [_cells(self.where)]}
+        return {"where": [merged(self.where)]}
 
     @model_validator(mode="after")
     def _a_table_of_two_sides(self) -> Interaction:
@@ -217,13 +163,9 @@ class Unchanged(Claim):
     where: Cells = Cells()
     """Without axes: every run of the block."""
 
-    def needs(self) -> tuple[str, ...]:
-        """Nothing: all cells that there are."""
-        return ()
-
     def selections(self) -> dict[str, list[dict[str, list[Any]]]]:
-        """The cells."""
-        return {"where": [self.where.axes()]}
+        """Nothing that must be named: all cells that there are."""
+        return {}
 
 
 AnyClaim = Difference | Spread | Contrast | Interaction | Unchanged
@@ -257,17 +199,6 @@ def load_claims(path: Path) -> list[AnyClaim]:
         return list(Claims.model_validate(values).claims)
     except ValidationError as error:
         raise ClaimsError(f"{path}: {_one_line(error, values)}") from None
-
-
-def _cells(*parts: Cells) -> dict[str, list[Any]]:
-    """Axes of several selections; a later one replaces what an earlier one says of an axis.
-
-    Unless it is named, the method is dynamic sparse training.
-    """
-    merged: dict[str, list[Any]] = {"method": ["dst"]}
-    for part in parts:
-        merged |= part.axes()
-    return merged
 
 
 KINDS: dict[str, type[Claim]] = {

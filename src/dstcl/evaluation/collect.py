@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from dstcl.evaluation.axes import cell_axes
 from dstcl.evaluation.compare import compare
-from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.statistics import mean_interval
 from dstcl.storage import read_json, write_text
-from dstcl.study.run import AXES, RESULT_FILES, Run
+from dstcl.study.run import RESULT_FILES, Run
 
-CELL = [axis for axis in AXES if axis != "seed"]
 MEASURES = (
     "acc",
     "bwt",
@@ -234,9 +234,9 @@ def summary_row(run: Run, folder: Path) -> dict[str, Any]:
 
 def cell_means(summary: pd.DataFrame) -> pd.DataFrame:
     """One row a cell (all axes but the seed): seeds, mean, standard deviation, 95 % interval."""
-    rows = []
-    for values, group in summary.groupby(CELL, sort=False):
-        row: dict[str, Any] = dict(zip(CELL, values)) | {"seeds": len(group)}
+    axes, rows = cell_axes(summary), []
+    for values, group in summary.groupby(axes, sort=False):
+        row: dict[str, Any] = dict(zip(axes, values)) | {"seeds": len(group)}
         for measure in ("acc", "learning_accuracy", "forgetting", "used_fraction", "seconds"):
             estimate = mean_interval(group[measure].dropna().tolist())
             row |= {

@@ -12,16 +12,22 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.evaluation.intervals import mean_interval
-from dstcl.study.run import AXES
+from dstcl.evaluation.axes import (
+    EVERY,
+    METHOD_BLOCK,
+    NOT_READ,
+    SUBNETWORK,
+    all_axes,
+    cell_axes,
+    values_read,
+    varied_axes,
+)
+from dstcl.evaluation.statistics import mean_interval
 
 COMPARED = ("protocol", "network", "method", "init", "growth")
-BLOCK = ("dataset", "tasks", "protocol", "network", "method")
-EVERY = "*"
+"""Axes whose values are compared; after them come the varied settings."""
 CONTRASTED = ("growth", "init")
 """Axes whose differences are compared between protocols."""
-SPARSE = ("density", "init")
-"""Axes that a dense method lacks: its init is ``none``."""
 
 
 def compare(summary: pd.DataFrame, measure: str = "acc") -> pd.DataFrame:
@@ -30,9 +36,10 @@ def compare(summary: pd.DataFrame, measure: str = "acc") -> pd.DataFrame:
     A mean over cells is made of the seeds that have all of them, so that no seed stands for other
     cells than the next; if no seed has all, of the cells that every seed has. Methods are compared
     over all growths: a dense one with every density and init of a sparse one, two sparse ones at
-    the same density and init. Last come differences of differences: what a growth or an init
-    brings under one protocol, against what it brings under the first (``axis`` is then
-    ``protocol x growth`` or ``protocol x init``), over all cells only.
+    the same density and init; a varied setting that only one of them reads counts as a growth
+    does. Values of a varied setting are compared like those of an axis. Last come differences of
+    differences: what a growth or an init brings under one protocol, against what it brings under
+    the first (``axis`` is then ``protocol x growth`` or ``protocol x init``), over all cells only.
 
     Args:
         summary: one row a run, with the axes as columns.
@@ -45,19 +52,20 @@ def compare(summary: pd.DataFrame, measure: str = "acc") -> pd.DataFrame:
     """
     rows = [
         row
-        for axis in COMPARED
-        if axis in summary
+        for axis in (*COMPARED, *varied_axes(summary))
         for reference, value in _pairs(summary, axis)
         for row in _differences(summary, measure, axis, value, reference)
     ]
     rows += [row for axis in CONTRASTED for row in _contrasts(summary, measure, axis)]
-    columns = [*AXES[:-1], "axis", "value", "reference", "measure"]
+    columns = [*cell_axes(summary), "axis", "value", "reference", "measure"]
     return pd.DataFrame(rows, columns=[*columns, "seeds", "difference", "sd", "low", "high"])
 
 
 def _pairs(summary: pd.DataFrame, axis: str) -> Iterator[tuple[Any, Any]]:
-    reference, *others = summary[axis].unique()
-    return product([reference], others)
+    """The first value of an axis with each of the others; a setting that is not read has none."""
+    varied = axis in varied_axes(summary)
+    values = values_read(summary, axis) if varied else list(summary[axis].unique())
+    return product(values[:1], values[1:])
 
 
 def _differences(
@@ -65,27 +73,28 @@ def _differences(
 ) -> Iterator[dict[str, Any]]:
     """The mean over all cells of a block (never over protocols, networks or methods), then every
     cell that has both values."""
-    block = [name for name in BLOCK if name != axis]
+    axes = cell_axes(summary)
+    block = [name for name in METHOD_BLOCK if name != axis]
     if axis == "method":
         paired = _paired_methods(summary, measure, value, reference)
-        cell = [*block, *SPARSE]
     else:
         paired = _paired(summary, measure, axis, value, reference)
-        cell = [name for name in AXES if name not in (axis, "seed")]
-    fixed = {"axis": axis, "value": value, "reference": reference, "measure": measure}
+    cell = [name for name in axes if name in paired]
+    fixed = dict.fromkeys(axes, EVERY)
+    fixed |= {"axis": axis, "value": value, "reference": reference, "measure": measure}
     for names in (block, cell):
         yield from _estimates(paired, names, fixed)
 
 
 def _contrasts(summary: pd.DataFrame, measure: str, axis: str) -> Iterator[dict[str, Any]]:
     """What the values of an axis bring under each protocol, against the first protocol."""
-    block = [name for name in BLOCK if name != "protocol"]
+    block = [name for name in METHOD_BLOCK if name != "protocol"]
     for (first, protocol), (reference, value) in product(
         list(_pairs(summary, "protocol")), list(_pairs(summary, axis))
     ):
         paired = _paired(summary, measure, axis, value, reference)
         twice = _paired(paired, "difference", "protocol", protocol, first, without=axis)
-        fixed = {
+        fixed = dict.fromkeys(cell_axes(summary), EVERY) | {
             "axis": f"protocol x {axis}",
             "value": f"({value} - {reference}) under {protocol}",
             "reference": f"under {first}",
@@ -102,7 +111,7 @@ def _paired(
     Returns:
         The other axes (but for ``without``) and ``difference``.
     """
-    other = [name for name in AXES if name not in (axis, without)]
+    other = [name for name in all_axes(table) if name not in (axis, without)]
     wide = table.pivot_table(measure, other, axis, aggfunc="mean")
     if value not in wide or reference not in wide:
         return pd.DataFrame(columns=[*other, "difference"])
@@ -115,22 +124,27 @@ def _paired_methods(
     """A method minus another on the same tasks, with every pair of their growths.
 
     Two sparse methods are paired at the same density and init; a dense one has neither and is
-    paired with all of the other's, which then names the cell.
+    paired with all of the other's, which then names the cell. So it is with a varied setting: at
+    the same value where both read it, else with all values.
 
     Returns:
-        The axes but method and growth, ``growth_this``, ``growth_that`` and ``difference``.
+        The axes but method, growth and settings that not both read; ``_this`` and ``_that`` of
+        growth and of these; and ``difference``.
     """
     runs = [summary[summary["method"] == name] for name in (value, reference)]
-    dense = [bool((table["init"] == "none").all()) for table in runs]
-    common = [name for name in AXES if name not in ("method", "growth", *SPARSE)]
-    cells = [*common, *SPARSE]
+    dense = [bool((table["init"] == NOT_READ).all()) for table in runs]
+    varied = varied_axes(summary)
+    apart = [v for v in varied if any((table[v] == NOT_READ).all() for table in runs)]
+    free = ["growth", *apart]
+    common = [n for n in all_axes(summary) if n not in ("method", *free, *SUBNETWORK)]
+    cells = [*common, *SUBNETWORK]
     named = [common if lacks and dense[0] != dense[1] else cells for lacks in dense]
-    this, that = (table[[*axes, "growth", measure]] for table, axes in zip(runs, named))
+    this, that = (table[[*axes, *free, measure]] for table, axes in zip(runs, named))
     paired = this.merge(
         that, on=cells if dense[0] == dense[1] else common, suffixes=("_this", "_that")
     )
     paired["difference"] = paired[f"{measure}_this"] - paired[f"{measure}_that"]
-    columns = [*cells, "growth_this", "growth_that"]
+    columns = [*cells, *(f"{name}_{side}" for name in free for side in ("this", "that"))]
     return paired[[*columns, "difference"]].dropna().sort_values(columns)
 
 
@@ -145,9 +159,8 @@ def _estimates(
             continue
         estimate = mean_interval(per_seed.tolist())
         yield {
-            **dict.fromkeys(AXES[:-1], EVERY),
-            **dict(zip(names, key)),
             **fixed,
+            **dict(zip(names, key)),
             "seeds": len(per_seed),
             "difference": estimate.mean,
             "sd": estimate.sd,

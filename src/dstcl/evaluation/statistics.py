@@ -1,4 +1,4 @@
-"""Tests that few seeds can carry: each asks whether an effect lies above a boundary.
+"""Means with intervals, and tests that few seeds can carry: is an effect above a boundary?
 
 A seed is one observation: runs of one seed share initial weights, tasks and batches, so that its
 cells are averaged first and never counted as replicates. Student's t is used because resampling
@@ -10,16 +10,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isfinite, nan, sqrt
+from statistics import fmean, stdev
 
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from dstcl.evaluation.intervals import mean_interval
-
 MOST_SEEDS = 1000
 POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with the standard deviation and the confidence interval of few values."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
+    """Mean, sample standard deviation and Student's t interval.
+
+    One value has no spread: sd and interval are NaN, never zero. No value at all: all NaN.
+    """
+    if not values:
+        return Estimate(nan, nan, nan, nan)
+    mean = fmean(values)
+    if len(values) == 1:
+        return Estimate(mean, nan, nan, nan)
+    sd = stdev(values)
+    half = _quantile((1 + level) / 2, len(values) - 1) * sd / sqrt(len(values))
+    return Estimate(mean, sd, mean - half, mean + half)
+
+
+@lru_cache
+def _quantile(probability: float, freedom: int) -> float:
+    """Of Student's t; asked for thousands of times with the same few degrees of freedom."""
+    return float(stats.t.ppf(probability, freedom))
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dstcl.data.catalog import dataset_title
+from dstcl.evaluation.axes import BLOCK, CELL, varied_axes
+from dstcl.storage import read_json
 from dstcl.study.run import AXES
 
-TEXT = ("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth")
-"""Columns that stay text even where they look like numbers."""
-CELL = tuple(axis for axis in AXES if axis != "seed")
-BLOCK = ("dataset", "tasks", "protocol", "network")
+TEXT = (
+    *("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth"),
+    *("claim", "statement", "verdict", "kind", "source", "detail", "note", "reproduced"),
+)
+"""Columns that stay text even where they look like numbers, as varied settings do."""
 MADE = ("digest", "data_digest", "started", "finished")
 SPREADS = [
     f"{measure}_{part}"
@@ -22,8 +26,9 @@ SPREADS = [
     for part in ("mean", "low", "high")
 ]
 DIFFERENCE = ("difference", "sd", "low", "high")
-VERDICT = ("effect", "low", "high", "p_holm", "seeds")
+VERDICT = ("effect", "low", "high", "more_than", "p_holm", "seeds")
 OURS = ("ours_percent", "low_percent", "high_percent")
+WEIGHTS = ("task", "size", "active", "shared", "free")
 
 
 class Needs(NamedTuple):
@@ -40,7 +45,13 @@ TABLES = {
     "accuracy": Needs(
         ("digest", "after_task", "task", "accuracy"), ("after_task", "task", "accuracy")
     ),
-    "capacity": Needs(("digest", "task", "size", "free"), ("task", "size", "free")),
+    "capacity": Needs(("digest", "layer", *WEIGHTS), WEIGHTS),
+    "overlap": Needs(
+        ("digest", "task", "other", "shared", "jaccard"), ("task", "other", "shared", "jaccard")
+    ),
+    "history": Needs(
+        ("digest", "task", "epoch", "explored"), ("task", "epoch", "explored"), ("explored",)
+    ),
     "cells": Needs(
         (*CELL, "seeds", *SPREADS), ("tasks", "density", "seeds", *SPREADS), tuple(SPREADS)
     ),
@@ -51,7 +62,7 @@ TABLES = {
     ),
     "provenance": Needs(MADE, (), MADE[1:]),
     "claims": Needs(
-        (*BLOCK, "claim", "statement", "verdict", "source", "detail", "note", *VERDICT),
+        (*BLOCK, "claim", "statement", "verdict", "kind", "source", "detail", "note", *VERDICT),
         ("tasks", *VERDICT),
         ("detail", "note", *VERDICT[:-1]),
     ),
@@ -61,6 +72,8 @@ TABLES = {
         OURS[1:],
     ),
 }
+Title = Callable[[str], str]
+"""From the name of a data set to what a reader sees."""
 
 
 def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFrame:
@@ -88,7 +101,7 @@ def _maker(name: str) -> str:
 def read_columns(
     path: Path, columns: Sequence[str], numbers: Collection[str] = (), blank: Collection[str] = ()
 ) -> pd.DataFrame:
-    """A table with at least these columns; others are read as they are.
+    """A table with at least these columns; others are read as they are, varied settings as text.
 
     Args:
         path: a CSV file with a header.
@@ -101,9 +114,10 @@ def read_columns(
         ValueError: in one line, naming the file and, where it is known, line and column.
     """
     try:
+        varied = varied_axes(pd.read_csv(path, nrows=0))
         table = pd.read_csv(
             path,
-            dtype=dict.fromkeys(TEXT, str),
+            dtype=dict.fromkeys((*TEXT, *varied), str),
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
@@ -114,7 +128,7 @@ def read_columns(
         raise ValueError(" ".join(f"{path}: not a table ({error})".split())) from None
     if missing := [name for name in columns if name not in table]:
         raise ValueError(f"{path}: no column {missing[0]}")
-    for name in columns:
+    for name in (*columns, *varied):
         empty = table[name].isna()
         if name in numbers:
             table[name] = pd.to_numeric(_without_truths(table[name]), errors="coerce")
@@ -135,3 +149,18 @@ def _place(path: Path, wrong: pd.Series, column: str) -> str:
     row = int(np.argmax(wrong.to_numpy()))
     text = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=[column])[column].iloc[row]
     return f"{path}: line {row + 2}: {column}" + (f" {text!r}" if text else "")
+
+
+def dataset_titles(study: Path) -> Title:
+    """Titles of the catalogue, and of the user's own sets as the study's params.json has them.
+
+    A set without a title has its name; so have all of the user's own where there is no params.json.
+    """
+    try:
+        params = read_json(study / "params.json")
+        parts = [params, *params.get("merged_from", [])]
+        entries = [entry for part in parts for entry in part.get("datasets", {}).items()]
+        own = {name: entry["title"] for name, entry in entries if entry["title"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        own = {}
+    return lambda name: str(own.get(name) or dataset_title(name))

@@ -9,9 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.figures.panels import blocks, densities, stacked
+from dstcl.evaluation.axes import cell_axes, varied_axes
+from dstcl.figures.panels import blocks, densities, stacked, varied_words
 from dstcl.figures.style import MM, WIDTH, sparsity
-from dstcl.figures.tables import CELL, Tables
+from dstcl.figures.tables import Tables
+
+CAPTION = (
+    "Test accuracy on every seen task (columns) after each learned task (rows). Shown are the "
+    "configurations with the best and the worst mean accuracy at each sparsity, each by its "
+    "lowest seed, so without an interval. Look down a column: numbers that fall are forgetting. "
+    "A column that is low from its first number was never learned well."
+)
 
 Layout = list[list[tuple[str, float]]]
 RANKS = ("best", "worst")
@@ -31,7 +39,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     parts = blocks(numbers, tables.title)
     layouts = [_layout(rows) for _, rows in parts]
     figure, subfigures = stacked(
-        [_height(panels, rows.tasks.iloc[0]) for panels, (_, rows) in zip(layouts, parts)]
+        [_height(panels, rows) for panels, (_, rows) in zip(layouts, parts)]
     )
     for panels, (title, rows), subfigure in zip(layouts, parts, subfigures):
         _draw_block(title, rows, panels, subfigure)
@@ -40,7 +48,8 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 def _chosen(runs: pd.DataFrame) -> pd.DataFrame:
     """The lowest seed of the cells with the highest and the lowest mean ACC at each density."""
-    means = runs.groupby(CELL, sort=False, as_index=False)[["acc"]].mean()
+    cell = cell_axes(runs)
+    means = runs.groupby(cell, sort=False, as_index=False)[["acc"]].mean()
     means = means.rename(columns={"acc": "mean_acc"})
     picked = []
     for density in densities(means):
@@ -48,8 +57,8 @@ def _chosen(runs: pd.DataFrame) -> pd.DataFrame:
         cells = cells.assign(of=len(cells))
         picked.append(cells.tail(1).assign(rank="best"))
         picked.append(cells.head(len(cells) - 1).head(1).assign(rank="worst"))
-    first = runs.sort_values("seed").drop_duplicates(CELL)
-    chosen = pd.concat(picked).merge(first, on=CELL)
+    first = runs.sort_values("seed").drop_duplicates(cell)
+    chosen = pd.concat(picked).merge(first, on=cell)
     chosen["acc_percent"], chosen["mean_acc_percent"] = 100 * chosen.acc, 100 * chosen.mean_acc
     return chosen.drop(columns=["acc", "mean_acc"])
 
@@ -63,9 +72,10 @@ def _layout(rows: pd.DataFrame) -> Layout:
     return [[(rank, density) for rank in ranks] for density in columns]
 
 
-def _height(panels: Layout, tasks: int) -> float:
+def _height(panels: Layout, rows: pd.DataFrame) -> float:
     """Millimetres for square cells of a legible but not a wasteful size, titles and labels."""
-    return len(panels) * (min(1.25 * CELL_MM * tasks, USABLE_MM / len(panels[0]) - 8) + 20) + 12
+    size = min(1.25 * CELL_MM * rows.tasks.iloc[0], USABLE_MM / len(panels[0]) - 8)
+    return len(panels) * (size + 20 + 3 * len(varied_axes(rows))) + 12
 
 
 def _draw_block(title: str, rows: pd.DataFrame, panels: Layout, subfigure: SubFigure) -> None:
@@ -85,8 +95,9 @@ def _draw_block(title: str, rows: pd.DataFrame, panels: Layout, subfigure: SubFi
 
 def _draw_matrix(panel: Axes, run: pd.DataFrame, norm: Normalize) -> None:
     first = run.iloc[0]
+    cell = "\n".join([f"{first.init}, {first.growth}", *varied_words(first)])
     panel.set_title(
-        f"{sparsity(first.density)}: {first['rank']} of {first.of}\n{first.init}, {first.growth}\n"
+        f"{sparsity(first.density)}: {first['rank']} of {first.of}\n{cell}\n"
         f"ACC {first.acc_percent:.1f} % (seed {first.seed}), mean {first.mean_acc_percent:.1f} %"
     )
     tasks = int(run.after_task.max())

@@ -5,8 +5,18 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dstcl.evaluation.axes import CELL, NOT_READ, mean_over
 from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
-from dstcl.figures.tables import CELL, NotDrawnError, Tables
+from dstcl.figures.tables import NotDrawnError, Tables
+
+CAPTION = (
+    "Accuracy on a task right after it is learned, against the share of weights that were free "
+    "when it began. Time runs from left to right: a point is a task, a line a growth. Lines are "
+    "means over seeds, bands their 95 % interval. A line that breaks down on the right side "
+    "means that tasks fail where weights run out. Tasks differ in difficulty, so compare lines."
+)
+
+RUN = [*CELL, "seed", "digest"]
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
@@ -27,18 +37,17 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         parts.append(Part(title, y_label, moved, limits, x_label=label, falling=True))
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
     numbers = points.rename(columns=names | {"free": "free_percent"})
-    return line_panels(parts, legend_title(points)), numbers
+    note = mean_over(tables.capacity[tables.capacity.init != NOT_READ])
+    return line_panels(parts, legend_title(points), tables.growth_looks, note), numbers
 
 
 def _tasks(tables: Tables) -> pd.DataFrame:
     """A row a run and task: accuracy when learned and free weights before, in per cent."""
-    masked = tables.capacity[tables.capacity.init != "none"]
-    sums = masked.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[
-        ["size", "free"]
-    ].sum()
+    masked = tables.capacity[tables.capacity.init != NOT_READ]
+    sums = masked.groupby([*RUN, "task"], sort=False, as_index=False)[["size", "free"]].sum()
     before = sums.assign(free=100 * sums.free / sums["size"], task=sums.task + 1)
     first = sums[sums.task == 1].assign(free=100.0)
     free = pd.concat([first, before]).drop(columns="size")
     rows = tables.accuracy[tables.accuracy.task == tables.accuracy.after_task]
-    accuracy = rows[[*CELL, "seed", "task", "accuracy"]].assign(accuracy=100 * rows.accuracy)
-    return accuracy.merge(free, on=[*CELL, "seed", "task"])
+    accuracy = rows[[*RUN, "task", "accuracy"]].assign(accuracy=100 * rows.accuracy)
+    return accuracy.merge(free, on=[*RUN, "task"])

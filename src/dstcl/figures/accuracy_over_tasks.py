@@ -5,8 +5,18 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dstcl.evaluation.axes import CELL, mean_over
 from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
-from dstcl.figures.tables import CELL, Tables
+from dstcl.figures.tables import Tables
+
+CAPTION = (
+    "Mean test accuracy over the tasks seen so far, after each learned task. One panel for each "
+    "init and sparsity, one line for each growth. Lines are means over seeds; the band is the "
+    "95 % interval (Student's t) and may run off the panel. Each protocol has a scale of its "
+    "own. Look for lines that part as tasks are added or sparsity rises. Judge single "
+    "differences by comparisons.csv: seeds share their tasks, so bands can overlap where every "
+    "seed agrees."
+)
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
@@ -19,7 +29,8 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         Part(title, "accuracy over tasks seen so far (%)", rows, _limits(rows))
         for title, rows in blocks(points, tables.title)
     ]
-    figure = line_panels(parts, legend_title(points))
+    note = mean_over(tables.accuracy)
+    figure = line_panels(parts, legend_title(points), tables.growth_looks, note)
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
     return figure, points.rename(columns=names)
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dstcl.evaluation.axes import CELL, mean_over
 from dstcl.figures.independent_masks import expected_use
 from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
-from dstcl.figures.tables import CELL, Tables
+from dstcl.figures.tables import Tables
+
+CAPTION = (
+    "How fast tasks use up the network. Above: the share of maskable weights that any task so "
+    "far uses. Below: the share of the newest task's active weights that earlier tasks use too. "
+    "Lines are means over seeds, bands their 95 % interval (Student's t). The dashed line is "
+    "what independent masks with the same number of weights in each layer would give, for each "
+    "init, mean over growths. A line below it above, or above it below, means that tasks choose "
+    "the same weights more often than chance and save capacity."
+)
 
 PERCENT = (-2.0, 102.0)
 SHARES = ("used", "reused")
@@ -41,7 +51,8 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
                 "expected",
             ),
         ]
-    figure = line_panels(parts, legend_title(used))
+    note = mean_over(tables.capacity)
+    figure = line_panels(parts, legend_title(used), tables.growth_looks, note)
     table = pd.concat({"used": used, "reused": reused}, names=["share"]).reset_index("share")
     names = ("mean", "percent"), *((n, f"{n}_percent") for n in ("low", "high", "expected"))
     return figure, table.rename(columns=dict(names))

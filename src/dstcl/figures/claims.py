@@ -10,24 +10,33 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
-from dstcl.evaluation.titles import Title
+from dstcl.evaluation.axes import BLOCK
+from dstcl.evaluation.tables import Title
 from dstcl.figures.panels import legend_above, name_rows, stacked
 from dstcl.figures.style import GREY, VERDICTS
 from dstcl.figures.tables import NotDrawnError, Tables
 
-BLOCK = ["dataset", "tasks", "network", "protocol"]
+CAPTION = (
+    "What the paper claims, tested on this study. The dot is the effect of a claim in points of "
+    "accuracy, the line its 95 % interval; effects are positive in the claim's favour. The grey "
+    "tick is the boundary beyond which the claim holds. A verdict needs three seeds and p < "
+    "0.05 after Holm's correction over the claims of a block, so an interval may leave the "
+    "boundary out while the verdict is open. Claims that cannot be tested are left out. "
+    "Protocols that flip one switch are in the figure ablation. docs/claims.md explains the "
+    "tests."
+)
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in points; `NotDrawnError` where no claim could be tested."""
-    claims = tables.claims
+    claims = tables.claims.copy()
     for name in ("effect", "low", "high", "more_than"):
         claims[name] = 100 * pd.to_numeric(claims[name])
     if (claims.verdict == "not tested").all():
         raise NotDrawnError("the study has the cells of none of the claims; claims.csv says which")
     tested = claims[claims.verdict != "not tested"]
     tested = tables.without_switches(tested)
-    parts = [rows for _, rows in tested.groupby(BLOCK, sort=False)]
+    parts = [rows for _, rows in tested.groupby(list(BLOCK), sort=False)]
     figure, subfigures = stacked([5.2 * len(rows) + 17 for rows in parts], head=8)
     for rows, subfigure in zip(parts, subfigures):
         _draw_block(tables.title, rows.reset_index(drop=True), subfigure)

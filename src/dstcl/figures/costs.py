@@ -10,12 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from dstcl.evaluation.titles import Title
-from dstcl.figures.baselines import COLORS, MARKERS, ROW, SETTING, label
-from dstcl.figures.panels import dots, name_rows, over_seeds, say, stacked
+from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK, mean_over
+from dstcl.figures.panels import dots, method_label, name_rows, over_seeds, say, stacked
 from dstcl.figures.style import GREY
 from dstcl.figures.tables import NotDrawnError, Tables
 
+CAPTION = (
+    "What methods cost: wall time of a run, arithmetic of its training and of one image, and "
+    "bytes of a task's masks on disk. Signs are means over growths and seeds with the 95 % "
+    "interval over seeds. Arithmetic counts active weights only, as hardware for sparse "
+    "networks would. Times are those of dense kernels, on a machine that may have been shared."
+)
+
+ROW = ["method", *SUBNETWORK]
 MEASURES = {
     "seconds": ("training of a run (s)", False),
     "training_flops": ("training of a run\n(FLOPs, logarithmic)", True),
@@ -28,33 +35,31 @@ MEASURES = {
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in the units of summary.csv."""
     runs = tables.without_switches(tables.measured(*MEASURES))
-    long = runs.melt([*SETTING, *ROW, "seed"], list(MEASURES), "measure").dropna(subset="value")
+    long = runs.melt([*BLOCK, *ROW, "seed"], list(MEASURES), "measure").dropna(subset="value")
     if long.empty:
         raise NotDrawnError("no run has recorded what it cost")
-    by = [*SETTING, *ROW, "measure"]
-    seeds = long.groupby([*by, "seed"], sort=False, as_index=False)[["value"]].mean()
-    numbers = over_seeds(seeds, by, "value")
-    settings = list(numbers.groupby(SETTING, sort=False))
-    rows = [len(part.drop_duplicates(ROW)) for _, part in settings]
-    figure, subfigures = stacked([4.6 * count + 22 for count in rows])
-    for (key, part), subfigure in zip(settings, subfigures):
-        _draw_setting(tables.title, key, part, subfigure)
+    numbers = over_seeds(long, [*BLOCK, *ROW, "measure"], "value")
+    found = list(numbers.groupby(list(BLOCK), sort=False))
+    heights = [4.6 * len(part.drop_duplicates(ROW)) + 22 for _, part in found]
+    figure, subfigures = stacked(heights, note=mean_over(runs))
+    for (key, part), subfigure in zip(found, subfigures):
+        _draw_block(tables, key, part, subfigure)
     return figure, numbers
 
 
-def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
+def _draw_block(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
     dataset, tasks, protocol, network = key
     part.suptitle(
-        f"{title(dataset)}, {tasks} tasks · protocol {protocol} · network {network}",
+        f"{tables.title(dataset)}, {tasks} tasks · protocol {protocol} · network {network}",
         fontweight="bold",
     )
     keys = sorted(
         set(zip(*(rows[name] for name in ROW))),
-        key=lambda row: (row[2] == "none", row[0], -row[1], row[2]),
+        key=lambda row: (row[2] == NOT_READ, row[0], -row[1], row[2]),
     )
     place = {row: index for index, row in enumerate(keys)}
     axes = part.subplots(1, len(MEASURES), sharey=True)
-    name_rows(axes[0], [label(*row) for row in keys])
+    name_rows(axes[0], [method_label(*row) for row in keys])
     for (measure, (words, logarithmic)), panel in zip(MEASURES.items(), axes):
         here = rows[rows.measure == measure]
         here = here.assign(place=[place[row] for row in zip(*(here[name] for name in ROW))])
@@ -70,8 +75,7 @@ def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -
         if here.empty:
             say(panel, "not\nrecorded")
         for method, line in here.groupby("method", sort=False):
-            color, marker = COLORS.get(str(method), GREY), MARKERS.get(str(method), "D")
-            dots(panel, line, color=color, marker=marker)
+            dots(panel, line, **tables.method_looks[str(method)])
             for row in line[line["mean"] == 0].itertuples():
                 panel.annotate(
                     "none",

@@ -5,15 +5,22 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dstcl.evaluation.axes import CELL, NOT_READ, mean_over
 from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
-from dstcl.figures.tables import CELL, NotDrawnError, Tables
+from dstcl.figures.tables import NotDrawnError, Tables
+
+CAPTION = (
+    "Share of weights that were active at any time since their task began, over the training of "
+    "all tasks. Lines are means over seeds, bands their 95 % interval. A line that rises far "
+    "above the density has tried many weights. A flat one keeps growing the same."
+)
 
 PERCENT = (-2.0, 102.0)
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    rows = tables.history[tables.history.method == "dst"]
+    rows = tables.history[tables.history.growth != NOT_READ]
     if rows.empty:
         raise NotDrawnError("no run changes its masks while it trains")
     rows = rows.assign(explored=100 * pd.to_numeric(rows.explored))
@@ -24,4 +31,5 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         label = "weights active at any time in the task (%)"
         parts.append(Part(title, label, block.assign(task=time), PERCENT, x_label="tasks trained"))
     names = {"mean": "explored_percent", "low": "low_percent", "high": "high_percent"}
-    return line_panels(parts, legend_title(points)), points.rename(columns=names)
+    figure = line_panels(parts, legend_title(points), tables.growth_looks, mean_over(rows))
+    return figure, points.rename(columns=names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,35 +11,45 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
+from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over
 from dstcl.figures.panels import REFERENCE, blocks, densities, legend_above, stacked
-from dstcl.figures.style import init_style, sparsity
-from dstcl.figures.tables import BLOCK, Tables
+from dstcl.figures.style import Look, handle, sparsity
+from dstcl.figures.tables import Tables
+
+CAPTION = (
+    "Share of each layer's weights that a task makes active, from input (top) to output "
+    "(bottom), with the layer's number of weights. The sign is the mean over tasks, growths and "
+    "seeds, so without an interval; the pale bar goes from the first to the last task. Uniform "
+    "follows the dashed line of the network's density. ERK gives the layers to the right of it "
+    "more weights and pays with those to the left."
+)
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    layer = [*BLOCK, "density", "init", "layer", "size"]
+    layer = [*METHOD_BLOCK, *SUBNETWORK, "layer", "size"]
     layers = tables.capacity.assign(percent=100 * tables.capacity.active / tables.capacity["size"])
     numbers = layers.groupby(layer, sort=False, as_index=False)[["percent"]].mean()
-    tasks = layers.groupby(BLOCK).task
+    tasks = layers.groupby(list(METHOD_BLOCK)).task
     for name, task in (("first", tasks.transform("min")), ("last", tasks.transform("max"))):
         of_task = layers[layers.task == task].groupby(layer, as_index=False)[["percent"]].mean()
         numbers = numbers.merge(
             of_task.rename(columns={"percent": f"{name}_percent"}), on=layer, how="left"
         )
     parts = blocks(numbers, tables.title)
-    figure, subfigures = stacked(
-        [max(26, 4.2 * rows.layer.nunique()) + 26 for _, rows in parts], head=8
-    )
+    heights = [max(26, 4.2 * rows.layer.nunique()) + 26 for _, rows in parts]
+    figure, subfigures = stacked(heights, head=8, note=mean_over(layers))
     for (title, rows), subfigure in zip(parts, subfigures):
-        _draw_block(title, rows, subfigure)
-    handles = [Line2D([], [], label=init, **init_style(init)) for init in numbers.init.unique()]
+        _draw_block(title, rows, tables.init_looks, subfigure)
+    handles = [handle(init, tables.init_looks[init]) for init in numbers.init.unique()]
     handles.append(Line2D([], [], **REFERENCE, label="density of the whole network"))
     legend_above(figure, handles)
     return figure, numbers
 
 
-def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
+def _draw_block(
+    title: str, rows: pd.DataFrame, looks: Mapping[str, Look], subfigure: SubFigure
+) -> None:
     sizes = rows.drop_duplicates("layer").set_index("layer")["size"]
     places = pd.Series(np.arange(len(sizes)), index=sizes.index)
     columns = densities(rows)
@@ -55,14 +67,20 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     axes[0].set_ylim(len(sizes) - 0.5, -0.5)
     axes[0].set_ylabel("layer · its number of weights")
     for density, panel in zip(columns, axes):
-        _draw_panel(panel, density, rows[rows.density == density], places)
+        _draw_panel(panel, density, rows[rows.density == density], places, looks)
 
 
-def _draw_panel(panel: Axes, density: float, rows: pd.DataFrame, places: pd.Series) -> None:
+def _draw_panel(
+    panel: Axes,
+    density: float,
+    rows: pd.DataFrame,
+    places: pd.Series,
+    looks: Mapping[str, Look],
+) -> None:
     panel.set_title(sparsity(density))
     panel.axvline(100 * density, **REFERENCE)
     for init, line in rows.groupby("init", sort=False):
-        style, heights = init_style(str(init)), line.layer.map(places)
+        style, heights = looks[str(init)], line.layer.map(places)
         ends = {"color": style["color"], "alpha": 0.35, "linewidth": 3.5}
         panel.hlines(heights, line.first_percent, line.last_percent, **ends)
         panel.plot(line.percent, heights, **style)

@@ -10,10 +10,19 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
+from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, SUBNETWORK, mean_over
 from dstcl.figures.independent_masks import expected_overlap
 from dstcl.figures.panels import blocks, densities, say, stacked
 from dstcl.figures.style import sparsity
-from dstcl.figures.tables import BLOCK, NotDrawnError, Tables
+from dstcl.figures.tables import NotDrawnError, Tables
+
+CAPTION = (
+    "Weights that two tasks share, in per cent of all that either uses (Jaccard index), mean "
+    "over growths and seeds, without an interval. The colour compares that number with what "
+    "independent masks with the same number of weights in each layer would share, which the "
+    "panel names. White pairs share as much as chance, orange ones more, purple ones less. The "
+    "scale is the same in all studies."
+)
 
 # White is chance, in every study: the range is fixed and its middle is 1.
 COLORS, NORM = colormaps["PuOr_r"], LogNorm(1 / 4, 4)
@@ -22,19 +31,20 @@ TICKS = {1 / 4: "¼", 1 / 2: "½", 1: "1: chance", 2: "2", 4: "4"}
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    masked = tables.overlap[tables.overlap.init != "none"]
+    masked = tables.overlap[tables.overlap.init != NOT_READ]
     if masked.empty:
         raise NotDrawnError("no run has masks of several tasks")
     pairs = ["digest", "task", "other"]
     layers = tables.capacity[tables.capacity.digest.isin(masked.digest)]
     masked = masked.merge(expected_overlap(layers), on=pairs)
-    cells = [*BLOCK, "density", "init", "task", "other"]
+    cells = [*METHOD_BLOCK, *SUBNETWORK, "task", "other"]
     means = ["jaccard", "expected_percent"]
     numbers = masked.groupby(cells, sort=False, as_index=False)[means].mean()
     numbers.insert(len(cells), "jaccard_percent", 100 * numbers.pop("jaccard"))
     numbers["relative"] = numbers.jaccard_percent / numbers.expected_percent
     parts = blocks(numbers, tables.title)
-    figure, subfigures = stacked([50 * rows.init.nunique() + 16 for _, rows in parts])
+    heights = [50 * rows.init.nunique() + 16 for _, rows in parts]
+    figure, subfigures = stacked(heights, note=mean_over(masked))
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows, subfigure)
     return figure, numbers

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dstcl.evaluation.intervals import mean_interval
-from dstcl.evaluation.titles import Title
-from dstcl.figures.style import GREY, MM, WIDTH, growth_handle, growth_style, sparsity
-from dstcl.figures.tables import BLOCK
+from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, is_varied
+from dstcl.evaluation.statistics import mean_interval
+from dstcl.evaluation.tables import Title
+from dstcl.figures import NOT_DRAWN
+from dstcl.figures.style import GREY, MM, WIDTH, Look, handle, sparsity
 
 REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 2)), "linewidth": 0.9}
 
@@ -43,7 +45,8 @@ class Part:
 def blocks(table: pd.DataFrame, title: Title) -> list[tuple[str, pd.DataFrame]]:
     """Title and rows of each (dataset, tasks, protocol, network, method): never mixed."""
     return [
-        (_block_title(rows.iloc[0], title), rows) for _, rows in table.groupby(BLOCK, sort=False)
+        (_block_title(rows.iloc[0], title), rows)
+        for _, rows in table.groupby(list(METHOD_BLOCK), sort=False)
     ]
 
 
@@ -55,9 +58,12 @@ def _block_title(row: pd.Series[Any], title: Title) -> str:
 
 
 def over_seeds(values: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
-    """Mean of a column over seeds with its 95 % interval: ``by``, seeds, mean, low, high."""
-    rows = []
-    for key, group in values.groupby(by, sort=False):
+    """Mean of a column over seeds with its 95 % interval: ``by``, seeds, mean, low, high.
+
+    Several values of a seed count as their mean.
+    """
+    rows, per_seed = [], values.groupby([*by, "seed"], sort=False, as_index=False)[[column]].mean()
+    for key, group in per_seed.groupby(by, sort=False):
         estimate = mean_interval(group[column].tolist())
         rows.append((*key, len(group), estimate.mean, estimate.low, estimate.high))
     return pd.DataFrame(rows, columns=[*by, "seeds", "mean", "low", "high"])
@@ -77,26 +83,48 @@ def legend_title(points: pd.DataFrame) -> str:
     return f"growth (mean of {number} seeds, band: 95 % interval)"
 
 
-def line_panels(parts: Sequence[Part], title: str) -> Figure:
-    """A figure of parts one below the other, with one legend on top."""
+def line_panels(
+    parts: Sequence[Part], title: str, looks: Mapping[str, Look], note: str = ""
+) -> Figure:
+    """A figure of parts one below the other, with one legend on top.
+
+    Args:
+        parts: what to draw.
+        title: of the legend.
+        looks: of every growth.
+        note: as of `stacked`.
+    """
     heights = [38 * part.points.init.nunique() + 16 for part in parts]
-    figure, subfigures = stacked(heights, head=12)
+    figure, subfigures = stacked(heights, head=12, note=note)
     for part, subfigure in zip(parts, subfigures):
-        _draw_part(part, subfigure)
+        _draw_part(part, looks, subfigure)
     growths = pd.concat([part.points.growth for part in parts]).unique()
-    handles = [growth_handle(growth) for growth in growths]
+    handles = [handle(growth, looks[growth]) for growth in growths]
     if any(part.reference for part in parts):
         handles.append(Line2D([], [], **REFERENCE, label="independent masks"))
     legend_above(figure, handles, title)
     return figure
 
 
-def stacked(heights: Sequence[float], head: float = 0) -> tuple[Figure, list[SubFigure]]:
-    """A figure of sub-figures one below the other, heights in mm; ``head`` is for a legend."""
+def stacked(
+    heights: Sequence[float], head: float = 0, note: str = ""
+) -> tuple[Figure, list[SubFigure]]:
+    """A figure of sub-figures one below the other.
+
+    Args:
+        heights: of the sub-figures, in mm.
+        head: room for a legend, in mm.
+        note: a small line below all of them, as what means are taken over.
+    """
+    lines = textwrap.wrap(note, 120)
+    heights = [*heights, 3.5 * len(lines) + 2] if lines else heights
     figure = Figure(figsize=(WIDTH, (sum(heights) + head) * MM))
     figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
-    grid = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
-    return figure, list(grid[:, 0])
+    grid = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    if lines:
+        words = "\n".join(lines)
+        grid.pop().text(0.5, 0.5, words, ha="center", va="center", color=GREY, fontsize=7)
+    return figure, grid
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = None) -> None:
@@ -125,7 +153,25 @@ def name_rows(panel: Axes, labels: Sequence[str]) -> None:
     panel.tick_params(axis="y", length=0)
 
 
-def _draw_part(part: Part, subfigure: SubFigure) -> None:
+def varied_words(row: Any) -> list[str]:
+    """The varied settings of a row that its method reads, each with its value."""
+    return [f"{axis} {v}" for axis, v in row.items() if is_varied(axis) and v != NOT_READ]
+
+
+def method_label(method: str, density: float, init: str) -> str:
+    """A method's row; a dense one has neither density nor init."""
+    return method if init == NOT_READ else f"{method} · density {density:g} · {init}"
+
+
+def figure_of_words(reason: str) -> tuple[Figure, pd.DataFrame]:
+    """Why there is nothing to draw, as a figure and as a table of the column ``not_drawn``."""
+    figure = Figure(figsize=(WIDTH, 24 * MM))
+    text = textwrap.fill(f"Not drawn for this study: {reason}.", 96)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
+    return figure, pd.DataFrame({NOT_DRAWN: [reason]})
+
+
+def _draw_part(part: Part, looks: Mapping[str, Look], subfigure: SubFigure) -> None:
     inits, columns = part.points.init.unique(), densities(part.points)
     axes = subfigure.subplots(len(inits), len(columns), sharex=True, sharey=True, squeeze=False)
     subfigure.suptitle(part.title, fontweight="bold")
@@ -142,14 +188,14 @@ def _draw_part(part: Part, subfigure: SubFigure) -> None:
             if part.reference:
                 line = here.groupby("task")[part.reference].mean()
                 panel.plot(line.index, line, **REFERENCE)
-            _draw_lines(panel, here)
+            _draw_lines(panel, here, looks)
 
 
-def _draw_lines(panel: Axes, points: pd.DataFrame) -> None:
+def _draw_lines(panel: Axes, points: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     if points.empty:
         say(panel, "no runs")
     for growth, line in points.groupby("growth", sort=False):
-        style = growth_style(str(growth))
+        style = looks[str(growth)]
         color = style["color"]
         panel.fill_between(line.task, line.low, line.high, color=color, alpha=0.12, linewidth=0)
         for edge in (line.low, line.high):

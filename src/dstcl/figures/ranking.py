@@ -5,9 +5,18 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.figures.panels import blocks, dots, name_rows, over_seeds, stacked
+from dstcl.evaluation.axes import METHOD_BLOCK, cell_axes
+from dstcl.figures.panels import blocks, dots, name_rows, over_seeds, stacked, varied_words
 from dstcl.figures.style import sparsity
-from dstcl.figures.tables import BLOCK, CELL, NotDrawnError, Tables
+from dstcl.figures.tables import NotDrawnError, Tables
+
+CAPTION = (
+    "Configurations in the order of their mean rank. Runs of one seed are ranked among each "
+    "other (1 is best). The dot is the mean over seeds, the line its 95 % interval, cut at the "
+    "first and the last rank. A long line is a rank that changes from seed to seed. Whether two "
+    "configurations differ is not seen in whether their lines overlap: comparisons.csv has "
+    "their difference in accuracy, paired by seed, with its interval."
+)
 
 MOST = 40
 
@@ -17,14 +26,15 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     runs = _complete(tables.shown)
     if runs.empty:
         raise NotDrawnError("no two configurations of a block share their seeds")
-    ranks = runs.groupby([*BLOCK, "seed"]).acc.rank(ascending=False)
-    numbers = over_seeds(runs.assign(rank=ranks), CELL, "rank")
+    block, cell = list(METHOD_BLOCK), cell_axes(runs)
+    ranks = runs.groupby([*block, "seed"]).acc.rank(ascending=False)
+    numbers = over_seeds(runs.assign(rank=ranks), cell, "rank")
     # An interval of Student's t knows no first and no last rank.
-    last = numbers.groupby(BLOCK).growth.transform("size")
+    last = numbers.groupby(block).growth.transform("size")
     for end in ("low", "high"):
         numbers[end] = numbers[end].clip(1, last)
-    means = runs.groupby(CELL, sort=False, as_index=False)[["acc"]].mean()
-    numbers = numbers.merge(means, on=CELL)
+    means = runs.groupby(cell, sort=False, as_index=False)[["acc"]].mean()
+    numbers = numbers.merge(means, on=cell)
     numbers["accuracy_percent"] = 100 * numbers.pop("acc")
     parts = [
         (title, rows.sort_values("mean", kind="stable"))
@@ -39,11 +49,11 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 def _complete(runs: pd.DataFrame) -> pd.DataFrame:
     """Cells that have every seed which most cells of their block have; blocks of two or more."""
-    kept = []
-    for _, block in runs.groupby(BLOCK, sort=False):
-        cells = block.groupby(CELL).seed.transform("nunique")
+    kept, cell = [], cell_axes(runs)
+    for _, block in runs.groupby(list(METHOD_BLOCK), sort=False):
+        cells = block.groupby(cell).seed.transform("nunique")
         full = block[cells == cells.mode().max()]
-        if full.drop_duplicates(CELL).shape[0] > 1:
+        if full.drop_duplicates(cell).shape[0] > 1:
             kept.append(full)
     return pd.concat(kept) if kept else runs.iloc[:0]
 
@@ -54,8 +64,10 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     total, rows = len(rows), rows.head(MOST)
     panel = subfigure.subplots()
     dots(panel, rows.assign(place=rows.index), color="#0072B2", marker="o")
-    cells = zip(rows.init, rows.density, rows.growth)
-    labels = [f"{init} · {sparsity(density)} · {growth}" for init, density, growth in cells]
+    labels = [
+        " · ".join([row["init"], sparsity(row["density"]), row["growth"], *varied_words(row)])
+        for _, row in rows.iterrows()
+    ]
     name_rows(panel, labels)
     ends = rows[["mean", "low", "high"]]
     panel.set_xlim(ends.min().min() - 0.5, ends.max().max() + 0.5)

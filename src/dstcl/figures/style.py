@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from dstcl.evaluation.axes import NOT_READ
+
+Look = dict[str, Any]
+"""Colour, line style and marker, as keywords of ``Axes.plot``."""
 
 MM = 1 / 25.4
 WIDTH = 180 * MM
@@ -52,8 +58,14 @@ RC: dict[str, Any] = {
     "svg.hashsalt": "dstcl",
 }
 
-# Okabe and Ito's palette. One criterion: a colour of its own.
-SIMPLE_GROWTHS: dict[str, dict[str, Any]] = {
+# Okabe and Ito's palette with two darker colours. First those that single built-in names lack.
+OTHER_GROWTHS = ("#009E73", "#8E3B76", "#7A4A00", "#000000", "#E69F00", "#56B4E9", "#D55E00")
+OTHER_INITS = ("#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#000000", "#CC79A7", "#7A4A00")
+# Of names that are not built in. The lengths have no common divisor, so that all pairs occur.
+OTHER_MARKERS = ("<", ">", "+", "1")
+OTHER_LINES = ("-", (0, (2, 1)), (0, (7, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (10, 2, 2, 2)))
+# One criterion: a colour of its own.
+SIMPLE_GROWTHS: dict[str, Look] = {
     "random": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     "unfired": {
         "color": "#56B4E9",
@@ -75,7 +87,7 @@ FIRST_COLORS = {
     "momentum": "#000000",
     "momentum_neuron": "#8E3B76",
 }
-THEN_MARKS: dict[str, dict[str, Any]] = {
+THEN_MARKS: dict[str, Look] = {
     "random": {"linestyle": (0, (5, 2)), "marker": "P"},
     "unfired": {"linestyle": (0, (1, 1.5)), "marker": "X"},
     "gradient": {"linestyle": (0, (8, 1.5)), "marker": "v"},
@@ -83,12 +95,12 @@ THEN_MARKS: dict[str, dict[str, Any]] = {
     "momentum_neuron": {"linestyle": (0, (6, 1, 1, 1, 1, 1)), "marker": "d"},
 }
 
-INITS: dict[str, dict[str, Any]] = {
+INITS: dict[str, Look] = {
     "uniform": {"color": "#009E73", "linestyle": "none", "marker": "o", "fillstyle": "none"},
     "erk": {"color": "#8E3B76", "linestyle": "-", "marker": "D"},
 }
 
-PROTOCOLS: dict[str, dict[str, Any]] = {
+PROTOCOLS: dict[str, Look] = {
     "published": {"color": "#D55E00", "linestyle": "none", "marker": "s"},
     "corrected": {
         "color": "#0072B2",
@@ -97,6 +109,12 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "markerfacecolor": "white",
     },
 }
+METHOD_KINDS: dict[str, Look] = {
+    "grows": {"color": "#0072B2", "marker": "o"},
+    "masked": {"color": "#009E73", "marker": "s"},
+    "dense": {"color": GREY, "marker": "D"},
+}
+"""By what a method does: grow weights as it trains, keep to masks otherwise, or use all weights."""
 # Blue and orange differ for everybody, the signs also in grey.
 VERDICTS: dict[str, dict[str, str]] = {
     "supported": {"color": "#0072B2", "light": "#cfe5f3", "sign": "✓", "marker": "o"},
@@ -106,30 +124,63 @@ VERDICTS: dict[str, dict[str, str]] = {
 }
 
 
-def protocol_style(protocol: str) -> dict[str, Any]:
-    """Colour and marker of a protocol."""
-    other = {"color": "#009E73", "linestyle": "none", "marker": "D"}
-    return dict(PROTOCOLS.get(protocol, other))
+def growth_looks(names: Iterable[str]) -> dict[str, Look]:
+    """The look of each growth: built-in ones have the same in every figure and study."""
+    return _looks(names, _known_growth, OTHER_GROWTHS)
 
 
-def growth_style(growth: str) -> dict[str, Any]:
-    """Colour, line style and marker of a growth: the same in every figure and study."""
+def init_looks(names: Iterable[str]) -> dict[str, Look]:
+    """The look of each init: built-in ones have the same in every figure and study."""
+    return _looks(names, INITS.get, OTHER_INITS)
+
+
+def method_looks(runs: pd.DataFrame) -> dict[str, Look]:
+    """The look of each method: of its kind, as its runs show it.
+
+    Args:
+        runs: one row per run: method, init, growth.
+    """
+    kinds = {}
+    for name, own in runs.groupby("method", sort=False):
+        dense, grows = (own.init == NOT_READ).all(), (own.growth != NOT_READ).any()
+        kinds[str(name)] = METHOD_KINDS["dense" if dense else "grows" if grows else "masked"]
+    return kinds
+
+
+def _looks(
+    names: Iterable[str], known: Callable[[str], Look | None], colors: Sequence[str]
+) -> dict[str, Look]:
+    """The look of each name; unknown ones get theirs from a cycle, in the order of the names.
+
+    No two of 28 unknown names share both colour and marker, and no known name has such a marker.
+    """
+    found: dict[str, Look] = {}
+    unknown = 0
+    for name in names:
+        look = known(name)
+        if look is None:
+            look = {
+                "color": colors[unknown % len(colors)],
+                "linestyle": OTHER_LINES[unknown % len(OTHER_LINES)],
+                "marker": OTHER_MARKERS[unknown % len(OTHER_MARKERS)],
+            }
+            unknown += 1
+        found[name] = dict(look)
+    return found
+
+
+def _known_growth(growth: str) -> Look | None:
     if growth in SIMPLE_GROWTHS:
-        return dict(SIMPLE_GROWTHS[growth])
+        return SIMPLE_GROWTHS[growth]
     first, _, then = growth.partition("-then-")
     if first in FIRST_COLORS and then in THEN_MARKS:
         return {"color": FIRST_COLORS[first], **THEN_MARKS[then]}
-    return {"color": GREY, "linestyle": "-", "marker": "h"}
+    return None
 
 
-def init_style(init: str) -> dict[str, Any]:
-    """Colour, line style and marker of an init."""
-    return INITS.get(init, {"color": GREY, "linestyle": "--", "marker": "s"})
-
-
-def growth_handle(growth: str) -> Line2D:
-    """The legend's sample of a growth."""
-    return Line2D([], [], label=growth, **growth_style(growth))
+def handle(name: str, look: Look) -> Line2D:
+    """The legend's sample of a name."""
+    return Line2D([], [], label=name, **look)
 
 
 def sparsity(density: float) -> str:

@@ -1,4 +1,4 @@
-"""The tables that figures are drawn from, read when first asked for and checked by column."""
+"""What figures make of a study's tables: read when first asked for, joined with axes, narrowed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.evaluation.titles import Title, dataset_titles
+from dstcl.evaluation.axes import CELL, NOT_READ, all_axes, varied_axes
+from dstcl.evaluation.tables import Needs, Title, dataset_titles, read_table
+from dstcl.figures.style import Look, growth_looks, init_looks, method_looks
 from dstcl.storage import read_json
-from dstcl.study.run import AXES
-
-BLOCK = ["dataset", "tasks", "protocol", "network", "method"]
-CELL = [axis for axis in AXES if axis != "seed"]
-TYPES: dict[str, type] = {name: str for name in (*AXES, "digest", "layer")} | {
-    "tasks": int,
-    "density": float,
-    "seed": int,
-}
-TEXT = ("claim", "statement", "verdict", "kind", "detail", "reproduced")
 
 
 class NotDrawnError(Exception):
@@ -40,25 +32,26 @@ class Tables:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """A row a run: its axes, ACC and digest."""
-        return self._read("summary", [*AXES, "acc", "digest"])
+        """One row per run: its axes, ACC and digest."""
+        runs = self._filled("summary")
+        return runs[[*all_axes(runs), "acc", "digest"]]
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
         """Accuracy on the tasks seen so far, after each learned task, with the axes of its run."""
-        rows = self._read("accuracy", ["digest", "after_task", "task", "accuracy"])
+        rows = self._filled("accuracy")[["digest", "after_task", "task", "accuracy"]]
         return self._with_axes("accuracy", rows[rows.after_task >= rows.task])
 
     @cached_property
     def capacity(self) -> pd.DataFrame:
         """Weights of each layer by task: active, shared, free; with the axes of its run."""
         columns = ["digest", "task", "layer", "size", "active", "shared", "free"]
-        return self._with_axes("capacity", self._read("capacity", columns))
+        return self._with_axes("capacity", self._filled("capacity")[columns])
 
     @cached_property
     def overlap(self) -> pd.DataFrame:
         """Share of weights that two tasks have in common, with the axes of the run."""
-        rows = self._read("overlap", ["digest", "task", "other", "shared", "jaccard"], full=False)
+        rows = read_table(self.study, "overlap")
         if rows.empty:
             raise NotDrawnError("no run has recorded which weights tasks share (overlap.csv)")
         return self._with_axes("overlap", rows)
@@ -66,23 +59,25 @@ class Tables:
     @cached_property
     def history(self) -> pd.DataFrame:
         """Explored fraction by task and epoch, with the axes of the run."""
-        rows = self._read("history", ["digest", "task", "epoch", "explored"], full=False)
+        rows = read_table(self.study, "history")
         if rows.empty:
             raise NotDrawnError("no run has recorded which weights it explored (history.csv)")
         return self._with_axes("history", rows)
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """A row a claim and block."""
-        columns = ["claim", "statement", "effect", "low", "high", "p_holm", "seeds", "verdict"]
-        more = ["protocol", "dataset", "tasks", "network", "more_than", "kind", "detail"]
-        return self._read("claims", columns + more, full=False)
+        """One row per claim and block."""
+        columns = {"claim", "statement", "effect", "low", "high", "p_holm", "seeds", "verdict"}
+        columns |= {"protocol", "dataset", "tasks", "network", "more_than", "kind", "detail"}
+        rows = read_table(self.study, "claims")
+        return rows[[name for name in rows if name in columns]]
 
     @cached_property
     def paper(self) -> pd.DataFrame:
         """The points of the paper's figure that this study has too; may be empty."""
+        rows = read_table(self.study, "paper")
         numbers = ["paper_percent", "reading_error", "ours_percent", "low_percent", "high_percent"]
-        return self._read("paper", [*CELL, "task", *numbers, "reproduced"], full=False)
+        return rows[[*CELL, *varied_axes(rows), "task", *numbers, "reproduced"]]
 
     @cached_property
     def protocols(self) -> dict[str, dict[str, Any]]:
@@ -96,20 +91,33 @@ class Tables:
         except (ValueError, KeyError, TypeError):
             raise NotDrawnError("params.json of this study does not list its protocols") from None
 
+    @cached_property
+    def growth_looks(self) -> dict[str, Look]:
+        """The look of every growth of the study."""
+        return growth_looks(self.summary.growth.unique())
+
+    @cached_property
+    def init_looks(self) -> dict[str, Look]:
+        """The look of every init of the study."""
+        return init_looks(self.summary.init.unique())
+
+    @cached_property
+    def method_looks(self) -> dict[str, Look]:
+        """The look of every method of the study: of its kind."""
+        return method_looks(self.summary)
+
     def measured(self, *measures: str) -> pd.DataFrame:
-        """A row a run: its axes, digest and these measures, NaN where a run has none.
+        """One row per run: its axes, digest and these measures, NaN where a run has none.
 
         Raises:
             NotDrawnError: naming the measures that no run has.
         """
-        header = pd.read_csv(self.study / "summary.csv", nrows=0).columns
-        lacking = [name for name in measures if name not in header]
-        if lacking:
+        rows = read_table(self.study, "summary")
+        if lacking := [name for name in measures if name not in rows]:
             raise NotDrawnError(f"summary.csv has no {', '.join(lacking)}")
-        values = self._read("summary", ["digest", *measures], full=False)
-        for name in measures:
-            values[name] = pd.to_numeric(values[name])
-        return self.summary[[*AXES, "digest"]].merge(values, on="digest")
+        needs = Needs(("digest", *measures), measures, measures)
+        values = read_table(self.study, "summary", needs)[["digest", *measures]]
+        return self.summary.drop(columns="acc").merge(values, on="digest")
 
     @property
     def single_switches(self) -> dict[str, str]:
@@ -133,12 +141,10 @@ class Tables:
     def shown(self) -> pd.DataFrame:
         """The runs that figures of single configurations show.
 
-        Protocols that flip one switch have the figure ``ablation``, and methods beside dynamic
-        sparse training ``baselines``; they are left out elsewhere unless there is nothing else.
+        Protocols that flip one switch have the figure ``ablation``, and methods that do not grow
+        ``baselines``; they are left out elsewhere unless there is nothing else.
         """
-        runs = self.without_switches(self.summary)
-        own = runs[runs.method == "dst"]
-        return own if len(own) else runs
+        return growing(self.without_switches(self.summary))
 
     def without_switches(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows of protocols that do not just flip one switch; all, if there are no others."""
@@ -146,42 +152,28 @@ class Tables:
         return kept if len(kept) else rows
 
     def _with_axes(self, name: str, rows: pd.DataFrame) -> pd.DataFrame:
-        axes = self.shown[[*AXES, "digest"]]
+        axes = self.shown.drop(columns="acc")
         known = axes.merge(rows, on="digest", validate="one_to_many")
         if known.empty:
             raise ValueError(f"{self.study}: {name}.csv has no run of summary.csv")
         return known
 
-    def _read(self, name: str, columns: list[str], full: bool = True) -> pd.DataFrame:
-        """These columns of a table; names stay text even where they look like numbers.
-
-        Args:
-            name: of the table.
-            columns: to read.
-            full: whether a table without rows is a mistake.
+    def _filled(self, name: str) -> pd.DataFrame:
+        """A table that has rows.
 
         Raises:
-            ValueError: naming the file, and the column if that is what is missing.
+            ValueError: naming the file, if it has none.
         """
-        path = self.study / f"{name}.csv"
-        try:
-            header = pd.read_csv(path, nrows=0).columns
-            for column in columns:
-                if column not in header:
-                    raise ValueError(f"{path}: column {column!r} is missing")
-            types = {column: TYPES[column] for column in columns if column in TYPES}
-            text = [c for c in columns if TYPES.get(c) is str or c in TEXT]
-            blank = {c: [""] for c in columns if c not in text}
-            table = pd.read_csv(
-                path, usecols=columns, dtype=types, keep_default_na=False, na_values=blank
-            )
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such file") from None
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise ValueError(f"{path}: not a table ({error})") from None
-        if full and table.empty:
-            raise ValueError(f"{path}: has no rows")
+        table = read_table(self.study, name)
+        if table.empty:
+            raise ValueError(f"{self.study / name}.csv: has no rows")
         return table
+
+
+def growing(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs of methods that grow weights while they train; all, if there are none."""
+    own = runs[runs.method.isin(runs.method[runs.growth != NOT_READ])]
+    return own if len(own) else runs
 
 
 def _word(value: Any) -> str:

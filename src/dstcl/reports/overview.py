@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.evaluation.tables import CELL, Needs, read_table
+from dstcl.evaluation.axes import CELL, METHOD_BLOCK, NOT_READ, is_varied
+from dstcl.evaluation.tables import Needs, read_table
 from dstcl.storage import write_json
 
 MEASURES = ("acc", "forgetting", "used_fraction")
 DIGITS = 6
-BLOCK = ["dataset", "tasks", "protocol", "network", "method"]
 NEEDED = {
-    "summary": Needs((*BLOCK, *MEASURES), ("tasks", *MEASURES), MEASURES[1:]),
+    "summary": Needs((*METHOD_BLOCK, *MEASURES), ("tasks", *MEASURES), MEASURES[1:]),
     "cells": Needs((*CELL, "acc_mean"), ("tasks", "density", "acc_mean")),
 }
 
@@ -36,7 +36,7 @@ def overview(summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
         summary: a row a run.
         cells: a row a configuration, with ``acc_mean`` over its seeds.
     """
-    blocks = summary.groupby(BLOCK, sort=False)
+    blocks = summary.groupby(list(METHOD_BLOCK), sort=False)
     return {
         "runs": len(summary),
         "mean": {_block_name(rows.iloc[0]): _means(rows) for _, rows in blocks},
@@ -59,4 +59,5 @@ def _block_name(row: pd.Series) -> str:
 def _name(cell: pd.Series) -> str:
     """A configuration in one word: its block and its own axes."""
     parts = [f"density{cell['density']:g}", cell["init"], cell["growth"]]
+    parts += [f"{name}={v}" for name, v in cell.items() if is_varied(name) and v != NOT_READ]
     return "/".join(map(str, [_block_name(cell), *parts]))

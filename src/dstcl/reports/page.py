@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,14 @@ import pandas as pd
 import yaml
 
 from dstcl import __version__
-from dstcl.evaluation.claim_tests import VERDICTS
-from dstcl.evaluation.paper import TOLERANCE, rank_agreement
-from dstcl.evaluation.tables import read_table
-from dstcl.evaluation.titles import Title, dataset_titles
-from dstcl.figures import FIGURES
-from dstcl.figures.words import NOT_DRAWN
+from dstcl.evaluation.axes import all_axes, cell_axes
+from dstcl.evaluation.judge import VERDICTS
+from dstcl.evaluation.paper import TOLERANCE
+from dstcl.evaluation.tables import dataset_titles, read_table
+from dstcl.figures import FIGURES, NOT_DRAWN, caption
+from dstcl.reports.tables import claim_blocks, paper_tables, setting_words
 from dstcl.storage import read_json, write_text
-from dstcl.study.run import AXES
 
-SETTING = ["dataset", "tasks", "network"]
-MAIN_PROTOCOLS = ("corrected", "published")
 PERCENT = ("acc", "learning_accuracy", "bwt", "fwt", "forgetting", "used_fraction")
 MEASURES = (*PERCENT, "seconds", "images_per_second", "inference_flops", "training_flops")
 CELL_COLUMNS = ("acc", "learning_accuracy", "forgetting", "used_fraction")
@@ -66,7 +62,10 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
         "runs": len(summary),
         "seeds": sorted(summary["seed"].unique()),
         "hours": summary["seconds"].sum() / 3600,
-        "data": [_setting(key, title)[0] for key, _ in summary.groupby(SETTING[:2], sort=False)],
+        "data": [
+            setting_words(key, title)[0]
+            for key, _ in summary.groupby(["dataset", "tasks"], sort=False)
+        ],
         "blocks": claim_blocks(claims, title),
         "verdicts": VERDICTS,
         "paper": paper_tables(paper, title),
@@ -82,111 +81,9 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
     }
 
 
-def claim_blocks(claims: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
-    """For each data set, number of tasks and network: its protocols, and a row a claim.
-
-    A claim that none of the protocols can test has no row; ``untested`` names, by protocol, all
-    claims that it cannot test.
-    Protocols that flip one switch belong to the figure of the switches; they are here only where
-    the study has neither ``corrected`` nor ``published``.
-    """
-    blocks = []
-    for key, rows in claims.groupby(SETTING, sort=False):
-        there = list(rows["protocol"].unique())
-        protocols = [name for name in MAIN_PROTOCOLS if name in there] or there
-        named: dict[str, dict[str, Any]] = {}
-        for row in rows.to_dict("records"):
-            claim = named.setdefault(row["claim"], {"claim": row["claim"], "by_protocol": {}})
-            claim |= {name: _text(row[name]) for name in ("statement", "source", "note")}
-            claim["by_protocol"][row["protocol"]] = _verdict(row)
-        words, network = _setting(key, title)
-        tested = [
-            claim
-            for claim in named.values()
-            if any(claim["by_protocol"][p]["verdict"] != "not tested" for p in protocols)
-        ]
-        untested = {
-            name: [c for c in named if named[c]["by_protocol"][name]["verdict"] == "not tested"]
-            for name in protocols
-        }
-        counts = {
-            name: rows[rows["protocol"] == name]["verdict"].value_counts().to_dict()
-            for name in protocols
-        }
-        blocks.append(
-            {
-                "title": f"{words}, network {network}",
-                # A column of nothing but dashes says less than the line about what is not tested.
-                "protocols": [p for p in protocols if len(untested[p]) < len(named)] or protocols,
-                "claims": tested,
-                "untested": {name: found for name, found in untested.items() if found},
-                "known": len(named),
-                "counts": counts,
-            }
-        )
-    return blocks
-
-
-def _verdict(row: dict[Any, Any]) -> dict[str, Any]:
-    """A verdict in words and in points."""
-    found = {"verdict": row["verdict"], "detail": _text(row["detail"]), "seeds": int(row["seeds"])}
-    if row["verdict"] == "not tested":
-        return found | {"effect": "", "interval": "", "p": ""}
-    effect = "" if pd.isna(row["effect"]) else f"{100 * row['effect']:+.2f}"
-    interval = "" if pd.isna(row["low"]) else f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
-    p = "" if pd.isna(row["p_holm"]) else _p_value(row["p_holm"])
-    return found | {"effect": effect, "interval": interval, "p": p}
-
-
-def _p_value(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def paper_tables(paper: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
-    """For each network: final accuracy of each configuration in the paper and in each protocol."""
-    tables = []
-    for key, rows in paper.groupby([*SETTING, "method"], sort=False):
-        finals = rows[rows["task"] == rows["task"].max()]
-        there = list(finals["protocol"].unique())
-        protocols = [name for name in reversed(MAIN_PROTOCOLS) if name in there] or there
-        lines = []
-        for cell, group in finals.groupby(["init", "density", "growth"], sort=False):
-            by = group.set_index("protocol").to_dict("index")
-            one = group.iloc[0]
-            ours = {name: _ours(by[name]) for name in protocols if name in by}
-            lines.append(
-                {
-                    "cell": f"{cell[0]}, sparsity {100 * (1 - cell[1]):.4g} %, {cell[2]}",
-                    "paper": f"{one['paper_percent']:.1f} ± {one['reading_error']:.2g}",
-                    "ours": ours,
-                }
-            )
-        agreement = {name: rank_agreement(finals[finals["protocol"] == name]) for name in protocols}
-        words, network = _setting(key[:3], title)
-        tables.append(
-            {
-                "title": f"{words}, our network {network}",
-                "protocols": protocols,
-                "rows": lines,
-                "agreement": agreement,
-                "reproduced": {
-                    name: int((finals[finals["protocol"] == name]["reproduced"] == "yes").sum())
-                    for name in protocols
-                },
-            }
-        )
-    return tables
-
-
-def _ours(row: dict[Any, Any]) -> dict[str, str]:
-    half = (row["high_percent"] - row["low_percent"]) / 2
-    number = f"{row['ours_percent']:.1f}" + ("" if pd.isna(half) else f" ± {half:.1f}")
-    return {"number": number, "reproduced": row["reproduced"]}
-
-
 def _figure(folder: Path, name: str) -> dict[str, str]:
     """A figure as data for the page; with ``not_drawn`` where it has only a reason."""
-    found = {"name": name, "title": name.replace("_", " "), "caption": FIGURES[name]}
+    found = {"name": name, "title": name.replace("_", " "), "caption": caption(name)}
     try:
         numbers = pd.read_csv(folder / f"{name}.csv", nrows=1)
         picture = (folder / f"{name}.svg").read_bytes()
@@ -198,9 +95,7 @@ def _figure(folder: Path, name: str) -> dict[str, str]:
 
 
 def _cell_table(cells: pd.DataFrame) -> dict[str, Any]:
-    axes = [axis for axis in AXES if axis != "seed"]
-    columns = [*axes, "seeds"]
-    rows = cells[columns].copy()
+    rows = cells[[*cell_axes(cells), "seeds"]].copy()
     for measure in CELL_COLUMNS:
         rows[f"{measure} %"] = 100 * cells[f"{measure}_mean"]
         rows[f"± {measure}"] = 50 * (cells[f"{measure}_high"] - cells[f"{measure}_low"])
@@ -210,7 +105,7 @@ def _cell_table(cells: pd.DataFrame) -> dict[str, Any]:
 
 def _run_table(summary: pd.DataFrame) -> dict[str, Any]:
     there = [name for name in MEASURES if name in summary]
-    rows = summary[[*AXES, *there, "digest"]].copy()
+    rows = summary[[*all_axes(summary), *there, "digest"]].copy()
     shares = [name for name in PERCENT if name in there]
     rows[shares] = 100 * rows[shares]
     return _rows(rows.rename(columns={name: f"{name} %" for name in shares}))
@@ -284,13 +179,3 @@ def _dates(made: pd.DataFrame) -> list[str]:
     """Days of the first and the last run, or the one day of both."""
     days = sorted(str(day)[:10] for day in made["started"].dropna())
     return list(dict.fromkeys([days[0], days[-1]])) if days else []
-
-
-def _setting(key: Sequence[Any], title: Title) -> tuple[str, str]:
-    """``CIFAR-100, 10 tasks`` and the network, if there is one."""
-    dataset, tasks, *network = key
-    return f"{title(str(dataset))}, {tasks} tasks", str(network[0]) if network else ""
-
-
-def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)

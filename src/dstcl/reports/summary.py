@@ -8,13 +8,21 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.evaluation.compare import BLOCK, EVERY
-from dstcl.evaluation.intervals import mean_interval
+from dstcl.evaluation.axes import (
+    CELL,
+    EVERY,
+    METHOD_BLOCK,
+    NOT_READ,
+    is_varied,
+    mean_over,
+    values_read,
+    varied_axes,
+)
 from dstcl.evaluation.paper import TOLERANCE
-from dstcl.evaluation.tables import CELL, read_table
-from dstcl.evaluation.titles import Title, dataset_titles
-from dstcl.figures import FIGURES
-from dstcl.reports.page import claim_blocks, paper_tables
+from dstcl.evaluation.statistics import mean_interval
+from dstcl.evaluation.tables import Title, dataset_titles, read_table
+from dstcl.figures import FIGURES, caption
+from dstcl.reports.tables import claim_blocks, paper_tables
 from dstcl.storage import write_text
 
 SIGNS = {"yes": "✓", "no": "✗", "open": "?"}
@@ -30,16 +38,16 @@ def write_summary(preset: str, study: Path) -> None:
     comparisons = comparisons.astype(dict.fromkeys(CELL, str))
     title = dataset_titles(study)
     parts = [f"# Preset {preset}", _what_ran(summary)]
-    parts += _claims_tables(read_table(study, "claims"), title)
+    parts += _claims_tables(read_table(study, "claims"), title, mean_over(summary))
     parts += _paper_tables(read_table(study, "paper"), title)
-    for _, block in summary.groupby(list(BLOCK), sort=False):
+    for _, block in summary.groupby(list(METHOD_BLOCK), sort=False):
         parts += [_block_title(block, title), _accuracy_table(block)]
-    parts += ["## Differences, paired by seed", _effects_table(comparisons)]
-    parts += ["## Figures", *(f"- `figures/{name}.svg`: {text}" for name, text in FIGURES.items())]
+    parts += ["## Differences, paired by seed", _effects_table(comparisons, mean_over(summary))]
+    parts += ["## Figures", *(f"- `figures/{name}.svg`: {caption(name)}" for name in FIGURES)]
     write_text(study / "summary.md", "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n")
 
 
-def _claims_tables(claims: pd.DataFrame, title: Title) -> list[str]:
+def _claims_tables(claims: pd.DataFrame, title: Title, mean: str) -> list[str]:
     """What became of the paper's claims, a table for each data set and network."""
     parts = [
         "## The paper's claims",
@@ -47,6 +55,8 @@ def _claims_tables(claims: pd.DataFrame, title: Title) -> list[str]:
         "verdict needs 3 seeds and p < 0.05 after Holm's correction (docs/claims.md). Reasons are "
         "in claims.csv.",
     ]
+    if mean:
+        parts.append(f"A claim that says nothing of a varied setting is tested on the {mean}.")
     for block in claim_blocks(claims, title):
         rows = []
         for claim in block["claims"]:
@@ -98,6 +108,7 @@ def _paper_tables(paper: pd.DataFrame, title: Title) -> list[str]:
             cells = [(o["number"], SIGNS[o["reproduced"]]) if o else ("-", "") for o in ours]
             rows.append([row["cell"], row["paper"], *(word for cell in cells for word in cell)])
         parts += [f"### {table['title']}", _table(header, rows)]
+        parts += [f"Ours: {table['mean_over']}."] if table["mean_over"] else []
     return parts
 
 
@@ -137,43 +148,55 @@ def _block_title(block: pd.DataFrame, title: Title) -> str:
 
 def _accuracy_table(block: pd.DataFrame) -> str:
     densities = sorted(block["density"].unique(), reverse=True)
-    header = ["init", "growth", *(f"density {d:g}" for d in densities), "weights used"]
+    names = ["init", "growth", *(axis for axis in varied_axes(block) if values_read(block, axis))]
+    header = [*names, *(f"density {d:g}" for d in densities), "weights used"]
     rows = []
-    for (init, growth), group in block.groupby(["init", "growth"], sort=False):
+    for key, group in block.groupby(names, sort=False):
         cells = [group[group["density"] == d] for d in densities]
         accuracies = [_percent(cell["acc"].tolist()) for cell in cells]
         used = " / ".join(
             "-" if cell.empty else f"{100 * cell['used_fraction'].mean():.0f} %" for cell in cells
         )
-        rows.append([str(init), str(growth), *accuracies, used])
+        rows.append([*map(str, key), *accuracies, used])
     return _table(header, rows)
 
 
-def _effects_table(effects: pd.DataFrame) -> str:
-    """Averages over all cells first; then single cells whose interval excludes zero."""
+def _effects_table(effects: pd.DataFrame, mean: str) -> str:
+    """Averages over all cells first; then single cells whose interval excludes zero.
+
+    Args:
+        effects: comparisons.csv, axes as text.
+        mean: what a mean over all cells is a mean over beside them.
+    """
     if effects.empty:
         return "Nothing to compare: every axis has one value."
     overall = effects["density"] == EVERY
     clear = (effects["low"] > 0) | (effects["high"] < 0)
     header = ["where", "comparison", "seeds", "difference in points", "95 % interval"]
-    shown = [a for a in BLOCK if len(set(effects[a]) - {EVERY}) > 1]
+    shown = [a for a in METHOD_BLOCK if len(set(effects[a]) - {EVERY}) > 1]
     rows = [_effect_row(row, shown) for _, row in effects[overall | clear].iterrows()]
     note = (
         f"{int(clear[~overall].sum())} of {int((~overall).sum())} single cells have an interval "
         "without zero; with so many comparisons some are expected by chance (1 in 20)."
     )
+    if mean:
+        note += f" All cells: also {mean}, where methods read it and it is not compared itself."
     return f"{_table(header, rows)}\n\n{note}"
 
 
 def _effect_row(row: pd.Series, shown: list[str]) -> list[str]:
     axes = {"density": "density ", "init": "", "growth": ""}
-    cell = ", ".join(f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY)
-    block = [row[a] for a in BLOCK if row[a] != EVERY and a in shown]
+    parts = [f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY]
+    varied = [str(axis) for axis in row.index if is_varied(axis)]
+    parts += [f"{axis} {row[axis]}" for axis in varied if row[axis] not in (EVERY, NOT_READ)]
+    cell = ", ".join(parts)
+    block = [row[a] for a in METHOD_BLOCK if row[a] != EVERY and a in shown]
     place = ": ".join([" ".join(block), cell or "all cells"] if block else [cell or "all cells"])
     interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    compared = row["axis"]
     return [
         place,
-        f"{row['value']} - {row['reference']}",
+        f"{f'{compared} ' if compared in varied else ''}{row['value']} - {row['reference']}",
         str(row["seeds"]),
         f"{100 * row['difference']:+.1f}",
         interval if pd.notna(row["low"]) else "needs 2 seeds",

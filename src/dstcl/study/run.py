@@ -274,6 +274,8 @@ def growth_names(growth: str) -> list[str]:
 
 def value_text(value: Any) -> str:
     """A setting's value as tables and folders have it: compact JSON, text without quotes."""
+    if value is None:
+        return NOT_READ
     if isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():

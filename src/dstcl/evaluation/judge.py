@@ -1,0 +1,148 @@
+"""A study judged by what the paper says: a verdict on every claim, and its numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dstcl.evaluation.axes import BLOCK
+from dstcl.evaluation.claim_grid import NotTested
+from dstcl.evaluation.claim_tests import Tables, find
+from dstcl.evaluation.claims import AnyClaim, Unchanged, load_claims
+from dstcl.evaluation.collect import write_csv
+from dstcl.evaluation.paper import compare_with_paper, read_paper
+from dstcl.evaluation.statistics import MOST_SEEDS, holm
+from dstcl.evaluation.tables import read_table
+from dstcl.study.plan import read_plan
+from dstcl.study.run import Run
+
+LEVEL = 0.05
+FEWEST_SEEDS = 3
+VERDICTS = ("supported", "contradicted", "inconclusive", "not tested")
+COLUMNS = (
+    "claim",
+    "statement",
+    "effect",
+    "low",
+    "high",
+    "p",
+    "seeds",
+    "verdict",
+    *("protocol", "dataset", "tasks", "network"),
+    *("p_holm", "seeds_needed", "sd", "more_than", "kind", "measure", "source", "detail", "note"),
+)
+
+
+def write_claims(study: Path, reference: Path) -> None:
+    """Test ``reference/claims.yaml`` on the study and put ``reference/paper.csv`` beside it.
+
+    Raises:
+        ValueError: a file is missing or says something that cannot be used; names it.
+    """
+    claims = load_claims(reference / "claims.yaml")
+    paper = read_paper(reference / "paper.csv")
+    random = {run.digest: test_randomness(run) for run in read_plan(study)[1]}
+    summary, accuracy, capacity = (
+        read_table(study, name) for name in ("summary", "accuracy", "capacity")
+    )
+    if unplanned := set(summary["digest"]) - set(random):
+        raise ValueError(f"{study / 'summary.csv'}: run {min(unplanned)} is not in plan.json")
+    tables = Tables(summary, accuracy, capacity, random)
+    write_csv(study / "claims.csv", judge_claims(claims, tables))
+    write_csv(study / "paper.csv", compare_with_paper(tables.summary, tables.accuracy, paper))
+
+
+def test_randomness(run: Run) -> str:
+    """Settings under which a test draws random numbers, in words; "" if none is in force.
+
+    A finished task is tested anew after every later task, each time with random numbers of its
+    own, so its accuracy may change although the network does not.
+    """
+    found = []
+    if run.switches.batch_norm == "batch":
+        found.append("batch_norm is batch: statistics of test batches that are shuffled")
+    if run.switches.test_augment and run.training.augment != "none":
+        found.append(f"test_augment is true: test images get {run.training.augment} at random")
+    return "; ".join(found)
+
+
+def judge_claims(claims: Sequence[AnyClaim], tables: Tables) -> pd.DataFrame:
+    """A row for each claim and block: `COLUMNS`, effects as fractions, positive as claimed.
+
+    p is two-sided and uncorrected, low and high are the 95 % interval that belongs to it;
+    ``p_holm`` is corrected over the claims tested in the block, and the verdict follows it.
+    """
+    rows: list[dict[str, Any]] = []
+    for values, runs in tables.summary.groupby(list(BLOCK), sort=False):
+        rows += _block(claims, dict(zip(BLOCK, values)), runs, tables)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype({"seeds": "Int64", "seeds_needed": "Int64"})
+
+
+def _block(
+    claims: Sequence[AnyClaim], block: dict[str, Any], runs: pd.DataFrame, tables: Tables
+) -> list[dict[str, Any]]:
+    """The rows of one block, in the order of the claims."""
+    rows = []
+    for claim in claims:
+        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        row |= block | {"claim": claim.id, "kind": claim.kind, "source": claim.source}
+        row |= {"statement": claim.statement, "note": claim.note}
+        row |= {"more_than": getattr(claim, "more_than", nan), "seeds": 0}
+        exact = isinstance(claim, Unchanged)
+        row["measure"] = getattr(claim, "measure", "accuracy" if exact else "acc")
+        try:
+            finding = find(claim, block, runs, tables)
+        except NotTested as reason:
+            rows.append(row | {"verdict": "not tested", "detail": str(reason)})
+            continue
+        found = finding.evidence
+        row |= {"effect": found.effect, "sd": found.sd, "low": found.low, "high": found.high}
+        row |= {"seeds": found.seeds, "p": found.p, "detail": finding.detail, "evidence": found}
+        rows.append(row)
+    _judge(rows)
+    return [{name: row.get(name) for name in COLUMNS} for row in rows]
+
+
+def _judge(rows: Sequence[dict[str, Any]]) -> None:
+    """Correct p-values over the block's tests and write verdicts with their reasons."""
+    found = [row for row in rows if "evidence" in row]
+    tested = [row for row in found if row["seeds"] >= FEWEST_SEEDS and not isnan(row["p"])]
+    for row, p_holm in zip(tested, holm([row["p"] for row in tested])):
+        row["p_holm"] = p_holm
+    for row in found:
+        evidence, reasons = row["evidence"], [row["detail"]] * bool(row["detail"])
+        if row["seeds"] < FEWEST_SEEDS:
+            row["verdict"], row["seeds_needed"] = "inconclusive", FEWEST_SEEDS
+            reasons.append(f"{_seeds(row['seeds'])}; a verdict needs at least {FEWEST_SEEDS}")
+        elif row["kind"] == "unchanged":
+            row["verdict"] = "supported" if row["effect"] == 0 else "contradicted"
+        elif row["p_holm"] < LEVEL:
+            supported = evidence.support < evidence.against
+            row["verdict"] = "supported" if supported else "contradicted"
+        else:
+            row["verdict"] = "inconclusive"
+            row["seeds_needed"] = evidence.needed(LEVEL / len(tested))
+            reasons.append(_why_inconclusive(row, len(tested)))
+        row["detail"] = "; ".join(reasons)
+
+
+def _why_inconclusive(row: dict[str, Any], tests: int) -> str:
+    if row["p"] < LEVEL:
+        reason = f"clear alone, but not as one of {tests} tests (Holm)"
+    else:
+        reason = "the interval holds both answers"
+    needed = row["seeds_needed"]
+    if needed is None:
+        return f"{reason}; the effect is so close to the boundary that {MOST_SEEDS} seeds are few"
+    if needed <= row["seeds"]:
+        return f"{reason}; with as many new seeds it would come out 4 times in 5"
+    return f"{reason}; if effect and spread are as seen, {needed} seeds settle it 4 times in 5"
+
+
+def _seeds(number: int) -> str:
+    return "1 seed" if number == 1 else f"{number} seeds"
