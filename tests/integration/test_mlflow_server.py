@@ -62,7 +62,7 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
     )
     assert done.returncode != 0
     assert len(workspace.runs()) == 1
-    assert workspace.run("plan_study").returncode == 0
+    assert workspace.run("plan").returncode == 0
     track = [str(BIN / "dstcl"), "track", "results/quick"]
     done = subprocess.run(track, cwd=workspace.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -81,7 +81,7 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
 def test_a_study_can_be_watched(workspace: Workspace) -> None:
     """Curves grow while a run trains, and the watch ends with the study."""
     workspace.change(training={"epochs": 40})
-    assert workspace.run("plan_study").returncode == 0
+    assert workspace.run("plan").returncode == 0
     track = [str(BIN / "dstcl"), "track", "results/quick", "--watch", "0.5"]
     database = f"sqlite:///{workspace.folder / 'mlflow.db'}"
     watch = subprocess.Popen(track, cwd=workspace.folder, stdout=subprocess.PIPE, text=True)

@@ -21,7 +21,7 @@ rule train_run:
         runtime=run_minutes,
     params:
         run=run_json,
-        code=code_of("cli.train:train_one"),
+        code=code_of("cli.train"),
         out=subpath(output.metrics, parent=True),
     shell:
         "dstcl train --run {params.run:q} --data {input.data} --tasks {input.tasks}"

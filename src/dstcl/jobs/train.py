@@ -88,7 +88,7 @@ def train_run(
         "data_digest": data.digest,
         "tasks_digest": split["digest"],
         "dstcl": __version__,
-        "code": code_digest("cli.train:train_one"),
+        "code": code_digest("cli.train"),
         "torch": torch.__version__,
     }
     with StopRequest() as stop:
