@@ -12,6 +12,8 @@ from dry_runs import jobs
 from PIL import Image
 from workspace import Workspace
 
+pytestmark = pytest.mark.pipeline
+
 
 def test_real_miniimagenet_images_run_through_the_pipeline(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch

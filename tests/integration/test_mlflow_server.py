@@ -7,9 +7,12 @@ import os
 import subprocess
 import time
 
+import pytest
 from mlflow_server import curve, mlflow_server, recorded
 from ports import free_ports
 from workspace import BIN, Workspace
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.server]
 
 
 def test_a_study_does_not_need_its_server(workspace: Workspace, monkeypatch) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from project import RESULTS, Project, Records
 
+pytestmark = pytest.mark.pipeline
+
 FIGURES_ONLY = {"figure", "track", "params", "report", "summary"}
 TABLES = FIGURES_ONLY | {"plan", "collect", "overview", "claims"}
 

@@ -21,6 +21,8 @@ from dstcl.study.load import ConfigError, load, load_file, runs
 from dstcl.study.presets import GROWTH_CRITERIA, Params
 from dstcl.study.run import RESULT_FILES
 
+pytestmark = pytest.mark.pipeline
+
 Place = tuple[str | int, ...]
 
 # Rules that follow when a rule's output changes.
