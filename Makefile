@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint format schema lock mlflow demo-remote
+.PHONY: help setup reproduce check test lint format schema lock mlflow demo-remote
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -27,7 +27,10 @@ $(READY): envs/requirements.lock pyproject.toml
 reproduce: setup ## the study: data, training, tables, figures, report, MLflow (PRESET=..., CORES=...)
 	@$(RUN) snakemake --cores $(CORES) $(if $(PRESET),--config preset=$(PRESET)) $(ARGS)
 
-test: setup ## the tests, several at once (ARGS="-k masks" for some, ARGS="-n 0" for one at a time)
+check: setup ## the tests that take seconds, for every change: no pipelines, clusters, browsers, servers
+	@$(RUN) python -m pytest -n auto --dist worksteal -m "not (slow or pipeline or cluster or browser or server)" $(ARGS)
+
+test: setup ## all tests, several at once (ARGS="-k masks" for some, ARGS="-n 0" for one at a time)
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## formatting, style and types

@@ -2,7 +2,7 @@
 #
 #   snakemake --cores all                           preset quick: minutes on a laptop
 #   snakemake --cores all --config preset=paper     the paper's grid: see README, "At full scale"
-#   snakemake --list-target-rules                   every stage is a target of its own
+#   snakemake --list-target-rules                   what can be asked for: train, report, ...
 
 from snakemake.utils import min_version
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -24,66 +23,36 @@ METADATA = frozenset({"__version__", "__all__"})
 """Module variables that do not decide what code does: a release must not re-run anything."""
 
 
-def code_digest(*entries: str, extra: Iterable[str] = ()) -> str:
+def code_digest(*entries: str, extra: Sequence[str] = ()) -> str:
     """Sixteen hexadecimal digits over all code of this package that the entries can reach.
 
     Args:
-        extra: digests of other code, mixed in.
-        entries: ``module`` for a module with all that it imports, or ``module:function`` for one
-            function with what it uses; names within this package, as in ``cli.train:train_one``.
+        entries: modules within this package, each with all that it imports: ``cli.train``.
+        extra: texts that count too, in this order, such as digests of code from elsewhere.
 
     Raises:
-        ValueError: there is no such module or function.
+        ValueError: there is no such module.
     """
-    digest = _digest(entries)
-    if others := list(extra):
-        digest = hashlib.sha256("\n".join([digest, *others]).encode()).hexdigest()[:16]
-    return digest
+    return _digest(entries, tuple(extra))
 
 
 def code_files(*entries: str) -> list[Path]:
     """The files behind `code_digest`, sorted.
 
     Raises:
-        ValueError: there is no such module or function.
+        ValueError: there is no such module.
     """
     return _this_package().files(entries)
 
 
 @cache
-def _digest(entries: tuple[str, ...]) -> str:
-    return _this_package().digest(entries)
+def _digest(entries: tuple[str, ...], extra: tuple[str, ...]) -> str:
+    return _this_package().digest(entries, extra)
 
 
 @cache
 def _this_package() -> Package:
     return Package(Path(__file__).parent)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The part of a module that an entry reaches: all of it, or one function with what it uses."""
-
-    module: Module
-    nodes: tuple[ast.stmt, ...]
-    lazy: bool = True
-    """Whether imports inside functions count too. They do not for a package that is only
-    imported on the way to one of its modules: nobody calls its functions."""
-
-    @cached_property
-    def imports(self) -> set[str]:
-        """Full names that the piece may import; some name attributes rather than modules."""
-        found: set[str] = set()
-        for node in _statements(self.nodes, self.lazy):
-            if isinstance(node, ast.Import):
-                found.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                if METADATA.issuperset(alias.name for alias in node.names):
-                    continue
-                source = self.module.absolute(node)
-                found.add(source)
-                found.update(f"{source}.{alias.name}" for alias in node.names)
-        return found
 
 
 class Module:
@@ -98,19 +67,28 @@ class Module:
         return tuple(_effective(ast.parse(self.path.read_bytes()).body))
 
     @cached_property
-    def whole(self) -> Piece:
-        """All of the module."""
-        return Piece(self, self.nodes)
-
-    @cached_property
-    def on_the_way(self) -> Piece:
-        """The module as a package that is only imported on the way to one of its modules."""
-        return Piece(self, self.nodes, lazy=False)
-
-    @cached_property
     def text(self) -> str:
-        """All statements as text that every Python version writes alike."""
+        """These statements as text that every Python version writes alike."""
         return _as_text(self.nodes)
+
+    def imports(self, in_functions: bool) -> set[str]:
+        """Full names that the module may import; some name attributes rather than modules.
+
+        Args:
+            in_functions: whether imports inside functions count. They do not for a package that is
+                only imported on the way to one of its modules: nobody calls its functions.
+        """
+        found: set[str] = set()
+        for node in _statements(self.nodes, in_functions):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                if METADATA.issuperset(alias.name for alias in node.names):
+                    continue
+                source = self.absolute(node)
+                found.add(source)
+                found.update(f"{source}.{alias.name}" for alias in node.names)
+        return found
 
     def absolute(self, node: ast.ImportFrom) -> str:
         """The module that ``from ... import`` names, relative ones resolved."""
@@ -120,27 +98,6 @@ class Module:
         up = node.level - (self.path.name == "__init__.py")
         base = package[: len(package) - up]
         return ".".join([*base, node.module] if node.module else base)
-
-    def function(self, name: str) -> tuple[ast.stmt, ...]:
-        """A function with all top-level statements of the module that it uses, in their order.
-
-        Raises:
-            ValueError: the module defines no such name.
-        """
-        defined: dict[str, list[ast.stmt]] = {}
-        for node in self.nodes:
-            for bound in bound_names(node):
-                defined.setdefault(bound, []).append(node)
-        if name not in defined:
-            raise ValueError(f"{self.path}: no function {name!r}")
-        used: set[int] = set()
-        waiting = [name]
-        while waiting:
-            for node in defined.get(waiting.pop(), ()):
-                if id(node) not in used:
-                    used.add(id(node))
-                    waiting += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-        return tuple(node for node in self.nodes if id(node) in used)
 
 
 class Package:
@@ -156,51 +113,47 @@ class Package:
         self.prefix = folder.name if prefix is None else prefix
         self._modules: dict[str, Module | None] = {}
 
-    def digest(self, entries: Iterable[str]) -> str:
+    def digest(self, entries: Iterable[str], extra: Iterable[str] = ()) -> str:
         """See `code_digest`."""
         whole = hashlib.sha256()
-        pieces = self._reach(entries)
-        for key in sorted(pieces):
-            piece = pieces[key]
-            text = piece.module.text if ":" not in key else _as_text(piece.nodes)
-            whole.update(f"{key}\n{text}\n".encode())
+        for name, module in sorted(self._reach(entries).items()):
+            whole.update(f"{name}\n{module.text}\n".encode())
+        for text in extra:
+            whole.update(f"extra {text!a}\n".encode())
         return whole.hexdigest()[:16]
 
     def files(self, entries: Iterable[str]) -> list[Path]:
         """See `code_files`."""
-        return sorted({piece.module.path for piece in self._reach(entries).values()})
+        return sorted({module.path for module in self._reach(entries).values()})
 
-    def _reach(self, entries: Iterable[str]) -> dict[str, Piece]:
-        """Every piece of code that can be reached through imports, by name."""
-        found: dict[str, Piece] = {}
-        waiting = [self._entry(entry) for entry in entries]
+    def _reach(self, entries: Iterable[str]) -> dict[str, Module]:
+        """Every module that can be reached through imports, by name."""
+        found: dict[str, Module] = {}
+        called: set[str] = set()
+        waiting = [(self._entry(entry), True) for entry in entries]
         while waiting:
-            key, piece = waiting.pop()
-            if key in found and found[key].lazy >= piece.lazy:
+            module, calls = waiting.pop()
+            if module.name in called or (module.name in found and not calls):
                 continue
-            found[key] = piece
-            modules = [self._module(name) for name in piece.imports]
-            for module in [piece.module, *filter(None, modules)]:
-                waiting += self._parents(module)
-            waiting += [(m.name, m.whole) for m in modules if m]
+            found[module.name] = module
+            if calls:
+                called.add(module.name)
+            imported = map(self._module, module.imports(in_functions=calls))
+            waiting += [(other, True) for other in imported if other]
+            waiting += [(package, False) for package in self._packages(module)]
         return found
 
-    def _entry(self, entry: str) -> tuple[str, Piece]:
-        name, _, function = entry.partition(":")
+    def _entry(self, name: str) -> Module:
         module = self._module(f"{self.prefix}.{name}" if self.prefix else name)
         if module is None:
             raise ValueError(f"{self.folder}: no module {name!r}")
-        if not function:
-            return module.name, module.whole
-        return f"{module.name}:{function}", Piece(module, module.function(function))
+        return module
 
-    def _parents(self, module: Module) -> Iterator[tuple[str, Piece]]:
+    def _packages(self, module: Module) -> Iterator[Module]:
         """The packages around a module: Python runs their ``__init__`` on the way to it."""
         parts = module.name.split(".")
-        for length in range(1, len(parts)):
-            parent = self._module(".".join(parts[:length]))
-            if parent:
-                yield parent.name, parent.on_the_way
+        around = (self._module(".".join(parts[:length])) for length in range(1, len(parts)))
+        return filter(None, around)
 
     def _module(self, name: str) -> Module | None:
         """The module of that full name, or None if it is not one of this package."""
@@ -234,13 +187,13 @@ def _effective(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         yield node
 
 
-def _statements(nodes: Iterable[ast.stmt], lazy: bool) -> Iterator[ast.stmt]:
+def _statements(nodes: Iterable[ast.stmt], in_functions: bool) -> Iterator[ast.stmt]:
     """Statements at every depth, those in function bodies only if asked for."""
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         yield node
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not lazy:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not in_functions:
             continue
         for field in ("body", "orelse", "finalbody"):
             waiting += _effective(getattr(node, field, ()))

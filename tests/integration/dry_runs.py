@@ -15,7 +15,7 @@ from workspace import BIN
 # All that a plan imports but this package, which a test may have changed.
 HEAVY = ["snakemake.cli", "pandas", "pydantic", "yaml", "snakemake.report.html_reporter"]
 HEAVY += ["snakemake_logger_plugin_rich", "snakemake_executor_plugin_slurm"]
-STAGES = {"all", "data", "tasks", "train", "evaluate", "figures", "summary", "track", "report"}
+STAGES = {"all", "data", "tasks", "train", "evaluate", "figures"}
 """Targets without a command, which are part of every plan."""
 
 

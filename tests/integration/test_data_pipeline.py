@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dry_runs import jobs
 from PIL import Image
 from workspace import Workspace
+
+pytestmark = pytest.mark.pipeline
 
 
 def test_real_miniimagenet_images_run_through_the_pipeline(
@@ -72,9 +75,8 @@ def test_a_data_set_of_one_s_own_is_one_entry_and_its_archive_is_watched(
     assert "Nothing to be done" in workspace.run("evaluate", "--dry-run").stdout
     # Another archive of the same name is noticed.
     archive(workspace, shift=1)
-    planned = workspace.run("evaluate", "--dry-run").stdout
-    assert "prepare_dataset" in planned
-    assert "train_run" in planned
+    planned = jobs(workspace.run("evaluate", "--dry-run").stdout)
+    assert (planned["prepare"], planned["train_run"]) == (1, 1)
 
 
 def test_a_set_that_is_not_there_ends_with_one_line(workspace: Workspace) -> None:

@@ -17,6 +17,8 @@ from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking import SyncReport, TrackingError, sync
 from dstcl.tracking.register import register
 
+pytestmark = pytest.mark.pipeline
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
@@ -102,6 +104,7 @@ def test_runs_are_in_mlflow(finished: Workspace) -> None:
     assert digests == {run.name.split("-")[1] for run in finished.runs()}
 
 
+@pytest.mark.browser
 def test_the_report_is_one_page_that_works_without_a_server(
     finished: Workspace, chromium: Browser
 ) -> None:
@@ -112,6 +115,7 @@ def test_the_report_is_one_page_that_works_without_a_server(
     assert "CONSOLE" not in done.stderr
 
 
+@pytest.mark.server
 def test_a_server_gets_what_a_file_gets(finished: Workspace, tmp_path: Path) -> None:
     """Runs, curves, files and a model; twice changes nothing."""
     import mlflow
@@ -160,6 +164,7 @@ def test_a_server_gets_what_a_file_gets(finished: Workspace, tmp_path: Path) -> 
         assert loaded.predict(images, params={"task": 5}).shape == (3, 2)
 
 
+@pytest.mark.server
 def test_a_server_that_dies_in_the_middle_ends_the_sync_in_one_line(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,12 @@ import os
 import subprocess
 import time
 
+import pytest
 from mlflow_server import curve, mlflow_server, recorded
 from ports import free_ports
 from workspace import BIN, Workspace
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.server]
 
 
 def test_a_study_does_not_need_its_server(workspace: Workspace, monkeypatch) -> None:
@@ -62,7 +65,7 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
     )
     assert done.returncode != 0
     assert len(workspace.runs()) == 1
-    assert workspace.run("plan_study").returncode == 0
+    assert workspace.run("plan").returncode == 0
     track = [str(BIN / "dstcl"), "track", "results/quick"]
     done = subprocess.run(track, cwd=workspace.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -81,7 +84,7 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
 def test_a_study_can_be_watched(workspace: Workspace) -> None:
     """Curves grow while a run trains, and the watch ends with the study."""
     workspace.change(training={"epochs": 40})
-    assert workspace.run("plan_study").returncode == 0
+    assert workspace.run("plan").returncode == 0
     track = [str(BIN / "dstcl"), "track", "results/quick", "--watch", "0.5"]
     database = f"sqlite:///{workspace.folder / 'mlflow.db'}"
     watch = subprocess.Popen(track, cwd=workspace.folder, stdout=subprocess.PIPE, text=True)

@@ -15,6 +15,8 @@ from workspace import REPOSITORY, Browser
 
 from dstcl.tracking import sync
 
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+
 PRESET, TASKS, EPOCHS = "quick", 3, 4
 GROWTHS = ("random", "gradient", "momentum")
 

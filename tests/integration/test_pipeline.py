@@ -16,6 +16,8 @@ from workspace import BIN, REPOSITORY, Workspace
 
 from dstcl.study.load import load_file, runs
 
+pytestmark = pytest.mark.pipeline
+
 
 def wait_for(condition, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds

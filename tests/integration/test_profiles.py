@@ -18,6 +18,8 @@ import yaml
 from stubs.kubernetes_api import kubernetes_api
 from workspace import BIN, PATIENCE, REPOSITORY, Workspace
 
+pytestmark = pytest.mark.pipeline
+
 PROFILES = REPOSITORY / "workflow" / "profiles"
 STUBS = Path(__file__).parent / "stubs"
 

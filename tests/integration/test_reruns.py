@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 from project import RESULTS, Project, Records
 
-FIGURES_ONLY = {"draw_figure", "sync_mlflow", "write_params", "write_report", "write_summary"}
-TABLES = FIGURES_ONLY | {"plan_study", "collect_runs", "write_overview", "test_claims"}
+pytestmark = pytest.mark.pipeline
+
+FIGURES_ONLY = {"figure", "track", "params", "report", "summary"}
+TABLES = FIGURES_ONLY | {"plan", "collect", "overview", "claims"}
 
 
 def ran(before: Records, after: Records) -> set[str]:

@@ -21,21 +21,23 @@ from dstcl.study.load import ConfigError, load, load_file, runs
 from dstcl.study.presets import GROWTH_CRITERIA, Params
 from dstcl.study.run import RESULT_FILES
 
+pytestmark = pytest.mark.pipeline
+
 Place = tuple[str | int, ...]
 
 # Rules that follow when a rule's output changes.
-PAGES = Counter(sync_mlflow=1, write_report=1)
-REDRAWN = PAGES + Counter(draw_figure=len(DRAWN))
-CLAIMED = REDRAWN + Counter(test_claims=1, write_summary=1)
-COLLECTED = CLAIMED + Counter(collect_runs=1, write_overview=1)
+PAGES = Counter(track=1, report=1)
+REDRAWN = PAGES + Counter(figure=len(DRAWN))
+CLAIMED = REDRAWN + Counter(claims=1, summary=1)
+COLLECTED = CLAIMED + Counter(collect=1, overview=1)
 TRAINED = COLLECTED + Counter(train_run=2)
 
 # What each section of params.yaml changes beside the runs themselves.
 SECTIONS = {
-    "preset": COLLECTED + Counter(plan_study=1, write_params=1),
-    "presets": COLLECTED + Counter(plan_study=1, write_params=1),
-    "protocols": COLLECTED + Counter(plan_study=1, write_params=1),
-    "figures": REDRAWN + Counter(write_params=1, write_summary=1),
+    "preset": COLLECTED + Counter(plan=1, params=1),
+    "presets": COLLECTED + Counter(plan=1, params=1),
+    "protocols": COLLECTED + Counter(plan=1, params=1),
+    "figures": REDRAWN + Counter(params=1, summary=1),
 }
 REMOVED = object()
 # Leaves that count only, or may change only, where another one has a certain value.
@@ -96,22 +98,22 @@ def test_comments_docstrings_and_formatting_re_run_nothing(study: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "again"),
     [
-        ("data/sources/mnist5k.py", TRAINED + Counter(prepare_dataset=1, split_tasks=1)),
-        ("data/tasks.py", TRAINED + Counter(split_tasks=1)),
+        ("data/readers/mnist5k.py", TRAINED + Counter(prepare=1, split=1)),
+        ("data/tasks.py", TRAINED + Counter(split=1)),
         ("data/batches.py", TRAINED),
         ("sparse/criteria.py", TRAINED),
-        ("models/convnet.py", TRAINED),
-        ("evaluation/metrics.py", TRAINED),
-        ("study.py", COLLECTED + Counter(plan_study=1)),
+        ("networks/convnet.py", TRAINED),
+        ("continual/metrics.py", TRAINED),
+        ("study/presets.py", COLLECTED + Counter(plan=1)),
         ("evaluation/compare.py", COLLECTED),
-        ("evaluation/overview.py", Counter(write_overview=1)),
-        ("evaluation/summary.py", Counter(write_summary=1, write_report=1)),
-        ("figures/capacity.py", PAGES + Counter(draw_figure=1)),
-        ("figures/tables.py", REDRAWN + Counter(write_summary=1)),
-        ("tracking/study.py", Counter(sync_mlflow=1)),
+        ("reports/overview.py", Counter(overview=1)),
+        ("reports/summary.py", Counter(summary=1, report=1)),
+        ("figures/capacity.py", PAGES + Counter(figure=1)),
+        ("figures/tables.py", REDRAWN + Counter(summary=1)),
+        ("tracking/study.py", Counter(track=1)),
         ("evaluation/claims.py", CLAIMED),
-        ("../../workflow/report/report.css", Counter(write_report=1)),
-        ("config.py", COLLECTED + Counter(plan_study=1)),
+        ("../../workflow/report/report.css", Counter(report=1)),
+        ("study/load.py", COLLECTED + Counter(plan=1)),
     ],
 )
 def test_a_change_of_code_re_runs_the_rules_that_use_it(
@@ -123,13 +125,16 @@ def test_a_change_of_code_re_runs_the_rules_that_use_it(
 
 
 def test_a_new_command_trains_nothing(study: Path) -> None:
-    """Of the command line only the function behind a rule counts."""
-    cli = study / "src" / "dstcl" / "cli" / "train.py"
-    cli.write_text(cli.read_text() + "\n\ndef another() -> None:\n    print('new')\n")
+    """Of the command line only the module of a rule's command counts, and what it imports."""
+    cli = study / "src" / "dstcl" / "cli"
+    (cli / "another.py").write_text((cli / "overview.py").read_text())
+    parser = (cli / "parser.py").read_text()
+    (cli / "parser.py").write_text(parser.replace('"train",', '"train",\n    "another",'))
+    assert (cli / "parser.py").read_text() != parser
     assert planned(study) == Counter()
-    changed = cli.read_text().replace('f"done: accuracy', 'f"finished: accuracy')
-    assert changed != cli.read_text()
-    cli.write_text(changed)
+    train = (cli / "train.py").read_text()
+    (cli / "train.py").write_text(train.replace('f"done: accuracy', 'f"finished: accuracy'))
+    assert (cli / "train.py").read_text() != train
     assert planned(study) == TRAINED
 
 
@@ -139,8 +144,8 @@ def expected(folder: Path, params: Params, section: str) -> Counter[str]:
     results = folder / "results" / params.preset / "runs"
     files = {
         "train_run": {results / run.folder / RESULT_FILES["metrics"] for run in wanted},
-        "prepare_dataset": {folder / "data" / run.data_file for run in wanted},
-        "split_tasks": {folder / "data" / run.tasks_file for run in wanted},
+        "prepare": {folder / "data" / run.data_file for run in wanted},
+        "split": {folder / "data" / run.tasks_file for run in wanted},
     }
     missing = {rule: sum(not path.exists() for path in paths) for rule, paths in files.items()}
     return SECTIONS[section] + Counter(missing)

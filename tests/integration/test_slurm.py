@@ -12,7 +12,7 @@ import pytest
 from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
 from workspace import BIN, PATIENCE, REPOSITORY, Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.pipeline, pytest.mark.cluster]
 PROFILES = REPOSITORY / "workflow" / "profiles"
 
 # What this little cluster needs and the profile rightly does not say: no accounting database, no

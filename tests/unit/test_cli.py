@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-import dstcl
+import dstcl.cli
 from dstcl.cli import main
+from dstcl.cli.parser import COMMANDS, build_parser, module_of
 from dstcl.figures import FIGURES
 from dstcl.storage import read_json
 from dstcl.study.load import json_schema, load, load_file, runs
@@ -213,6 +214,7 @@ TRAIN = ["--data", "none.safetensors", "--tasks", "none.json", "--out", "out"]
     ("description", "complaint"),
     [
         (["--run", "{"], "--run: not JSON"),
+        (["--run", ""], "--run: not JSON"),
         (["--run", "{}"], "run description: missing"),
         (["--run", '{"epoch": 1}'], "unknown ['epoch']"),
         (["--run-file", "none.json"], "none.json: no such file"),
@@ -329,6 +331,55 @@ def test_a_study_without_a_plan_is_named(command: str) -> None:
 def test_a_plan_that_is_none_is_named(command: str) -> None:
     Path("plan.json").write_text('{"preset": "tiny"}')
     assert mistake(command, ".").startswith("plan.json: not a plan")
+
+
+# One word for command, module and rule
+
+
+def test_every_module_is_a_command_or_shared_by_some() -> None:
+    folder = Path(dstcl.cli.__file__).parent
+    found = {
+        ".".join(["dstcl.cli", *path.relative_to(folder).with_suffix("").parts])
+        for path in folder.rglob("*.py")
+        if path.stem != "__init__"
+    }
+    shared = {"parser", "options", "training_options", "config.options", "data.options", "data.own"}
+    commands = {module_of(command) for command in COMMANDS}
+    assert found == commands | {f"dstcl.cli.{name}" for name in shared}
+
+
+def test_rules_have_the_name_of_the_command_that_they_call() -> None:
+    text = "".join(path.read_text() for path in (PARAMS.parent / "workflow/rules").glob("*.smk"))
+    rules = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
+    called = {rule.partition(":")[0]: re.findall(r'"dstcl ([a-z ]+?) [{-]', rule) for rule in rules}
+    calling = {name: commands for name, commands in called.items() if commands}
+    assert set().union(*calling.values()) <= set(COMMANDS)
+    assert calling.pop("train_run") == ["train"], "rule train is all runs"
+    assert len(calling) >= 10
+    for name, commands in calling.items():
+        assert [command.split()[-1] for command in commands] == [name]
+
+
+def test_parsing_any_command_imports_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "pandas", "pydantic", "yaml", "matplotlib", "mlflow", "scipy", "PIL"}
+    program = (
+        "import sys; from dstcl.cli.parser import build_parser; build_parser();"
+        f"print(*({heavy} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_is_for(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        build_parser().parse_args([*command.split(), "--help"])
+    assert not caught.value.code
+    usage, what, *_ = capsys.readouterr().out.split("\n\n")
+    assert usage.startswith(f"usage: dstcl {command} ")
+    assert re.fullmatch(r"[A-Z][^:]+\.", what, re.DOTALL), "a sentence"
 
 
 # How commands end

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from math import isnan, nan, sqrt
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,12 +27,11 @@ from dstcl.continual.metrics import (
     learning_accuracy,
     running_mean,
 )
-from dstcl.evaluation.axes import as_text, run_axes
 from dstcl.evaluation.collect import CollectError, cell_means, collect, history_table
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.study.load import load_file, runs
-from dstcl.study.run import AXES, RESULT_FILES, Run
+from dstcl.study.run import AXES, RESULT_FILES, Run, value_text
 from helpers.runs import changed
 
 fuzzed = settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -379,24 +377,15 @@ def test_cells_are_told_apart_by_a_varied_setting() -> None:
     assert cells["seeds"].tolist() == [2, 2]
 
 
-def test_varied_settings_stand_between_growth_and_seed_as_text() -> None:
-    plain = {axis: getattr(RUN, axis) for axis in AXES}
-    assert list(run_axes(RUN).items()) == list(plain.items())
-    varied = {"topology.update_every": 50, "training.optimizer": "sgd", "ewc.strength": None}
-    axes = run_axes(SimpleNamespace(**plain, varied=varied))
-    assert list(axes) == [*AXES[:-1], *varied, "seed"]
-    assert [axes[key] for key in varied] == ["50", "sgd", "none"]
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        *((50, "50"), (0.01, "0.01"), ("sgd", "sgd"), ("50", "50"), (True, "true")),
+        *((50, "50"), (0.01, "0.01"), (1.0, "1"), ("sgd", "sgd"), ("50", "50"), (True, "true")),
         *(([0.5, 0.75], "[0.5,0.75]"), (None, "none"), ({"a": 1}, '{"a":1}')),
     ],
 )
 def test_values_as_text(value: Any, text: str) -> None:
-    assert as_text(value) == text
+    assert value_text(value) == text
 
 
 def test_comparisons_are_paired_differences(study: Path) -> None:

@@ -41,15 +41,15 @@ wildcard_constraints:
 
 
 def code_of(*entries):
-    """A params function: the digest of all code behind functions or modules of dstcl. Snakemake
-    itself sees only the command line. Only params functions of wildcards alone trigger a re-run.
+    """A params function: the digest of all code behind modules of dstcl. Snakemake itself sees
+    only the command line. Only params functions of wildcards alone trigger a re-run.
     """
     return lambda wildcards: code_digest(*entries)
 
 
 def figure_code(wildcards):
     """The digest of all code behind one figure; the others' modules do not count."""
-    return code_digest("cli.results:results_figure", f"figures.{wildcards.figure}")
+    return code_digest("cli.figure", f"figures.{wildcards.figure}")
 
 
 def study_json(wildcards):
@@ -137,7 +137,7 @@ def figure_caption(wildcards):
     return caption(wildcards.figure)
 
 
-def figure_captions(wildcards):
+def figure_captions():
     return "\n".join(caption(figure) for figure in FIGURES)
 
 

@@ -1,4 +1,4 @@
-rule prepare_dataset:
+rule prepare:
     """Decode a data set once into one file of uint8 images, labels and the split."""
     output:
         "data/prepared/{dataset}-{size}px.safetensors",
@@ -10,13 +10,14 @@ rule prepare_dataset:
     params:
         own=own_dataset_json,
         archive=archive_state,
+        # Not cli.data.prepare, which can also read params.yaml: with --own it does not.
         code=code_of("data.prepare"),
     shell:
         "dstcl data prepare {wildcards.dataset} --image-size {wildcards.size}"
         " --own {params.own:q} --workers {threads} --out {output} 2> {log}"
 
 
-rule contact_sheet:
+rule sheet:
     """Some images of every class of a prepared data set, to look at; made when asked for."""
     input:
         "data/prepared/{dataset}-{size}px.safetensors",
@@ -25,6 +26,6 @@ rule contact_sheet:
     log:
         "logs/data/{dataset}-{size}px-sheet.log",
     params:
-        code=code_of("data.sheet"),
+        code=code_of("cli.data.sheet"),
     shell:
         "dstcl data sheet {wildcards.dataset} --data {input} --out {output} 2> {log}"

@@ -1,4 +1,4 @@
-rule collect_runs:
+rule collect:
     """Check every run against the study and gather all runs into tables."""
     input:
         plan=f"{RESULTS}/plan.json",
@@ -9,15 +9,15 @@ rule collect_runs:
         f"{LOGS}/collect.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("cli.results:results_collect"),
+        code=code_of("cli.collect"),
     shell:
         "dstcl collect {params.study} 2> {log}"
 
 
-rule test_claims:
+rule claims:
     """Test what the paper says on this study, and put the paper's own numbers beside ours."""
     input:
-        tables=rules.collect_runs.output,
+        tables=rules.collect.output,
         plan=f"{RESULTS}/plan.json",
         claims=f"{REFERENCE}/claims.yaml",
         paper=f"{REFERENCE}/paper.csv",
@@ -28,12 +28,12 @@ rule test_claims:
     params:
         study=subpath(input.plan, parent=True),
         reference=subpath(input.claims, parent=True),
-        code=code_of("cli.results:results_claims"),
+        code=code_of("cli.claims"),
     shell:
         "dstcl claims {params.study} --reference {params.reference} 2> {log}"
 
 
-rule write_overview:
+rule overview:
     """Write the few numbers that `dvc metrics diff` compares between revisions."""
     input:
         summary=f"{RESULTS}/summary.csv",
@@ -44,6 +44,6 @@ rule write_overview:
         f"{LOGS}/overview.log",
     params:
         study=subpath(input.summary, parent=True),
-        code=code_of("cli.results:results_overview"),
+        code=code_of("cli.overview"),
     shell:
         "dstcl overview {params.study} 2> {log}"

@@ -1,9 +1,9 @@
-rule draw_figure:
+rule figure:
     """Draw one figure in every format, with the CSV behind it."""
     input:
         summary=f"{RESULTS}/summary.csv",
-        tables=rules.collect_runs.output,
-        claims=rules.test_claims.output,
+        tables=rules.collect.output,
+        claims=rules.claims.output,
         params=f"{RESULTS}/params.json",
     output:
         report(

@@ -1,10 +1,10 @@
-rule write_summary:
+rule summary:
     """Write the study's summary in Markdown: tables that can be quoted."""
     input:
         plan=f"{RESULTS}/plan.json",
         params=f"{RESULTS}/params.json",
-        tables=rules.collect_runs.output,
-        claims=rules.test_claims.output,
+        tables=rules.collect.output,
+        claims=rules.claims.output,
     output:
         report(
             f"{RESULTS}/summary.md",
@@ -15,12 +15,13 @@ rule write_summary:
         f"{LOGS}/summary.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("cli.results:results_summary"),
+        code=code_of("cli.summary"),
+        captions=lambda wildcards: figure_captions(),
     shell:
         "dstcl summary {params.study} 2> {log}"
 
 
-rule write_params:
+rule params:
     """Write the configuration in force beside its results."""
     output:
         f"{RESULTS}/params.json",
@@ -32,16 +33,16 @@ rule write_params:
         "printf '%s\n' {params.config:q} > {output} 2> {log}"
 
 
-rule write_report:
+rule report:
     """Write the study as one self-contained page: verdicts, figures, runs, and how it was made."""
     input:
         plan=f"{RESULTS}/plan.json",
-        params=rules.write_params.output,
-        tables=rules.collect_runs.output,
-        claims=rules.test_claims.output,
+        params=rules.params.output,
+        tables=rules.collect.output,
+        claims=rules.claims.output,
         figures=all_figures("svg"),
         numbers=all_figures("csv"),
-        summary=rules.write_summary.output,
+        summary=rules.summary.output,
         template=f"{PAGE}/{PAGE_FILES[0]}",
         words=[f"{PAGE}/{name}" for name in PAGE_FILES[1:]],
     output:
@@ -50,6 +51,7 @@ rule write_report:
         f"{LOGS}/report.log",
     params:
         study=subpath(input.plan, parent=True),
-        code=code_of("cli.results:results_report"),
+        code=code_of("cli.report"),
+        captions=lambda wildcards: figure_captions(),
     shell:
         "dstcl report {params.study} --template {input.template} 2> {log}"

@@ -1,18 +1,19 @@
 # Seconds each, or a writer that must be one (mlflow.db): on a cluster they run where Snakemake does.
 localrules:
-    plan_study,
-    split_tasks,
-    collect_runs,
-    test_claims,
-    write_overview,
-    draw_figure,
-    write_summary,
-    write_params,
-    write_report,
-    sync_mlflow,
+    plan,
+    split,
+    collect,
+    claims,
+    overview,
+    figure,
+    summary,
+    params,
+    report,
+    track,
 
 
-# One target a stage: `snakemake --cores all train`, and so on.
+# Targets that stand for many jobs: `snakemake --cores all train`, and so on. Rules without wildcards
+# are targets by themselves: collect, claims, overview, summary, report, track, plan.
 localrules:
     all,
     data,
@@ -20,9 +21,6 @@ localrules:
     train,
     evaluate,
     figures,
-    summary,
-    track,
-    report,
 
 
 rule data:
@@ -46,30 +44,12 @@ rule train:
 rule evaluate:
     """Tables over all runs."""
     input:
-        rules.collect_runs.output,
-        rules.test_claims.output,
-        rules.write_overview.output,
+        rules.collect.output,
+        rules.claims.output,
+        rules.overview.output,
 
 
 rule figures:
     """All figures."""
     input:
         all_figures("svg"),
-
-
-rule summary:
-    """Summary in Markdown."""
-    input:
-        rules.write_summary.output,
-
-
-rule track:
-    """Runs in MLflow."""
-    input:
-        rules.sync_mlflow.output,
-
-
-rule report:
-    """One self-contained page."""
-    input:
-        rules.write_report.output,

@@ -1,4 +1,4 @@
-rule split_tasks:
+rule split:
     """Write which classes form which task, for one class order."""
     input:
         "data/prepared/{dataset}-{size}px.safetensors",
@@ -7,13 +7,13 @@ rule split_tasks:
     log:
         "logs/tasks/{dataset}-{size}px-{tasks}tasks-{order}.log",
     params:
-        code=code_of("data.tasks"),
+        code=code_of("cli.data.split"),
     shell:
         "dstcl data split {wildcards.dataset} --data {input} --tasks {wildcards.tasks}"
         " --order {wildcards.order} --out {output} 2> {log}"
 
 
-rule plan_study:
+rule plan:
     """Write the list of runs that params.yaml means."""
     output:
         f"{RESULTS}/plan.json",
@@ -21,6 +21,6 @@ rule plan_study:
         f"{LOGS}/plan.log",
     params:
         study=study_json,
-        code=code_of("cli.config:config_plan"),
+        code=code_of("cli.config.plan"),
     shell:
         "dstcl config plan --values {params.study:q} --out {output} 2> {log}"

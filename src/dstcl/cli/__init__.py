@@ -1,22 +1,26 @@
 """The command line: what the rules call, and what a person can call too.
 
-Imports happen inside the commands: reading a configuration must not load torch, and training must
-not load pandas, pydantic or mlflow.
+One module per command, found by the command's words: `dstcl claims` is `cli.claims`, `dstcl data
+prepare` is `cli.data.prepare`. The rule that calls it has the same name. See `parser`.
+
+Imports happen inside `run`: reading a configuration must not load torch, and training must not load
+pandas, pydantic or mlflow.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from dstcl import __version__
 from dstcl.jobs.interruption import EXIT_CODE, Interrupted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a mistake of the user ends with one line on stderr and exit code 1."""
+    # Here and not above: a new command must not change the digest of the code behind the others.
+    from dstcl.cli.parser import build_parser
+
     options = build_parser().parse_args(arguments)
     try:
         options.command(options)
@@ -30,19 +34,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_CODE)
     except KeyboardInterrupt:
         sys.exit("dstcl: interrupted; nothing half-written is left")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """All commands with their options."""
-    parser = argparse.ArgumentParser(prog="dstcl", description=__doc__.splitlines()[0])
-    parser.add_argument("--version", action="version", version=__version__)
-    # Here and not above: the digest of a command's code must not reach the other commands.
-    from dstcl.cli import config, data, results, tracking, train
-
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    config.add_config(commands)
-    data.add_data(commands)
-    train.add_train(commands)
-    results.add_results(commands)
-    tracking.add_tracking(commands)
-    return parser

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dstcl.study.run import AXES, NOT_READ
+from dstcl.study.run import AXES
+from dstcl.study.run import NOT_READ as NOT_READ
 
 if TYPE_CHECKING:
     import pandas as pd

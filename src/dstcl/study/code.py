@@ -12,7 +12,7 @@ from dstcl import plugins
 from dstcl.codedigest import code_digest
 from dstcl.study.run import Run
 
-LOOP = "cli.train:train_one"
+LOOP = "cli.train"
 
 
 def training_code(run: Run) -> str:

@@ -1,0 +1,1 @@
+"""Look at the study that params.yaml describes."""

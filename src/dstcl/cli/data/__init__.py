@@ -1,0 +1,1 @@
+"""Get data sets, prepare, check and split them."""

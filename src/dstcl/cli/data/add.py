@@ -1,0 +1,21 @@
+"""Bring a data set to where archives are looked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The data set, and where it is."""
+    parser.add_argument("dataset")
+    parser.add_argument("path", type=Path, nargs="?", help="folder or archive; none to download")
+    parser.add_argument("--link", action="store_true", help="link to it instead of copying")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Copy, link or download, and say where it is."""
+    from dstcl.data.add import add
+
+    print(f"{add(options.dataset, options.path, link=options.link)}: there", file=sys.stderr)

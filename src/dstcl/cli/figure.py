@@ -1,0 +1,21 @@
+"""Draw one figure as SVG, PDF and PNG, with the CSV behind it."""
+
+from __future__ import annotations
+
+import argparse
+
+from dstcl.cli.options import add_study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which figure of which study."""
+    parser.add_argument("name")
+    add_study(parser)
+    parser.add_argument("--dpi", type=int, default=150, help="of the PNG (default %(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw the figure in every format."""
+    from dstcl.figures import draw_figure
+
+    draw_figure(options.name, options.study, options.dpi)

@@ -1,0 +1,25 @@
+"""Put runs of several machines into one study."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Folders of studies, and that of the new one."""
+    parser.add_argument("studies", type=Path, nargs="+", metavar="DIR", help="results/<preset>")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new study")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Merge, and say how many runs there are and which are missing."""
+    from dstcl.evaluation.merge import merge
+
+    merged = merge(options.studies, options.out)
+    again = f", {merged.twice} of them found twice" if merged.twice else ""
+    print(f"{options.out}: {len(merged.runs)} runs{again}", file=sys.stderr)
+    if merged.missing:
+        first = merged.missing[0]
+        print(f"{len(merged.missing)} planned runs are in no folder: {first} ...", file=sys.stderr)
