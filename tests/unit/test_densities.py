@@ -17,7 +17,8 @@ from dstcl.sparse import (
     uniform_densities,
 )
 
-# ERK densities of the published ResNet-18 with its 100-way head (paper.md, c4), four digits.
+# ERK densities of the published ResNet-18 with its 100-way head, four digits
+# (docs/published-code.md, c4).
 PUBLISHED = {
     "features.0": {0.2: 1, 0.1: 1, 0.05: 0.5185, 0.02: 0.2061, 0.01: 0.1031},
     "features.3.conv1": {0.2: 0.9975, 0.1: 0.4580, 0.05: 0.2189, 0.02: 0.0870, 0.01: 0.0435},

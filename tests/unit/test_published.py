@@ -46,7 +46,7 @@ def fit(run: Run, data: Prepared, tasks: int = 2) -> Learner:
     return learner
 
 
-# Pruning and growth (c6, c7), by hand
+# Pruning and growth (docs/published-code.md, c6 and c7), by hand
 
 
 def test_pruning_takes_ties_too() -> None:
@@ -245,7 +245,7 @@ def test_masks_are_bernoulli_draws() -> None:
 
 
 def test_inactive_weights_keep_their_gradient_history() -> None:
-    """Adam sees dense gradients, so weights that come back go on with old moments (c5)."""
+    """Adam sees dense gradients, so weights that come back go on with old moments."""
     model = nn.Linear(10, 10, bias=False)
     sparse = published(model)
     model.weight.grad = torch.ones(10, 10)

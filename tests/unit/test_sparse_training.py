@@ -452,7 +452,7 @@ def test_bad_arguments_name_themselves(changes, message):
 
 
 def test_prune_rate_of_the_published_setting():
-    """Rates of the 19 updates of the paper's CIFAR-100 setting (paper.md, b), three digits."""
+    """Rates of the 19 updates of the paper's CIFAR-100 setting, three digits."""
     schedule = UpdateSchedule(total_steps=7900, update_every=400, stop_at=1.0)
     updates = [step for step in range(1, 7901) if schedule.due(step)]
     expected = (
