@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from dstcl.data.catalog import DATASETS
+from dstcl.storage import read_yaml
 from dstcl.study.presets import GROWTHS, Method
 from dstcl.study.settings import Model
-from dstcl.yamlfile import read_yaml
 
 CELL_AXES = ("method", "density", "init", "growth")
 BLOCK_AXES = ("dataset", "tasks", "protocol", "network")

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
+from dstcl.storage import read_yaml
 from dstcl.study.presets import DENSE_METHODS, Axes, Benchmark, Params
 from dstcl.study.run import Run
 from dstcl.study.settings import Model
-from dstcl.yamlfile import read_yaml
 
 
 class ConfigError(ValueError):
