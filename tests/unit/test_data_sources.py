@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 from cifar_files import cifar100_files, packed, record
-from image_trees import Pixels, assert_equal, encoded, picture, raw_folder, unpacked
+from image_trees import assert_equal, encoded, picture, raw_folder, read_source, unpacked
 from numpy.typing import NDArray
 from PIL import Image
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.data.raw import DataError, fingerprint, read_header, source_state
-from dstcl.data.readers import Images, open_source, read_source
+from dstcl.data.readers import open_source
 from dstcl.data.readers.records import RecordError, read_record
-from dstcl.data.readers.source import Notes
+from dstcl.data.readers.source import Images, Notes, Pixels, split_by_class
 from dstcl.data.superclasses import FINE_NAMES
 
 NAMES = ["ant", "bee", "cat"]
@@ -496,8 +496,6 @@ def test_beside_a_test_set_val_is_training_data(raw: Path) -> None:
 
 def test_600_images_a_class_are_split_500_to_100_alike_on_every_machine(raw: Path) -> None:
     """The rule alone, without images: which of 600 sorted names are for testing."""
-    from dstcl.data.readers import split_by_class
-
     is_test = split_by_class(np.repeat([0, 1], 600), 600 // 6)
     assert is_test.reshape(2, 600).sum(axis=1).tolist() == [100, 100]
     assert np.flatnonzero(is_test)[:6].tolist() == FIRST_TEST_IMAGES
