@@ -5,7 +5,8 @@
 The zip holds 60,000 PNG files (train/<class>/*.png, test/<class>/*.png). The original archive is
 written from it in the exact format (tests/unit/cifar_files.py), so that no download is needed.
 Memory is the peak of the proportional set sizes of all processes together, sampled every 20 ms:
-pages that processes share count once, and what the system caches of files does not count.
+pages that processes share count once, and what the system caches of files does not count. Batches
+are compared with torchvision's, which comes with the extra ``dev``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from commands import cpu_of_children
-from machine import REPOSITORY, machine, record
+from machine import REPOSITORY, machine, need_torchvision, record
 from PIL import Image
 
 from dstcl.data.batches import TrainingBatches, task_examples
@@ -193,6 +194,7 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="zip with 60,000 PNG files")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    need_torchvision()
     told = machine()
     folder = Path(tempfile.mkdtemp())
     try:

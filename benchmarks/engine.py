@@ -6,6 +6,7 @@ Images a second of training steps, topology updates and masks included, evaluati
 of a task, so that what is compiled or cached is. Variants take turns within each round; medians and
 quartiles, and the loss that each ends with, which must be much the same. With --at-once, so many
 processes of one thread each train at the same time. Writes engine-<network>-<device>.json here.
+The plain loop needs torchvision, which comes with the extra ``dev``; --no-plain-loop leaves it out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
-from machine import machine, record
+from machine import machine, need_torchvision, record
 from paces import Pace, second_epochs
 from subjects import random_data, short_run, task_classes
 from tables import middle, print_table
@@ -199,7 +200,8 @@ def main() -> None:
     count = options.images * 10 // 9  # a tenth are test images
     variants: dict[str, Callable[[], float]] = {}
     if not options.no_plain_loop:
-        import plain_loop  # which needs torchvision
+        need_torchvision(", or --no-plain-loop")
+        import plain_loop
 
         plain = short_run(options.network)
         data = one_task(plain, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -17,6 +18,12 @@ from typing import Any
 import torch
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def need_torchvision(otherwise: str = "") -> None:
+    """End in one line where torchvision, which is compared with, is not installed."""
+    if importlib.util.find_spec("torchvision") is None:
+        sys.exit(f"torchvision is needed: pip install 'dstcl[dev]'{otherwise}")
 
 
 def machine(*packages: str, device: torch.device | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 Images are decoded to PIL and transformed one by one in loader processes, arithmetic is float32,
 masks are applied layer by layer in Python, and loss and hits are read from the device every step.
+Needs torchvision, which comes with the extra ``dev``.
 """
 
 from __future__ import annotations

@@ -66,6 +66,37 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: not JSON ({error})") from None
 
 
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file that people write, as far as it is plain data.
+
+    Raises:
+        ValueError: one line that names the file and, where there is one, the line: it is missing,
+            cannot be read, is not YAML, or has a key twice, of which YAML would take the last.
+    """
+    import yaml  # not needed for training
+
+    class UniqueKeys(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
+            if repeated:
+                raise ValueError(f"line {node.start_mark.line + 1}: key {repeated[0]!r} twice")
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(path.read_text(), UniqueKeys)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}:{where} is not YAML") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """CSV with exactly these columns in this order; floats keep all their digits."""
     text = io.StringIO()

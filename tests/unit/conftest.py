@@ -5,7 +5,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from dstcl.data.catalog import DATASETS
-from dstcl.data.readers import read_mnist5k
+from dstcl.data.readers.mnist5k import read_mnist5k
 from dstcl.data.stored import Prepared
 from dstcl.study.run import Run
 from helpers.runs import quick_run
@@ -21,7 +21,7 @@ settings.load_profile("shared")
 @pytest.fixture(scope="session")
 def digits() -> Prepared:
     """Every fifth image of MNIST-5k: 1,000 real digits."""
-    source = read_mnist5k("mnist5k", 28)
+    source = read_mnist5k()
     info = DATASETS["mnist5k"]
     return Prepared(
         torch.from_numpy(source.pixels[::5].copy()),

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
-from dstcl.data.readers import Images
+from dstcl.data.readers import open_source
+from dstcl.data.readers.source import Images, Notes, Pixels
 
-Pixels = NDArray[np.uint8]
 Tree = Mapping[str, bytes]
 """Contents of files by their paths in an archive or folder."""
 
@@ -53,6 +52,13 @@ def unpacked(folder: Path, tree: Tree) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def read_source(dataset: str, image_size: int) -> Images:
+    """A data set of the catalogue in memory."""
+    source = open_source(dataset, image_size)
+    pixels = np.concatenate(list(source.pieces(Notes())))
+    return Images(pixels, source.labels, source.is_test, source.class_names)
 
 
 def assert_equal(one: Images, other: Images) -> None:

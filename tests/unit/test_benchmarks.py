@@ -54,6 +54,21 @@ def test_what_measures_a_gpu_needs_only_what_training_needs(script: str) -> None
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "otherwise"),
+    [("data.py images.zip", ""), ("engine.py --device cpu", ", or --no-plain-loop")],
+)
+def test_what_compares_with_torchvision_says_that_it_is_needed(
+    scaling: ModuleType, words: str, otherwise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", words.split())
+    with pytest.raises(SystemExit) as stopped:
+        other(words.partition(".")[0]).main()
+    needed = "torchvision is needed: pip install 'dstcl[dev]'"
+    assert stopped.value.code == needed + otherwise
+
+
 @pytest.mark.parametrize("record", sorted(FOLDER.glob("*.json")), ids=lambda path: path.name)
 def test_records_name_no_place_on_the_machine_that_made_them(record: Path) -> None:
     assert not re.search(r"[ \"](/|[A-Z]:)\w", record.read_text())

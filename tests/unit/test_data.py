@@ -13,11 +13,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_trees import assert_equal, encoded, picture, raw_folder, unpacked, zipped
+from image_trees import assert_equal, encoded, picture, raw_folder, read_source, unpacked, zipped
 from PIL import Image
 from torch import Tensor
 
-from dstcl.data import readers as sources
 from dstcl.data.batches import (
     Examples,
     TrainingBatches,
@@ -27,13 +26,8 @@ from dstcl.data.batches import (
 )
 from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.data.prepare import prepare
-from dstcl.data.readers import (
-    READERS,
-    DataError,
-    Images,
-    read_source,
-    split_by_class,
-)
+from dstcl.data.raw import DataError
+from dstcl.data.readers.source import SPLIT_SEED, Images, split_by_class
 from dstcl.data.stored import Prepared, load_prepared, read_tasks
 from dstcl.data.tasks import split_classes, write_tasks
 from dstcl.storage import write_tensors
@@ -144,11 +138,11 @@ def test_pixels_labels_and_split_decide_the_digest(
         np.array([False, False, True, True]),
         ["a", "b"],
     )
-    monkeypatch.setitem(READERS, "mnist5k", lambda dataset, size: small)
-    before = prepare("mnist5k", 2, tmp_path / "one")
-    assert prepare("mnist5k", 2, tmp_path / "same") == before
-    monkeypatch.setitem(READERS, "mnist5k", lambda dataset, size: changed(small, part))
-    assert prepare("mnist5k", 2, tmp_path / "other") != before
+    monkeypatch.setattr("dstcl.data.readers.read_mnist5k", lambda: small)
+    before = prepare("mnist5k", 28, tmp_path / "one")
+    assert prepare("mnist5k", 28, tmp_path / "same") == before
+    monkeypatch.setattr("dstcl.data.readers.read_mnist5k", lambda: changed(small, part))
+    assert prepare("mnist5k", 28, tmp_path / "other") != before
 
 
 def refused(path: Path) -> None:
@@ -883,7 +877,7 @@ def test_a_file_that_is_no_split_is_named(tmp_path: Path, content: object) -> No
 
 def test_the_split_seed_is_part_of_the_data() -> None:
     """Changing it changes every result: nothing but a new digest would tell."""
-    assert sources.SPLIT_SEED == 2024
+    assert SPLIT_SEED == 2024
 
 
 @pytest.mark.parametrize("augment", ["none", "crop-flip"])

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_trees import encoded, picture, raw_folder, unpacked, zipped
+from image_trees import encoded, picture, raw_folder, read_source, unpacked, zipped
 from numpy.typing import NDArray
 from PIL import Image
 
 from dstcl.data.catalog import DatasetInfo
 from dstcl.data.prepare import prepare
 from dstcl.data.raw import DataError, read_header
-from dstcl.data.readers import read_source
 from dstcl.data.readers.decode import decode
 from dstcl.data.stored import load_prepared
 

@@ -1,6 +1,7 @@
 """Readers of the layouts that people have on disk, and of each a reading that must agree."""
 
 import contextlib
+import copyreg
 import gzip
 import io
 import json
@@ -8,21 +9,23 @@ import os
 import pickle
 import pickletools
 import struct
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cifar_files import cifar100_files, packed, record
-from image_trees import Pixels, assert_equal, encoded, picture, raw_folder, unpacked
+from image_trees import assert_equal, encoded, picture, raw_folder, read_source, unpacked
 from numpy.typing import NDArray
 from PIL import Image
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.data.raw import DataError, fingerprint, read_header, source_state
-from dstcl.data.readers import Images, open_source, read_source
+from dstcl.data.readers import open_source
 from dstcl.data.readers.records import RecordError, read_record
-from dstcl.data.readers.source import Notes
+from dstcl.data.readers.source import Images, Notes, Pixels, split_by_class
 from dstcl.data.superclasses import FINE_NAMES
 
 NAMES = ["ant", "bee", "cat"]
@@ -191,6 +194,77 @@ def test_every_instruction_that_makes_objects_is_refused() -> None:
 def test_every_other_name_is_refused(name: str) -> None:
     with pytest.raises(RecordError, match="not plain data"):
         read_record(io.BytesIO(b"\x80\x02c" + name.encode() + b"\n)R."))
+
+
+def test_a_name_with_dots_is_not_walked_along() -> None:
+    """From protocol 4 on a name may be a path of attributes, which `numpy` has many of."""
+    for text in (b"\x80\x04cnumpy\nndarray.dump\n.", pickle.dumps(io.BytesIO.read, 4)):
+        with pytest.raises(RecordError):
+            read_record(io.BytesIO(text))
+
+
+def test_a_registered_extension_is_not_reached(tmp_path: Path) -> None:
+    """Also where the interpreter keeps it ready, and no name would have to be found."""
+    made = str(tmp_path / "made").encode()
+    content = b"\x80\x02\x82\xf0U" + bytes([len(made)]) + made + b"\x85R."
+    copyreg.add_extension("os", "mkdir", 240)
+    try:
+        assert pickle.loads(b"\x80\x02\x82\xf0.") is os.mkdir
+        with pytest.raises(RecordError, match="instruction"):
+            read_record(io.BytesIO(content))
+    finally:
+        copyreg.remove_extension("os", "mkdir", 240)
+    assert not (tmp_path / "made").exists()
+
+
+DOUBLED = b"".join(b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(60))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"}" + b")" + b"\x85" * 1_000_000 + b"Ns.",  # hashing this overflows the stack
+        b"})q\x00" + DOUBLED + b"Ns.",  # and this takes 2^60 steps
+        b"}" + b"(" * 2_000_000 + b".",
+        b"}U\x01a](" + b"]" * 2_000_000 + b"es.",
+        b"}(" + b"".join(b"U\x03%03dN" % k for k in range(100)) + b"u.",
+        b"}U\x01aT\xf0\xff\xff\x7fa",  # 2 GiB are announced
+        b"}U\x01acnumpy\nndarray\nJ\xff\xff\xff\x7f\x85Rs.",
+        b"}U\x01acnumpy\nndarray\nU\x01O\x85R}U\x01b]sbs.",
+        b"}U\x01acnumpy\ndtype\nU\x01OK\x00K\x01\x87Rs.",
+        b"}cnumpy\ndtype\n(NU\x04nameU\x01ad\x86b.",
+    ],
+    ids=lambda content: content[:24].hex(),
+)
+def test_records_that_could_take_forever_or_all_memory_are_refused(content: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(RecordError) as caught:
+        read_record(io.BytesIO(b"\x80\x02" + content))
+    assert time.process_time() - began < 30
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_record_takes_no_more_memory_than_it_has_bytes() -> None:
+    """Neither by a far place in the memo nor by one text many times over."""
+    text = b"}U\x04faceT\x00\x00\x10\x00" + b"x" * 2**20 + b"r\xff\xff\xff\x7f"
+    again = b"U\x04many](" + b"j\xff\xff\xff\x7f" * 1000 + b"es."
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError, match="values within values"):
+            read_record(io.BytesIO(b"\x80\x02" + text + b"s" + again))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * 2**20
+
+
+def test_a_file_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = record({"names": ["a" * 100]})
+    monkeypatch.setattr("dstcl.data.readers.records.LARGEST", len(content))
+    assert read_record(io.BytesIO(content)) == {"names": ["a" * 100]}
+    monkeypatch.setattr("dstcl.data.readers.records.LARGEST", 100)
+    with pytest.raises(RecordError, match="longer than 100 bytes"):
+        read_record(io.BytesIO(content))
 
 
 @pytest.mark.parametrize(
@@ -422,8 +496,6 @@ def test_beside_a_test_set_val_is_training_data(raw: Path) -> None:
 
 def test_600_images_a_class_are_split_500_to_100_alike_on_every_machine(raw: Path) -> None:
     """The rule alone, without images: which of 600 sorted names are for testing."""
-    from dstcl.data.readers import split_by_class
-
     is_test = split_by_class(np.repeat([0, 1], 600), 600 // 6)
     assert is_test.reshape(2, 600).sum(axis=1).tolist() == [100, 100]
     assert np.flatnonzero(is_test)[:6].tolist() == FIRST_TEST_IMAGES

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -131,9 +133,10 @@ def test_the_emptiest_card_comes_first(tmp_path: Path) -> None:
     assert [card for card, _ in held] == ["0", "1", "2"] * 3
     for card, lock in held:
         if card == "1":
-            os.close(lock)
-    os.close(held[2][1])
-    assert [take_slot(cards, 3, tmp_path)[0] for _ in range(4)] == ["1", "1", "1", "2"]
+            lock.release()
+    held[2][1].release()
+    again = [take_slot(cards, 3, tmp_path) for _ in range(4)]
+    assert [card for card, _ in again] == ["1", "1", "1", "2"]
 
 
 def test_a_block_that_ends_frees_its_slot(tmp_path: Path) -> None:
@@ -212,14 +215,29 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         take_slot(["0"], 1, tmp_path / "file")
 
 
-def test_locks_that_the_disk_refuses_are_named(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_locks_that_the_disk_refuses_are_named(tmp_path: Path, monkeypatch, code: int) -> None:
+    """And nothing else takes their place, which a killed process would leave behind."""
+    reason = os.strerror(code)
+
     def refuse(file: int, how: int) -> None:
-        raise OSError(37, "No locks available")
+        raise OSError(code, reason)
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.raises(OSError, match=r"No locks available\); DSTCL_GPU_LOCKS must name") as caught:
+    with pytest.raises(OSError, match=rf"{reason}\); DSTCL_GPU_LOCKS must name") as caught:
         take_slot(["0"], 1, tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_other_users_may_lock_the_same_files(tmp_path: Path) -> None:
+    """Also where files are private by default."""
+    before = os.umask(0o077)
+    try:
+        _, lock = take_slot(["0"], 1, tmp_path)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666}
+    lock.release()
 
 
 def test_locks_are_not_those_of_another_machine_or_user(monkeypatch) -> None:

@@ -1,5 +1,7 @@
 """`dstcl train-study`: many runs in few processes end as they would one by one."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -7,6 +9,8 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 from result_folders import same_results
@@ -191,6 +195,42 @@ def test_a_run_that_another_process_has_finished_is_not_made_again(
     first = place.train(planned[0], "cpu", 1)
     monkeypatch.setattr(many, "train_run", None)
     assert place.train(planned[0], "cpu", 1) == first
+
+
+def test_a_run_that_another_process_trains_is_waited_for(
+    planned: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(Path("data"), Path("study", "runs"), Path("logs"))
+    lock = Path("logs", f"{planned[0].folder}.log.lock")
+    lock.parent.mkdir(parents=True)
+    monkeypatch.setattr(many, "train_run", None)
+    found: list[dict[str, Any]] = []
+    waiting = Thread(target=lambda: found.append(place.train(planned[0], "cpu", 1)))
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting.start()
+        waiting.join(1)
+        assert waiting.is_alive()
+        metrics = {"digest": planned[0].digest}
+        write_json(folder(planned[0]) / "metrics.json", metrics)
+    waiting.join(60)
+    assert found == [metrics]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_disk_without_locks_is_put_up_with(
+    planned: list[Run], monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Without any other lock, which a killed process would leave behind."""
+
+    def refuse(file: int, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(many, "train_run", lambda *arguments, **options: {"acc": 1.0})
+    place = Place(Path("data"), Path("study", "runs"), Path("logs"))
+    for _ in range(2):
+        assert place.train(planned[0], "cpu", 1) == {"acc": 1.0}
 
 
 def test_any_error_is_told_with_its_kind_and_a_log_has_the_rest(

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +22,7 @@ from torch import Tensor
 from dstcl.storage import (
     read_json,
     read_tensors,
+    read_yaml,
     write_bytes,
     write_json,
     write_table,
@@ -186,7 +189,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: str) -> None:
         read_json(path)
 
 
-@pytest.mark.parametrize("read", [read_json, read_tensors])
+@pytest.mark.parametrize("read", [read_json, read_tensors, read_yaml])
 def test_a_missing_file_is_named(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'none'}: no such file")):
         read(tmp_path / "none")
@@ -334,3 +337,40 @@ def test_a_row_without_a_column_is_refused(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_tensors_is_named(tmp_path: Path) -> None:
     with pytest.raises((ValueError, OSError), match=re.escape(str(tmp_path))):
         read_tensors(tmp_path)
+
+
+# YAML
+
+
+def test_yaml_gives_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("a: [1, 0.5, x]\nb: {c: null, d: yes}\n")
+    assert read_yaml(path) == {"a": [1, 0.5, "x"], "b": {"c": None, "d": True}}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: [1\nb: 2\n", ": line 2 is not YAML"),
+        (b"a: 1\nb: {c: 1,\n  c: 2}\n", ": line 2: key 'c' twice"),
+        (b"\xff\xfe\xff", ": cannot be read"),
+        (b"a: !!python/object/apply:os.getcwd []\n", ": line 1 is not YAML"),
+    ],
+)
+def test_a_wrong_yaml_file_is_named_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(f"{path}{words}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_storing_needs_the_standard_library_alone() -> None:
+    check = (
+        "import sys; before = set(sys.modules); import dstcl.storage; "
+        "new = {name.partition('.')[0] for name in sys.modules.keys() - before}; "
+        "sys.exit(' '.join(new - set(sys.stdlib_module_names) - {'dstcl'}) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -59,10 +59,8 @@ def add(dataset: str, path: Path | None, *, link: bool = False) -> Path:
 
 def _lacking(dataset: str, source: Download) -> bool:
     """Whether a download of several files has stopped between two of them."""
-    folder = raw_folder() / dataset
-    return any((folder / name).exists() for name, _ in source.files) and not all(
-        (folder / name).exists() for name, _ in source.files
-    )
+    there = {(raw_folder() / dataset / name).exists() for name, _ in source.files}
+    return there == {True, False}
 
 
 def _name(dataset: str, path: Path, archives: tuple[str, ...]) -> str:

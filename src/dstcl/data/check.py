@@ -1,4 +1,4 @@
-"""Look at a prepared data set: counts, moments, duplicates, and whether it is what it says."""
+"""Look at a prepared data set: counts, statistics, duplicates, and whether it is what it says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
-from dstcl.data.prepare import Moments
-from dstcl.data.raw import DataError, raw_folder, read_header
+from dstcl.data.prepare import ChannelStatistics
+from dstcl.data.raw import DataError, find_raw, raw_folder, read_header
 from dstcl.data.stored import Prepared, load_prepared
 
 PREPARED = Path("data/prepared")
@@ -66,7 +66,7 @@ def check(path: Path) -> Report:
     source = header.get("fingerprint", "")
     report.lines.append(f"made from {source or 'an unknown source'}")
     _counts(data, report)
-    _moments(data, report)
+    _statistics(data, report)
     if converted := header.get("converted"):
         told = ", ".join(f"{count} {kind}" for kind, count in converted.items())
         report.lines.append(f"converted: {told}")
@@ -113,11 +113,11 @@ def _span(low: int, high: int) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _moments(data: Prepared, report: Report) -> None:
-    moments = Moments(data.images.shape[1])
+def _statistics(data: Prepared, report: Report) -> None:
+    statistics = ChannelStatistics(data.images.shape[1])
     for images, is_test in zip(data.images.split(4096), data.is_test.split(4096), strict=True):
-        moments.add(images[~is_test].numpy())
-    mean, std = moments.mean_and_std()
+        statistics.add(images[~is_test].numpy())
+    mean, std = statistics.mean_and_std()
     report.lines.append(
         f"mean {_numbers(mean)}, standard deviation {_numbers(std)}; normalised with "
         f"{_numbers(data.mean)} and {_numbers(data.std)}"
@@ -163,8 +163,6 @@ def _duplicates(data: Prepared, report: Report) -> None:
 
 def overview(own: dict[str, DatasetInfo]) -> list[str]:
     """A line for each data set: what it is, and whether archive and prepared files are there."""
-    from dstcl.data.raw import find_raw
-
     rows = [("name", "classes", "size", "archive", "prepared")]
     for name, info in {**DATASETS, **own}.items():
         try:

@@ -14,8 +14,8 @@ import numpy as np
 
 from dstcl.data.catalog import DatasetInfo
 from dstcl.data.raw import DataError, known, source_state
-from dstcl.data.readers import Source, open_source
-from dstcl.data.readers.source import Notes, Pixels
+from dstcl.data.readers import open_source
+from dstcl.data.readers.source import Notes, Pixels, Source
 from dstcl.storage import METADATA, replacing
 
 # Space in a file's header for what is only known when all images are decoded.
@@ -71,20 +71,20 @@ def _write(file: IO[bytes], source: Source, facts: Mapping[str, Any], info: Data
     file.write(source.labels.astype("<i8").tobytes())
     notes = Notes()
     digest = hashlib.sha256()
-    moments = Moments(source.shape[0])
+    statistics = ChannelStatistics(source.shape[0])
     written = 0
     for piece in source.pieces(notes):
         pixels = np.ascontiguousarray(piece)
         file.write(pixels.data)
         digest.update(pixels.data)
-        moments.add(pixels[~source.is_test[written : written + len(piece)]])
+        statistics.add(pixels[~source.is_test[written : written + len(piece)]])
         written += len(piece)
     if written != count:
         raise DataError(f"{facts['dataset']}: {written} images for {count} labels")
     file.write(source.is_test.tobytes())
     digest.update(source.labels.astype("<i8").tobytes())
     digest.update(source.is_test.tobytes())
-    mean, std = moments.mean_and_std()
+    mean, std = statistics.mean_and_std()
     found = {
         "mean": list(info.mean) or mean,
         "std": list(info.std) or [value or 1.0 for value in std],
@@ -110,7 +110,7 @@ def _header(tensors: Mapping[str, tuple[str, list[int], int]], facts: Mapping[st
     return json.dumps(header).encode()
 
 
-class Moments:
+class ChannelStatistics:
     """Mean and standard deviation a channel over training images, on the scale 0 to 1."""
 
     def __init__(self, channels: int) -> None:

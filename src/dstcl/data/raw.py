@@ -58,15 +58,13 @@ def find_raw(dataset: str, own: DatasetInfo | None = None) -> Path:
         return found[0]
     folder = raw_folder()
     others = f" (or {', '.join(info.archives)})" if info.archives else ""
+    needed = f"{dataset}: one of {folder / dataset}/ or {folder / dataset}*.zip is needed{others}, "
     if found:
-        raise DataError(
-            f"{dataset}: one of {folder / dataset}/ or {folder / dataset}*.zip is needed{others}, "
-            f"found both of {', '.join(map(str, found))}; set DSTCL_DATA to look elsewhere"
-        )
+        both = ", ".join(map(str, found))
+        raise DataError(f"{needed}found both of {both}; set DSTCL_DATA to look elsewhere")
     how = f"dstcl data add {dataset}" + ("" if info.download else " PATH")
     raise DataError(
-        f"{dataset}: one of {folder / dataset}/ or {folder / dataset}*.zip is needed{others}, "
-        f"found nothing; set DSTCL_DATA to look elsewhere, or get it with: {how}"
+        f"{needed}found nothing; set DSTCL_DATA to look elsewhere, or get it with: {how}"
     )
 
 

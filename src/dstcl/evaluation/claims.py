@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from dstcl.evaluation.claim_cells import Axis, Blocks, Cells, Listed, merged, not_named
+from dstcl.storage import read_yaml
 from dstcl.study.presets import Model
-from dstcl.yamlfile import read_yaml
 
 
 class ClaimsError(ValueError):

@@ -1,13 +1,12 @@
 """Which device a run may use: cards shared by slots, a lock a slot, held until the process ends.
 
 Snakemake counts GPUs but does not say which one a job got, so jobs on one machine agree here. The
-kernel frees the locks of a process that dies, however it dies. Standard library only: CUDA reads
+kernel frees the locks of a process that dies, however it dies. Without torch: CUDA reads
 CUDA_VISIBLE_DEVICES once, so a card is chosen before torch is imported.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import socket
@@ -15,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 SLOTS = "DSTCL_GPU_SLOTS"
 """Cards and runs a card, as 4x2, where ``--gpu-slots`` does not say."""
@@ -74,7 +75,7 @@ def granted_device(
     try:
         yield _known(environ.get(DEVICE) or "cuda")
     finally:
-        os.close(lock)
+        lock.release()
 
 
 def _known(device: str) -> str:
@@ -122,12 +123,11 @@ def lock_folder(environ: MutableMapping[str, str] = os.environ) -> Path:
     return Path(tempfile.gettempdir()) / f"dstcl-gpu-{os.getuid()}-{socket.gethostname()}"
 
 
-def take_slot(cards: list[str], runs_a_card: int, folder: Path) -> tuple[str, int]:
-    """Wait for a free slot on the card with most of them; the card and the open lock file.
+def take_slot(cards: list[str], runs_a_card: int, folder: Path) -> tuple[str, BaseFileLock]:
+    """Wait for a free slot on the card with most of them; the card and the lock.
 
-    The slot is held until the file is closed, by `os.close` or by the end of the process.
+    The slot is held until the lock is released, by its method or by the end of the process.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     said = False
     while (slot := _free_slot(cards, runs_a_card, folder)) is None:
         if not said:
@@ -137,38 +137,28 @@ def take_slot(cards: list[str], runs_a_card: int, folder: Path) -> tuple[str, in
     return slot
 
 
-def _free_slot(cards: list[str], runs_a_card: int, folder: Path) -> tuple[str, int] | None:
-    choosing = _lock(folder / "choosing", wait=True)  # one process at a time looks and takes
-    assert choosing is not None
+def _free_slot(cards: list[str], runs_a_card: int, folder: Path) -> tuple[str, BaseFileLock] | None:
     try:
-        free: dict[str, list[int]] = {card: [] for card in cards}
-        for card in cards:
-            for slot in range(runs_a_card):
-                held = _lock(folder / f"card-{card.replace('/', '_')}-slot-{slot}")
-                if held is not None:
-                    free[card].append(held)
-        emptiest = max(cards, key=lambda card: len(free[card]))
-        taken = free[emptiest].pop(0) if free[emptiest] else None
-        for unused in (lock for locks in free.values() for lock in locks):
-            os.close(unused)
-        return None if taken is None else (emptiest, taken)
-    finally:
-        os.close(choosing)
-
-
-def _lock(path: Path, wait: bool = False) -> int | None:
-    """Open and lock a file; None if another process has it. Not inherited by commands we start."""
-    # Only a lock, nothing is ever written: reading is enough, also for another user's file.
-    file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(file)
-        return None
+        with _lock(folder / "choosing"):  # one process at a time looks and takes
+            free: dict[str, list[BaseFileLock]] = {card: [] for card in cards}
+            for card in cards:
+                for slot in range(runs_a_card):
+                    lock = _lock(folder / f"card-{card.replace('/', '_')}-slot-{slot}")
+                    with suppress(Timeout):
+                        lock.acquire(blocking=False)
+                        free[card].append(lock)
+            emptiest = max(cards, key=lambda card: len(free[card]))
+            taken = free[emptiest].pop(0) if free[emptiest] else None
+            for unused in (lock for locks in free.values() for lock in locks):
+                unused.release()
+            return None if taken is None else (emptiest, taken)
     except OSError as error:
-        os.close(file)
         raise OSError(
-            f"{path.parent}: cannot lock files there ({error.strerror}); "
+            f"{folder}: cannot lock files there ({error.strerror}); "
             f"{LOCKS} must name a folder on a disk of this machine"
         ) from None
-    return file
+
+
+def _lock(path: Path) -> BaseFileLock:
+    """A lock of the kernel, never one that outlives its process; other users may take it too."""
+    return FileLock(path, mode=0o666, fallback_to_soft=False)

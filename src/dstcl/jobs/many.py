@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -17,6 +16,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from filelock import FileLock
 
 from dstcl.jobs.devices import DEVICE, granted_device, parse_slots
 from dstcl.jobs.interruption import CHECKPOINT_EVERY, SIGNALS, Interrupted
@@ -59,9 +60,9 @@ class Place:
         """
         path = self.logs / f"{run.folder}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as log:
+        with ExitStack() as held, path.open("a") as log:
             with suppress(OSError):  # some network disks have no locks
-                fcntl.flock(log, fcntl.LOCK_EX)
+                held.enter_context(FileLock(f"{path}.lock", fallback_to_soft=False))
             if finished := self.finished(run):
                 return finished
             log.truncate(0)

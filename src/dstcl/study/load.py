@@ -14,12 +14,12 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 from pydantic import ValidationError
 
+from dstcl.storage import read_yaml
 from dstcl.study.fields import Settings, setting_names
 from dstcl.study.methods import method_facts
 from dstcl.study.presets import Axes, Benchmark, Model, Params
 from dstcl.study.run import NOT_READ, Run
 from dstcl.study.settings import Data
-from dstcl.yamlfile import read_yaml
 
 S = TypeVar("S", bound=Settings)
 

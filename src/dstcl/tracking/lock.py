@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 
 def database_file(uri: str) -> Path | None:
     """The file of an SQLite URI; None for any other URI and for a database in memory."""
@@ -28,18 +30,10 @@ def single_writer(uri: str) -> Iterator[None]:
     lock file stays: if it were removed, two processes could lock two files of the same name. A dead
     process's lock is free.
     """
-    import fcntl  # not on Windows
-
-    database = database_file(uri)
-    if database:
-        database.parent.mkdir(parents=True, exist_ok=True)
+    if database := database_file(uri):
         path = f"{database}.lock"
     else:
         name = f"dstcl-{os.getuid()}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
         path = os.path.join(tempfile.gettempdir(), name)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(path, fallback_to_soft=False):  # not a lock that outlives its process
         yield
-    finally:
-        os.close(handle)

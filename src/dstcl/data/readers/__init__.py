@@ -6,40 +6,16 @@ piece by piece. Which reader fits is seen from the file names, not asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dstcl.data.catalog import DatasetInfo
-from dstcl.data.raw import DataError, find_raw, known, raw_folder
+from dstcl.data.raw import DataError, find_raw, known
 from dstcl.data.readers import cifar, idx, parquet, tree
 from dstcl.data.readers.files import open_files
 from dstcl.data.readers.mnist5k import read_mnist5k
-from dstcl.data.readers.source import SPLIT_SEED, Images, Request, Source, split_by_class
+from dstcl.data.readers.source import Request, Source
 
-__all__ = [
-    "READERS",
-    "SPLIT_SEED",
-    "DataError",
-    "Images",
-    "Source",
-    "find_raw",
-    "open_source",
-    "raw_folder",
-    "read_files",
-    "read_mnist5k",
-    "read_source",
-    "split_by_class",
-]
-
-READERS: dict[str, Callable[[str, int], Images]] = {"mnist5k": read_mnist5k}
-"""Data sets that are not found on disk, by name."""
 # As in params.yaml; the smallest is for tests.
 SMALLEST, LARGEST = 2, 256
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-
-
-def read_source(dataset: str, image_size: int) -> Images:
-    """Read a data set of the catalogue into memory; see `open_source`."""
-    return open_source(dataset, image_size).load()
 
 
 def open_source(
@@ -57,8 +33,10 @@ def open_source(
     info = known(dataset, own)
     if not SMALLEST <= image_size <= LARGEST:
         raise DataError(f"{dataset}: image_size {image_size}; allowed: {SMALLEST} to {LARGEST}")
-    if dataset in READERS:
-        return READERS[dataset](dataset, image_size).source()
+    if info.fixed_size and image_size != info.image_size:
+        raise DataError(f"{dataset}: image_size {image_size}; only {info.image_size} is available")
+    if info.embedded:
+        return read_mnist5k().source()
     return read_files(Request(find_raw(dataset, own), dataset, info, image_size, workers))
 
 

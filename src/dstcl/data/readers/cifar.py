@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
@@ -43,6 +43,7 @@ LAYOUTS = (
 )
 EVERY_FILE = set[str]().union(*(layout.files() for layout in LAYOUTS))
 Records = dict[str, dict[str, Any]]
+Members = Iterable[tuple[PurePosixPath, IO[bytes]]]
 
 
 def is_cifar(names: Sequence[PurePosixPath]) -> bool:
@@ -53,32 +54,31 @@ def is_cifar(names: Sequence[PurePosixPath]) -> bool:
 
 def read_tar(request: Request) -> Source:
     """An archive as it was downloaded, read once from front to end."""
-    with archive_errors(request.path):
-        members = tar_members(request.path, EVERY_FILE)
-        records = {name: _record(request, name, stream) for name, stream in members}
-    return _source(request, records)
+    return _source(request, tar_members(request.path, EVERY_FILE))
 
 
 def read_extracted(request: Request, files: Files, names: Sequence[PurePosixPath]) -> Source:
     """The files of an archive in a folder or zip."""
+    wanted = (name for name in names if name.name in EVERY_FILE)
+    return _source(request, ((name, files.stream(name)) for name in wanted))
+
+
+def _records(request: Request, members: Members) -> Records:
     records: Records = {}
-    for name in names:
-        if name.name in EVERY_FILE:
-            with archive_errors(request.path), files.stream(name) as stream:
-                records[name.name] = _record(request, str(name), stream)
-    return _source(request, records)
+    with archive_errors(request.path):
+        for name, stream in members:
+            try:
+                with stream:
+                    records[name.name] = read_record(stream)
+            except RecordError as error:
+                raise DataError(
+                    f"{request.path}:{name}: not a file of the CIFAR archives: {error}"
+                ) from None
+    return records
 
 
-def _record(request: Request, name: str, stream: IO[bytes]) -> dict[str, Any]:
-    try:
-        return read_record(stream)
-    except RecordError as error:
-        raise DataError(
-            f"{request.path}:{name}: not a file of the CIFAR archives: {error}"
-        ) from None
-
-
-def _source(request: Request, records: Records) -> Source:
+def _source(request: Request, members: Members) -> Source:
+    records = _records(request, members)
     layout = next((layout for layout in LAYOUTS if layout.files() <= records.keys()), None)
     if layout is None:
         wanted = " or ".join(sorted(layout.meta for layout in LAYOUTS))

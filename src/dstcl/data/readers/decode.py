@@ -9,7 +9,7 @@ import signal
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # Four times the largest photograph in ImageNet; more is a mistake or a decompression bomb.
 MOST_PIXELS = 50_000_000
+Shape = tuple[int, int, int]
+"""(C, S, S) of an image."""
+Task = tuple[Path, Sequence[PurePosixPath], Shape]
 # Fewer images than this are decoded before another process has started.
 WORTH_A_PROCESS = 4 * PIECE
 
@@ -120,14 +123,13 @@ class Piece:
 
 
 def decode_files(
-    path: Path, names: Sequence[PurePosixPath], shape: tuple[int, int, int], workers: int
+    path: Path, names: Sequence[PurePosixPath], shape: Shape, workers: int
 ) -> Callable[[Notes], Iterator[Pixels]]:
     """The pixels of files of a folder or zip, for `Source.pieces`."""
 
     def pieces(notes: Notes) -> Iterator[Pixels]:
-        channels, size, _ = shape
         parts = [names[k : k + PIECE] for k in range(0, len(names), PIECE)]
-        tasks = ((path, part, size, channels) for part in parts)
+        tasks = ((path, part, shape) for part in parts)
         several = workers > 1 and len(names) >= WORTH_A_PROCESS
         done = _in_processes(path, tasks, workers) if several else map(_decode_part, tasks)
         digest = hashlib.sha256()
@@ -140,18 +142,21 @@ def decode_files(
     return pieces
 
 
-Task = tuple[Path, Sequence[PurePosixPath], int, int]
-
-
 def _decode_part(task: Task) -> Piece:
-    path, names, size, channels = task
+    path, names, shape = task
     files = _opened(path)
-    pixels = np.empty((len(names), channels, size, size), np.uint8)
+    images = ((f"{path}:{name}", files.read(name)) for name in names)
+    return decode_piece(images, len(names), shape)
+
+
+def decode_piece(images: Iterable[tuple[str, bytes]], count: int, shape: Shape) -> Piece:
+    """Decode some images, each with what names it in messages."""
+    channels, size, _ = shape
+    pixels = np.empty((count, *shape), np.uint8)
     converted: Counter[str] = Counter()
     digests = b""
-    for index, name in enumerate(names):
-        content = files.read(name)
-        pixels[index], kind = decode(content, size, channels, f"{path}:{name}")
+    for index, (where, content) in enumerate(images):
+        pixels[index], kind = decode(content, size, channels, where)
         if kind:
             converted[kind] += 1
         digests += hashlib.sha256(content).digest()

@@ -108,7 +108,7 @@ def open_files(path: Path) -> Files:
     return Folder(path) if path.is_dir() else Zip(path)
 
 
-def tar_members(path: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
+def tar_members(path: Path, wanted: set[str]) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     """Name and content of the wanted files of a tar, packed or not, read once and in order.
 
     To be used inside `archive_errors`.
@@ -126,8 +126,8 @@ def tar_members(path: Path, wanted: set[str]) -> Iterator[tuple[str, IO[bytes]]]
                 total += member.size
                 if total > LARGEST:
                     raise DataError(f"{path}:{member.name}: more than {LARGEST} bytes; refused")
-                name = PurePosixPath(member.name).name
-                if member.isfile() and name in wanted:
+                name = PurePosixPath(member.name)
+                if member.isfile() and name.name in wanted:
                     stream = archive.extractfile(member)
                     assert stream is not None
                     yield name, stream

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from dstcl.data.raw import DataError
-from dstcl.data.readers.files import Files, archive_errors
-from dstcl.data.readers.source import PIECE, Notes, Pixels, Request, Source
+from dstcl.data.readers.files import LARGEST, Files, archive_errors
+from dstcl.data.readers.source import Images, Pixels, Request, Source
 
 NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 UNSIGNED_BYTES = 8
-# 8 times MNIST; what a few bytes of gzip can claim is endless.
-LARGEST = 2**29
 
 
 def is_idx(names: Sequence[PurePosixPath]) -> bool:
@@ -29,11 +26,6 @@ def is_idx(names: Sequence[PurePosixPath]) -> bool:
 
 def read_idx(request: Request, files: Files, names: Sequence[PurePosixPath]) -> Source:
     """Training images, then test images, in the order of the files."""
-    if request.size != request.info.image_size:
-        raise DataError(
-            f"{request.dataset}: image_size {request.size}; only {request.info.image_size} is "
-            "available"
-        )
     arrays: dict[tuple[str, str], Pixels] = {}
     for name in names:
         if match := NAME.fullmatch(name.name):
@@ -54,15 +46,9 @@ def read_idx(request: Request, files: Files, names: Sequence[PurePosixPath]) -> 
         labels.append(_labels(request, part, arrays))
         is_test.append(np.full(len(labels[-1]), part == "t10k"))
     names_ = list(request.info.class_names) or [str(k) for k in range(request.info.classes)]
-
-    def pieces(notes: Notes) -> Iterator[Pixels]:
-        digest = hashlib.sha256()
-        for pixels in images:
-            digest.update(pixels.data)
-            yield from (pixels[k : k + PIECE] for k in range(0, len(pixels), PIECE))
-        notes.digest = digest.hexdigest()
-
-    return Source(np.concatenate(labels), np.concatenate(is_test), names_, request.shape, pieces)
+    return Images(
+        np.concatenate(images), np.concatenate(labels), np.concatenate(is_test), names_
+    ).source()
 
 
 def _array(request: Request, name: PurePosixPath, content: bytes, packed: bool) -> Pixels:

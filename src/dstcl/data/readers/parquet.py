@@ -6,15 +6,14 @@ import hashlib
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from dstcl.data.raw import DataError
-from dstcl.data.readers.decode import decode
+from dstcl.data.readers.decode import Piece, decode_piece
 from dstcl.data.readers.files import Files
 from dstcl.data.readers.source import PIECE, Notes, Pixels, Request, Source, assign
 from dstcl.data.superclasses import FINE_NAMES
@@ -49,7 +48,10 @@ def read_parquet(request: Request, files: Files, names: Sequence[PurePosixPath])
     def pieces(notes: Notes) -> Iterator[Pixels]:
         digest = hashlib.sha256()
         for name, table in tables:
-            yield from _pixels(request, name, table, notes.converted, digest)
+            for piece in _batches(request, name, table):
+                notes.converted.update(piece.converted)
+                digest.update(piece.digests)
+                yield piece.pixels
         notes.digest = digest.hexdigest()
 
     return Source(numbers, is_test, class_names, request.shape, pieces)
@@ -57,22 +59,32 @@ def read_parquet(request: Request, files: Files, names: Sequence[PurePosixPath])
 
 def _opened(request: Request, files: Files, name: PurePosixPath) -> Any:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise DataError(
             f"{request.path}:{name}: Parquet needs the package pyarrow: pip install pyarrow"
         ) from None
-    where = request.path / name
+    path = request.path / name
+    with _named_errors(request, name):
+        return parquet.ParquetFile(path if path.is_file() else io.BytesIO(files.read(name)))
+
+
+@contextmanager
+def _named_errors(request: Request, name: PurePosixPath) -> Iterator[None]:
+    from pyarrow import ArrowException
+
     try:
-        return parquet.ParquetFile(where if where.is_file() else io.BytesIO(files.read(name)))
+        yield
     except (ArrowException, OSError) as error:
-        raise DataError(f"{request.path}:{name}: damaged ({_first_line(error)})") from None
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{request.path}:{name}: damaged ({first_line})") from None
 
 
 def _labels(request: Request, name: PurePosixPath, table: Any) -> list[str]:
     """Class names of all rows; numbers become names where the file, or the catalogue, has them."""
     column = _column(request, name, table, LABEL_COLUMNS)
-    values = _checked(request, name, lambda: table.read([column]).column(0).to_pylist())
+    with _named_errors(request, name):
+        values = table.read([column]).column(0).to_pylist()
     if all(isinstance(value, str) for value in values):
         return values
     if not all(isinstance(value, int) and value >= 0 for value in values):
@@ -98,25 +110,21 @@ def _stored_names(table: Any, column: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def _pixels(
-    request: Request, name: PurePosixPath, table: Any, converted: Counter[str], digest: Any
-) -> Iterator[Pixels]:
+def _batches(request: Request, name: PurePosixPath, table: Any) -> Iterator[Piece]:
     column = _column(request, name, table, IMAGE_COLUMNS)
-    batches = table.iter_batches(PIECE, columns=[column])
-    row = 0
-    while (batch := _checked(request, name, lambda: next(batches, None))) is not None:
-        piece = np.empty((len(batch), *request.shape), np.uint8)
-        for index, value in enumerate(batch.column(0).to_pylist()):
+    rows = count()
+
+    def images(values: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
+        for value in values:
+            where = f"{request.path}:{name} row {next(rows)}"
             content = value.get("bytes") if isinstance(value, dict) else value
             if not isinstance(content, bytes):
-                raise DataError(f"{request.path}:{name} row {row}: no bytes in column {column}")
-            where = f"{request.path}:{name} row {row}"
-            piece[index], kind = decode(content, request.size, request.info.channels, where)
-            if kind:
-                converted[kind] += 1
-            digest.update(hashlib.sha256(content).digest())
-            row += 1
-        yield piece
+                raise DataError(f"{where}: no bytes in column {column}")
+            yield where, content
+
+    with _named_errors(request, name):
+        for batch in table.iter_batches(PIECE, columns=[column]):
+            yield decode_piece(images(batch.column(0).to_pylist()), len(batch), request.shape)
 
 
 def _column(request: Request, name: PurePosixPath, table: Any, allowed: Sequence[str]) -> str:
@@ -129,22 +137,9 @@ def _column(request: Request, name: PurePosixPath, table: Any, allowed: Sequence
     return column
 
 
-def _checked(request: Request, name: PurePosixPath, read: Any) -> Any:
-    from pyarrow import ArrowException
-
-    try:
-        return read()
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{request.path}:{name}: damaged ({_first_line(error)})") from None
-
-
 def _part(name: PurePosixPath) -> str:
     """From ``train-00000-of-00001.parquet`` or ``train/0000.parquet``."""
     for text in (name.name, name.parent.name):
         if match := PART.search(text):
             return match[1] if match[1] in ("train", "test") else "val"
     return ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,202 +1,176 @@
-"""The data in Python 2's object files, as the CIFAR archives hold them, without making objects.
+"""The data in Python 2's pickles, as the CIFAR archives hold them, without making objects.
 
-The format is a list of instructions to a stack machine that can call any function, which is why
-such files must not be unpickled. This reader knows the instructions for dictionaries, lists,
-numbers, text and one kind of array; every other instruction, and every other name, is refused.
+A pickle is a list of instructions to a stack machine that can call any function, which is why such
+files must never be unpickled freely. Here that is safe for three reasons. Only the instructions of
+numbers, texts, lists, a dictionary and an array are known, so nothing reaches an import, an
+extension or a persistent object. The three names that arrays need give stand-ins from this module,
+and any other name is refused before it is looked up, so not even NumPy is called. And what a file
+could ask for without end is limited: its length, its instructions and the dictionary's keys, which
+must be texts, as the hash of tuples within tuples can take forever.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+import pickle
+import pickletools
 from typing import IO, Any
 
 import numpy as np
 
-ARRAY = ("numpy.core.multiarray", "_reconstruct")
-ARRAY_TYPE = ("numpy", "ndarray")
-KIND = ("numpy", "dtype")
-NAMES = {ARRAY, ARRAY_TYPE, KIND}
+from dstcl.data.readers.files import ARCHIVE_ERRORS, LARGEST
+
 READ_AT_A_TIME = 2**20
+# Longer ones are pixels.
+LONGEST_TEXT = 2**12
+# CIFAR-100's training file has 200,000: two for a file name, one for each of two labels.
+MOST_INSTRUCTIONS = 2**20
+MOST_KEYS = 20
+INSTRUCTIONS = {
+    *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2"),
+    *("BINSTRING", "SHORT_BINSTRING", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE"),
+    *("TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "SETITEM", "SETITEMS"),
+    *("BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "GLOBAL", "REDUCE", "BUILD"),
+}
+"""Those that the files need, by their names in the module pickletools."""
 
 
 class RecordError(ValueError):
     """Not such a file, or one that asks for more than data."""
 
 
-@dataclass
-class _Array:
-    values: Any = None
-
-
-@dataclass(frozen=True)
-class _Name:
-    path: tuple[str, str]
-
-
-@dataclass
-class _Kind:
-    code: str
-
-
-_MARK = object()
-
-
 def read_record(stream: IO[bytes]) -> dict[str, Any]:
-    """The dictionary in a stream; arrays are uint8, text is str (ASCII where it is a key).
+    """The dictionary in a stream: of numbers, texts, lists of them, and uint8 arrays.
 
     Raises:
-        RecordError: damaged, cut off, not a dictionary, or anything but plain data.
+        RecordError: damaged, cut off, too long, not a dictionary, or anything but plain data.
     """
     try:
-        value = _Machine(stream).run()
-    except RecordError:
+        value = _Unpickler(_Steps(stream)).load()
+    except (RecordError, *ARCHIVE_ERRORS):
         raise
-    except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
+    except Exception as error:  # unpickling damaged data may raise any, says its documentation
         raise RecordError(f"damaged ({type(error).__name__})") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, _Table):
         raise RecordError("not a dictionary")
-    return {str(_scalar(key)): _plain(item) for key, item in value.items()}
+    return {key: _plain(item) for key, item in value.items()}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_scalar(item) for item in value]
-    return value.values if isinstance(value, _Array) else _scalar(value)
-
-
-def _scalar(value: Any) -> Any:
-    """A list within a list is no part of these files, and could be larger than any memory."""
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    if value is None or isinstance(value, int):
+    """A list within a list is no part of these files, nor is anything else but these."""
+    plain = (int, str, type(None))
+    if isinstance(value, _Array):
+        return value.values
+    if isinstance(value, plain) or (
+        isinstance(value, list) and all(isinstance(item, plain) for item in value)
+    ):
         return value
     raise RecordError("damaged (values within values)")
 
 
-class _Machine:
-    """The stack, the numbered values, and one method or lambda an instruction."""
+class _Steps:
+    """A stream as an unpickler reads it, up to a limit and with a wrong count costing no memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
+        self._stream = stream
+        self._left = LARGEST
 
-    def run(self) -> Any:
-        while (code := self.take(1)) != b".":
-            if code not in _INSTRUCTIONS:
-                raise RecordError(f"instruction {code!r} is not one of plain data")
-            _INSTRUCTIONS[code](self)
-        return self.stack.pop()
-
-    def take(self, count: int) -> bytearray | bytes:
-        """Exactly so many bytes; large ones in steps, so that a wrong count costs no memory."""
+    def read(self, count: int) -> bytes | bytearray:
+        """Exactly so many bytes."""
+        self._left -= count
+        if self._left < 0:
+            raise RecordError(f"longer than {LARGEST} bytes")
         if count <= READ_AT_A_TIME:
-            content: bytearray | bytes = self.stream.read(count)
+            content: bytes | bytearray = self._stream.read(count)
         else:
             content = bytearray()
-            while len(content) < count:
-                step = self.stream.read(min(READ_AT_A_TIME, count - len(content)))
-                if not step:
-                    break
+            while step := self._stream.read(min(READ_AT_A_TIME, count - len(content))):
                 content += step
         if len(content) < count:
             raise RecordError("cut off")
         return content
 
-    def number(self, layout: str) -> int:
-        return int(struct.unpack(layout, self.take(struct.calcsize(layout)))[0])
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def since_mark(self) -> list[Any]:
-        place = len(self.stack) - 1
-        while self.stack[place] is not _MARK:
-            place -= 1
-            if place < 0:
-                raise RecordError("damaged (no mark)")
-        items = self.stack[place + 1 :]
-        del self.stack[place:]
-        return items
-
-    def last(self, count: int) -> tuple[Any, ...]:
-        items = tuple(self.stack[-count:])
-        del self.stack[-count:]
-        return items
-
-    def extend(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, list):
-            raise RecordError("damaged (no list)")
-        target.extend(items)
-
-    def update(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, dict):
-            raise RecordError("damaged (no dictionary)")
-        target.update(zip(items[::2], items[1::2], strict=True))
-
-    def name(self) -> None:
-        path = (self.line(), self.line())
-        if path not in NAMES:
-            raise RecordError(f"asks for {'.'.join(path)}, which is not plain data")
-        self.push(_Name(path))
-
-    def line(self) -> str:
-        text = self.stream.readline(200)
-        return text.rstrip(b"\n").decode("latin-1")
-
-    def call(self) -> None:
-        function, arguments = self.last(2)
-        if function == _Name(ARRAY) and arguments[0] == _Name(ARRAY_TYPE):
-            self.push(_Array())
-        elif function == _Name(KIND):
-            self.push(_Kind(_scalar(arguments[0])))
-        else:
-            raise RecordError("calls something that is no array")
-
-    def build(self) -> None:
-        state = self.stack.pop()
-        target = self.stack[-1]
-        if isinstance(target, _Array):
-            _, shape, kind, by_column, raw = state
-            if not isinstance(kind, _Kind) or kind.code not in ("u1", "|u1"):
-                raise RecordError("an array of something else than bytes")
-            values = np.frombuffer(raw, np.uint8)
-            target.values = values.reshape(shape, order="F" if by_column else "C")
-        elif not isinstance(target, _Kind):
-            raise RecordError("builds something that is no array")
+    def readline(self) -> bytes:
+        """Half of a name, which is short."""
+        return self._stream.readline(200)
 
 
-_INSTRUCTIONS: dict[bytes | bytearray, Callable[[_Machine], Any]] = {
-    b"\x80": lambda m: m.take(1),  # version of the format
-    b"(": lambda m: m.push(_MARK),
-    b"N": lambda m: m.push(None),
-    b"\x88": lambda m: m.push(True),
-    b"\x89": lambda m: m.push(False),
-    b"K": lambda m: m.push(m.number("<B")),
-    b"M": lambda m: m.push(m.number("<H")),
-    b"J": lambda m: m.push(m.number("<i")),
-    b"U": lambda m: m.push(m.take(m.number("<B"))),
-    b"T": lambda m: m.push(m.take(m.number("<I"))),
-    b")": lambda m: m.push(()),
-    b"\x85": lambda m: m.push(m.last(1)),
-    b"\x86": lambda m: m.push(m.last(2)),
-    b"\x87": lambda m: m.push(m.last(3)),
-    b"t": lambda m: m.push(tuple(m.since_mark())),
-    b"]": lambda m: m.push([]),
-    b"a": lambda m: m.extend([m.stack.pop()]),
-    b"e": lambda m: m.extend(m.since_mark()),
-    b"}": lambda m: m.push({}),
-    b"s": lambda m: m.update(list(m.last(2))),
-    b"u": lambda m: m.update(m.since_mark()),
-    b"q": lambda m: m.memo.__setitem__(m.number("<B"), m.stack[-1]),
-    b"r": lambda m: m.memo.__setitem__(m.number("<I"), m.stack[-1]),
-    b"h": lambda m: m.push(m.memo[m.number("<B")]),
-    b"j": lambda m: m.push(m.memo[m.number("<I")]),
-    b"c": _Machine.name,
-    b"R": _Machine.call,
-    b"b": _Machine.build,
+class _Instructions(dict[int, Any]):
+    """What carries out an instruction, by its code."""
+
+    def __init__(self) -> None:
+        codes = [ord(one.code) for one in pickletools.opcodes if one.name in INSTRUCTIONS]
+        super().__init__({code: pickle._Unpickler.dispatch[code] for code in codes})
+        self[ord(pickle.EMPTY_DICT)] = lambda unpickler: unpickler.append(_Table())
+        self._left = MOST_INSTRUCTIONS
+
+    def __getitem__(self, code: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise RecordError(f"more than {MOST_INSTRUCTIONS} instructions")
+        return super().__getitem__(code)
+
+    def __missing__(self, code: int) -> Any:
+        raise RecordError(f"instruction {bytes([code])!r} is not one of plain data")
+
+
+class _Table(dict[str, Any]):
+    """The dictionary of a file."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, str) or len(self) >= MOST_KEYS:
+            raise RecordError("a key that is no text, or too many")
+        super().__setitem__(key, value)
+
+
+class _Unpickler(pickle._Unpickler):
+    """The unpickler that the standard library has in Python.
+
+    The one in C has no table of instructions, and takes as much memory as a file's first number
+    for the memo asks for.
+    """
+
+    def __init__(self, stream: _Steps) -> None:
+        super().__init__(stream, encoding="latin-1")  # type: ignore[arg-type]
+        self.dispatch = _Instructions()  # type: ignore[misc]
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in for a name; nothing is imported."""
+        if (module, name) not in NAMES:
+            raise RecordError(f"asks for {f'{module}.{name}'!r}, which is not plain data")
+        return NAMES[module, name]
+
+    def _decode_string(self, value: bytes) -> str | bytes:
+        """Pixels stay as they are, which takes half of the memory."""
+        return value if len(value) > LONGEST_TEXT else value.decode("latin-1")
+
+
+class _Array:
+    """In place of an array; a pickle makes an empty one and then tells what is in it."""
+
+    def __init__(self, *ignored: Any) -> None:
+        self.values: Any = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, by_column, raw = state
+        if not isinstance(kind, _Kind):
+            raise RecordError("an array of something else than bytes")
+        values = np.frombuffer(raw.encode("latin-1") if isinstance(raw, str) else raw, np.uint8)
+        self.values = values.reshape(shape, order="F" if by_column else "C")
+
+
+class _Kind:
+    """In place of the type of an array's numbers, which is that of bytes."""
+
+    def __init__(self, code: str, *ignored: Any) -> None:
+        if code not in ("u1", "|u1"):
+            raise RecordError("an array of something else than bytes")
+
+    def __setstate__(self, state: Any) -> None:
+        """Bytes have no order."""
+
+
+NAMES = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy", "ndarray"): None,
+    ("numpy", "dtype"): _Kind,
 }

@@ -103,11 +103,6 @@ class Source:
     shape: tuple[int, ...]
     pieces: Callable[[Notes], Iterator[Pixels]]
 
-    def load(self) -> Images:
-        """Everything in memory."""
-        pixels = np.concatenate(list(self.pieces(Notes())))
-        return Images(pixels, self.labels, self.is_test, self.class_names)
-
 
 def split_by_class(labels: NDArray[np.int64], test_per_class: int) -> NDArray[np.bool_]:
     """Mark the same number of test images in each class, drawn with the fixed split seed."""
