@@ -760,9 +760,9 @@ def choices(model: type[Model], name: str) -> set[str]:
 
 
 def test_networks_of_the_configuration_are_those_that_can_be_built() -> None:
-    from dstcl.networks import FEATURES
+    from dstcl.networks import NETWORKS
 
-    assert choices(Preset, "networks") == set(FEATURES)
+    assert choices(Preset, "networks") == set(NETWORKS)
 
 
 def test_inits_growths_and_prunings_of_the_configuration_are_those_of_the_core() -> None:

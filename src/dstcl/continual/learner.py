@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dstcl.continual.methods import METHODS
 from dstcl.continual.precision import arithmetic_of
@@ -16,7 +16,8 @@ from dstcl.continual.subnets import InvariantError, SubnetStore
 from dstcl.continual.task_training import Effort, Stage, refuse_single_image
 from dstcl.data.batches import Examples, Part, evaluation_batches, task_examples
 from dstcl.data.stored import Prepared
-from dstcl.networks import batch_statistics, build_network
+from dstcl.networks.build import build_network
+from dstcl.networks.check import check_network
 from dstcl.seeds import derive_seed, generator
 from dstcl.study.run import Run
 
@@ -83,15 +84,18 @@ class Learner:
         own_heads = run.head == "task" and not self.method.joint
         sizes = [len(classes) for classes in tasks]
         self.outputs = task_outputs(sizes, own_heads=own_heads, among_all=run.logits == "all")
-        self.network = build_network(
+        outputs = max(sizes) if own_heads else sum(sizes)
+        network = build_network(
             run.network,
             channels=data.images.shape[1],
-            classes=max(sizes) if own_heads else sum(sizes),
+            classes=outputs,
             seed=derive_seed(run.seed, "weights"),
-            norm=batch_statistics if run.batch_norm == "batch" else nn.BatchNorm2d,
+            norm=run.batch_norm,
             head_bias=True if run.head == "task" else None,
             arithmetic=arithmetic_of(run, device),
-        ).to(device)
+        )
+        check_network(network, data.images.shape[1:], outputs, run.network)
+        self.network = network.to(device)
         store = self.method.store(
             self.network,
             run.seed,

@@ -6,19 +6,18 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dstcl.continual.precision import STEP_GRAPHS
-from dstcl.networks import Network
 from dstcl.study.run import Run
 
 
-def build_optimizer(run: Run, network: Network) -> Optimizer:
+def build_optimizer(run: Run, network: nn.Module) -> Optimizer:
     """A fresh optimiser, as for every task (section c3 of the paper's code)."""
     recorded = run.compile in STEP_GRAPHS
     rate = run.learning_rate
-    device = network.head.weight.device
+    device = next(network.parameters()).device
     common: dict[str, Any] = {
         # A recorded step would go on with the number that it saw.
         "lr": torch.tensor(rate, device=device) if recorded else rate,

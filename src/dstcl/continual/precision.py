@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dstcl.networks import Arithmetic, Network
+from dstcl.networks.arithmetic import Arithmetic
 from dstcl.study.run import Run
 
 Forward = Callable[[Tensor], Tensor]
@@ -52,7 +52,7 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
-def training_forward(network: Network, run: Run, device: torch.device) -> Forward:
+def training_forward(network: nn.Module, run: Run, device: torch.device) -> Forward:
     """The network's forward pass for training steps, compiled where the run asks for it.
 
     A batch that is smaller than the others, as the last of an epoch is, goes through the network

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.methods import Method, OpenTask
@@ -18,7 +18,6 @@ from dstcl.continual.scoring import Scoring
 from dstcl.continual.step import training_step
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples, TrainingBatches
-from dstcl.networks import Network
 from dstcl.seeds import generator
 from dstcl.sparse import SparseTraining
 from dstcl.study.run import Run
@@ -56,7 +55,7 @@ class Stage:
         self,
         run: Run,
         method: Method,
-        network: Network,
+        network: nn.Module,
         store: SubnetStore,
         index: int,
         examples: Examples,
@@ -184,7 +183,7 @@ class Stage:
         self.effort.seconds += perf_counter() - since
 
 
-def refuse_single_image(network: Network, examples: Examples, batch_size: int, key: str) -> None:
+def refuse_single_image(network: nn.Module, examples: Examples, batch_size: int, key: str) -> None:
     """Before hours are spent: statistics of a batch need two values, which one image does not have
     in maps of a single pixel.
 

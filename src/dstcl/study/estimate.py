@@ -193,7 +193,8 @@ def stored_bytes(run: Run) -> int:
     are some kilobytes."""
     import torch
 
-    from dstcl.networks import build_network
+    from dstcl.networks.build import build_network
+    from dstcl.networks.head import find_head
 
     info = DATASETS[run.dataset]
     classes = info.classes // run.tasks if run.head == "task" else info.classes
@@ -201,7 +202,8 @@ def stored_bytes(run: Run) -> int:
         network = build_network(run.network, info.channels, classes, seed=0)
     own = {name for name, value in network.state_dict().items() if value.dim() < 2}
     if run.head == "task":
-        own |= {name for name in network.state_dict() if name.startswith("head.")}
+        head, _ = find_head(network)
+        own |= {name for name in network.state_dict() if name.startswith(f"{head}.")}
     sizes = {name: value.numel() for name, value in network.state_dict().items()}
     local = sum(size for name, size in sizes.items() if name in own)
     masked = sum(sizes.values()) - local

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from dstcl.continual.methods.ewc import EwcMemory, EwcTraining, diagonal_fisher
 from dstcl.continual.methods.packnet import PackNetTraining
@@ -19,7 +20,6 @@ from dstcl.continual.published import PublishedSparseTraining
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SeparateStore, SequentialStore, SubnetStore
 from dstcl.data.batches import Examples, evaluation_batches
-from dstcl.networks import Network
 from dstcl.seeds import generator
 from dstcl.sparse import (
     DynamicSparseTraining,
@@ -42,7 +42,7 @@ class OpenTask:
         steps: optimiser steps that will be made.
     """
 
-    network: Network
+    network: nn.Module
     optimizer: torch.optim.Optimizer
     store: SubnetStore
     index: int
