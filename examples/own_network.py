@@ -29,11 +29,12 @@ if __name__ == "__main__":
     images, labels = torch.randn(8, 3, 16, 16), torch.arange(8) % 4
     for source in ("torchvision.models:resnet18", Small):
         network = build_network(source, channels=3, classes=4, seed=0, norm="batch")
-        kind, (head, _) = type(network).__name__, find_head(network)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-        sparse = DynamicSparseTraining(network, optimizer, density=0.2, update_every=2)
+        sparse = DynamicSparseTraining(
+            network, optimizer, density=0.2, update_every=2, total_steps=4
+        )
         for _ in range(4):
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(images), labels).backward()
             sparse.step()
-        print(f"{kind}: head {head}, density {sparse.density():.2f}")
+        print(type(network).__name__, find_head(network)[0], f"{sparse.density():.2f}")

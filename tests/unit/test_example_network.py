@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.mark.parametrize(
     ("file", "expected"),
-    [("own_network.py", ["ResNet: head fc, density 0.20", "Small: head head, density 0.20"])],
+    [("own_network.py", ["ResNet fc 0.20", "Small head 0.20"])],
 )
 def test_an_example_runs(file: str, expected: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
