@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from dstcl.continual.precision import allow_tf32
 from dstcl.continual.published import PublishedSparseTraining
-from dstcl.networks import build_network
+from dstcl.networks.build import build_network
 from dstcl.sparse import (
     DynamicSparseTraining,
     SparseTraining,

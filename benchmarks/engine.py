@@ -31,7 +31,7 @@ from tables import middle, print_table
 from dstcl.continual.learner import learner_of
 from dstcl.continual.precision import arithmetic_of
 from dstcl.data.stored import Prepared
-from dstcl.networks import build_network
+from dstcl.networks.build import build_network
 from dstcl.sparse import forward_flops, uses_per_image
 from dstcl.study.run import Run
 

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from dstcl.continual.precision import allow_tf32
-from dstcl.networks import Arithmetic, Network, batch_statistics, build_network
+from dstcl.networks.arithmetic import Arithmetic
+from dstcl.networks.build import build_network
 from dstcl.sparse import draw_masks, maskable_weights
 
 BATCH, DENSITY, RATE = 64, 0.2, 1e-3
@@ -34,18 +35,16 @@ Step = Callable[[Tensor, Tensor], Tensor]
 """From images (networks, N, C, H, W) and labels (networks, N) to losses (networks,)."""
 
 
-def build(name: str, count: int, arithmetic: Arithmetic, device: torch.device) -> list[Network]:
+def build(name: str, count: int, arithmetic: Arithmetic, device: torch.device) -> list[nn.Module]:
     """Networks that differ in their weights. Batch norm as published has nothing to update beside
     them."""
     return [
-        build_network(name, 3, CLASSES, seed, norm=batch_statistics, arithmetic=arithmetic).to(
-            device
-        )
+        build_network(name, 3, CLASSES, seed, norm="batch", arithmetic=arithmetic).to(device)
         for seed in range(count)
     ]
 
 
-def masks_of(networks: list[Network], device: torch.device) -> list[dict[str, Tensor]]:
+def masks_of(networks: list[nn.Module], device: torch.device) -> list[dict[str, Tensor]]:
     """Random ones, others for each network."""
     draws = torch.Generator().manual_seed(1)
     weights = maskable_weights(networks[0])
@@ -54,7 +53,7 @@ def masks_of(networks: list[Network], device: torch.device) -> list[dict[str, Te
     return [draw_masks(shapes, counts, draws, device) for _ in networks]
 
 
-def apart(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
+def apart(networks: list[nn.Module], masks: list[dict[str, Tensor]]) -> Step:
     """One network after the other."""
     optimizers = [torch.optim.Adam(n.parameters(), lr=RATE, fused=True) for n in networks]
 
@@ -75,7 +74,7 @@ def apart(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
     return step
 
 
-def stacked(networks: list[Network], masks: list[dict[str, Tensor]]) -> Step:
+def stacked(networks: list[nn.Module], masks: list[dict[str, Tensor]]) -> Step:
     """All networks in one call."""
     weights, _ = stack_module_state(list(networks))  # type: ignore[arg-type]
     kept = {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]}

@@ -23,7 +23,7 @@ from subjects import default_width
 from tables import print_table
 from whole_run import whole_run
 
-from dstcl.networks import FEATURES
+from dstcl.networks import NETWORKS
 
 TASKS = (1, 5, 10, 20)
 WIDTHS = (8, 16, 32)
@@ -79,7 +79,7 @@ def print_memory(runs: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=FEATURES, default="resnet18")
+    parser.add_argument("--network", choices=NETWORKS, default="resnet18")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tasks", type=int, nargs="*", default=TASKS)
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)

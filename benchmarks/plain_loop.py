@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from dstcl.data.stored import Prepared
-from dstcl.networks import build_network
+from dstcl.networks.build import build_network
 from dstcl.sparse import draw_masks, maskable_weights
 from dstcl.study.run import Run
 

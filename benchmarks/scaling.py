@@ -23,7 +23,7 @@ from subjects import CLASSES, default_width, of_width, random_data, short_run, t
 from tables import middle, print_table
 from whole_run import whole_run
 
-from dstcl.networks import FEATURES
+from dstcl.networks import NETWORKS
 
 DENSITIES = (0.8, 0.2, 0.1, 0.05, 0.01)
 TASK_CLASSES = (2, 10, 100)
@@ -154,7 +154,7 @@ def print_parts(run: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=FEATURES, default="resnet18-slim")
+    parser.add_argument("--network", choices=NETWORKS, default="resnet18-slim")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--images", type=int, default=960, help="of a task, a tenth for testing")
     parser.add_argument("--rounds", type=int, default=5)

@@ -22,7 +22,7 @@ from machine import machine, peak_memory
 from subjects import paper_run, random_data, task_classes
 
 from dstcl.continual.learner import learner_of
-from dstcl.networks import FEATURES
+from dstcl.networks import NETWORKS
 from dstcl.study.cost import SPEED_COLUMNS, SPEEDS_FILE, TEST_SHARE, read_speeds
 
 # Image size, channels and update interval of the preset that uses a network.
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=int, default=1024, help="a task; more on a GPU")
-    parser.add_argument("--networks", nargs="*", default=list(FEATURES))
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
     parser.add_argument("--note", default="", help="appended to the source, as: shared machine")
     parser.add_argument("--print", action="store_true", help="one network; print, write nothing")
     options = parser.parse_args()

@@ -3,8 +3,6 @@ machine with Python and torch alone can measure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from typing import Any
 import torch
 
 from dstcl.data.stored import Prepared
-from dstcl.networks import FEATURES
+from dstcl.networks import NETWORKS
+from dstcl.networks.build import network_function
 from dstcl.storage import read_json, write_json, write_tensors
 from dstcl.study.run import Run
 
@@ -72,7 +71,7 @@ def write_data(folder: Path, data: Prepared, tasks: list[list[int]]) -> tuple[Pa
 
 def default_width(network: str) -> int | None:
     """Channels of the first layers, where they can be others (`of_width`); None elsewhere."""
-    width = signature(FEATURES[network].features).parameters.get("width")
+    width = signature(network_function(network)).parameters.get("width")
     return width.default if width else None
 
 
@@ -82,6 +81,6 @@ def of_width(network: str, width: int | None) -> str:
     if width is None:
         return network
     name = f"{network}, width {width}"
-    features = partial(FEATURES[network].features, width=width)
-    FEATURES[name] = replace(FEATURES[network], features=features)
+    made = NETWORKS[network]
+    NETWORKS[name] = made._replace(arguments={**made.arguments, "width": width})
     return name

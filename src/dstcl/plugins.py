@@ -99,6 +99,12 @@ def load(name: str) -> Any:
         raise PluginError(f"{name!r}: {plugin.file} has no {plugin.attribute!r}") from None
 
 
+def local_files(name: str) -> list[Path]:
+    """The user's own files behind a name, sorted; none of what is installed."""
+    plugin = find(name)
+    return Package(Path.cwd(), prefix="").files([plugin.module]) if plugin.local else []
+
+
 def code_of(name: str) -> str:
     """What the code behind a name is: a digest of the user's own files, a package's version."""
     plugin = find(name)

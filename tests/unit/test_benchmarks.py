@@ -17,7 +17,8 @@ from tape import TapeRecorder
 
 from dstcl.continual import step
 from dstcl.data.batches import task_examples
-from dstcl.networks import FEATURES, build_network
+from dstcl.networks import NETWORKS
+from dstcl.networks.build import build_network
 from dstcl.sparse import maskable_weights
 from dstcl.storage import read_json
 from dstcl.study.load import load_file, runs
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def scaling() -> Iterator[ModuleType]:
     """The module, with the others of the folder within reach; networks that it adds are removed."""
-    with pytest.MonkeyPatch.context() as patching, patch.dict(FEATURES):
+    with pytest.MonkeyPatch.context() as patching, patch.dict(NETWORKS):
         patching.syspath_prepend(str(FOLDER))
         yield importlib.import_module("scaling")
 

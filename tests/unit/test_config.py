@@ -745,7 +745,7 @@ def test_a_preset_asked_for_replaces_that_of_the_file(tmp_path: Path) -> None:
 
 
 def test_networks_of_the_configuration_are_those_that_can_be_built() -> None:
-    from dstcl.networks import build_network
+    from dstcl.networks.build import build_network
 
     for name in NetworkEntry.known:
         assert build_network(name, 3, 4, 0) is not None

@@ -14,7 +14,7 @@ from dstcl.data.batches import evaluation_batches, task_examples
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import held_out, split_classes
 from dstcl.jobs.train import train_run
-from dstcl.networks import build_network
+from dstcl.networks.build import build_network
 from dstcl.seeds import derive_seed
 from dstcl.sparse import SparseTraining, unpack_masks
 from dstcl.storage import read_json, read_tensors, write_json, write_tensors

@@ -6,22 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from dstcl.networks import Arithmetic, build_network
-from dstcl.networks.convolution import Conv2d
+from dstcl.networks.arithmetic import Arithmetic
+from dstcl.networks.build import build_network
+from dstcl.networks.convolution import UnfoldedConv2d
 
 
-def layer(*sizes: int, **options: Any) -> Conv2d:
+def layer(*sizes: int, **options: Any) -> UnfoldedConv2d:
     torch.manual_seed(0)
-    made = Conv2d(*sizes, **options)
-    made.unfolds = True
-    return made
+    return UnfoldedConv2d(*sizes, **options)
 
 
-def calls(made: Conv2d, maps: Tensor, monkeypatch: pytest.MonkeyPatch) -> int:
+def calls(made: UnfoldedConv2d, maps: Tensor, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often the layer multiplied instead of convolving."""
     counted = []
-    product = Conv2d._product
-    monkeypatch.setattr(Conv2d, "_product", lambda *a: counted.append(1) or product(*a))
+    product = UnfoldedConv2d._product
+    monkeypatch.setattr(UnfoldedConv2d, "_product", lambda *a: counted.append(1) or product(*a))
     made(maps)
     return len(counted)
 
@@ -47,7 +46,10 @@ def test_product_is_the_convolution(
     made = layer(3, 8, kernel, stride=stride, padding=padding, bias=bias).double()
     maps = torch.randn(2, 3, side, side + 1, dtype=torch.float64)
     found, expected = [], []
-    for results, compute in ((found, made._product), (expected, super(Conv2d, made).forward)):
+    for results, compute in (
+        (found, made._product),
+        (expected, super(UnfoldedConv2d, made).forward),
+    ):
         given = maps.clone().requires_grad_()
         out = compute(given)
         wanted = [given, *made.parameters()]
@@ -70,7 +72,7 @@ def test_product_is_the_convolution(
     ],
 )
 def test_it_is_taken_where_weights_outnumber_maps(
-    made: Conv2d, side: int, expected: int, monkeypatch: pytest.MonkeyPatch
+    made: UnfoldedConv2d, side: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert calls(made, torch.randn(2, made.in_channels, side, side), monkeypatch) == expected
 
@@ -85,7 +87,7 @@ def test_the_layout_decides_for_every_layer(layout: str, expected: bool) -> None
     network = build_network("resnet18-slim", 3, 10, seed=0, arithmetic=Arithmetic(layout=layout))
     layers = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(layers) == 20
-    assert all(isinstance(each, Conv2d) and each.unfolds is expected for each in layers)
+    assert all(isinstance(each, UnfoldedConv2d) is expected for each in layers)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg16", "mobilenetv2", "lenet5"])

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dstcl.continual import learner_of
 from dstcl.continual.flops import run_costs, training_flops
 from dstcl.continual.methods import method_of
 from dstcl.data.stored import Prepared
-from dstcl.networks import build_network
+from dstcl.networks.build import build_network
 from dstcl.sparse import GROW, PRUNE, criterion, forward_flops, uses_per_image
 from dstcl.study.run import Run
 from helpers.runs import changed
@@ -26,6 +26,21 @@ def test_a_small_network_by_hand() -> None:
     active = {"0.weight": 27, "1.weight": 54, "3.weight": 90}
     assert forward_flops(active, uses) == 2 * (27 * 64 + 54 * 9 + 90)
     assert forward_flops(active | {"0.weight": 1}, uses) == 2 * (64 + 54 * 9 + 90)
+
+
+def test_layers_on_tokens_and_layers_used_twice_count_every_use() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.attend = nn.Linear(4, 4), nn.MultiheadAttention(4, 1, batch_first=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.mix(self.mix(images.flatten(2).mT))  # (N, 9, 4), twice
+            return self.attend(tokens, tokens, tokens)[0]
+
+    uses = uses_per_image(Tokens(), torch.zeros(2, 4, 3, 3))
+    # Attention takes its layer's weight and never calls the layer: not counted.
+    assert uses == {"mix.weight": 18, "attend.out_proj.weight": 0}
 
 
 def test_depthwise_convolutions_count_their_own_weights() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dstcl.networks import build_network
+from dstcl.networks.build import build_network
 from dstcl.sparse import (
     INITS,
     active_counts,

@@ -1,19 +1,21 @@
 """Precision, layout and compilation: what "auto" becomes, and that weights do not notice."""
 
+from copy import deepcopy
 from pathlib import Path
 from shutil import which
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dstcl.continual import learner_of
 from dstcl.continual import precision as engine
 from dstcl.continual.precision import arithmetic_of, has_bfloat16_units, training_forward
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.networks import Arithmetic, Network, build_network
+from dstcl.networks.arithmetic import Arithmetic
+from dstcl.networks.build import build_network
 from dstcl.study.run import Run
 from helpers.runs import changed
 
@@ -96,7 +98,7 @@ def test_what_only_a_gpu_can_do_is_refused_before_training(
         learner_of(run, digits, TASKS, CPU).fit()
 
 
-def network(arithmetic: Arithmetic) -> Network:
+def network(arithmetic: Arithmetic) -> nn.Module:
     return build_network("resnet18-slim", 3, 10, seed=0, arithmetic=arithmetic)
 
 
@@ -140,6 +142,61 @@ def test_weights_gradients_and_logits_are_those_of_float32_but_for_rounding(
         assert similar > 0.8, name
 
 
+@pytest.mark.parametrize("name", ["resnet18-slim", "vgg16-slim", "mobilenetv2-slim", "lenet5"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "unfolded"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_features_are_cast_and_the_head_is_not(
+    name: str, layout: str, precision: str, images: Tensor
+) -> None:
+    """Equal, bit for bit, to what the arithmetic says, written out."""
+    made = build_network(name, 3, 10, seed=0, arithmetic=Arithmetic(precision, layout)).eval()
+    head = made.head
+    arranged = images if layout == "contiguous" else images.to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        features = made.features(arranged)
+    assert features.dtype == getattr(torch, precision)
+    assert torch.equal(made(images), nn.functional.linear(features.float(), head.weight, head.bias))
+
+
+@pytest.mark.parametrize("arithmetic", [LOW, Arithmetic("bfloat16", "unfolded")])
+def test_the_arithmetic_is_in_copies_and_compiled_and_not_in_the_state(
+    arithmetic: Arithmetic, images: Tensor
+) -> None:
+    plain, made = network(Arithmetic()), network(arithmetic)
+    assert isinstance(made, type(plain))
+    assert list(made.state_dict()) == list(plain.state_dict())
+    made.load_state_dict(plain.state_dict())
+    logits = made.eval()(images)
+    copied = deepcopy(made)
+    with torch.no_grad():
+        made.head.weight.zero_()
+    assert torch.equal(copied(images), logits)
+    whole = torch.compile(copied, fullgraph=True, backend="eager", dynamic=False)
+    assert torch.equal(whole(images), logits)
+
+
+def test_networks_alike_are_of_one_class_so_that_they_can_be_stacked() -> None:
+    torch.func.stack_module_state([network(LOW), network(LOW)])
+    assert type(network(LOW)) is not type(network(Arithmetic("bfloat16")))
+
+
+def test_an_error_in_the_network_leaves_no_casting_behind() -> None:
+    with pytest.raises(RuntimeError):
+        network(LOW)(torch.zeros(2, 5, 32, 32))
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def precisions(network: nn.Module, images: Tensor) -> set[torch.dtype]:
+    """What the network's convolutions compute in."""
+    seen = set()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda layer, inputs, maps: seen.add(maps.dtype))
+    with torch.no_grad():
+        network(images)
+    return seen
+
+
 def test_bfloat16_learns_and_keeps_what_it_learned(short_run: Run, digits: Prepared) -> None:
     """The learner asserts that finished tasks' logits stay the same, bit for bit."""
     run = changed(
@@ -147,7 +204,7 @@ def test_bfloat16_learns_and_keeps_what_it_learned(short_run: Run, digits: Prepa
     )
     learner = learner_of(run, digits, TASKS, CPU)
     outcome = learner.fit()
-    assert learner.network.arithmetic == LOW
+    assert precisions(learner.network, digits.images[:2].float()) == {torch.bfloat16}
     final = [row["accuracy"] for row in outcome.accuracy if row["after_task"] == 2]
     assert sum(final) / 2 > 0.75
     assert all(tensor.dtype == torch.float32 for tensor in outcome.store.dense.values())
@@ -175,7 +232,7 @@ def test_only_whole_batches_go_through_the_compiled_network(
 ) -> None:
     seen: list[int] = []
 
-    def compiler(network: Network, **options: object) -> engine.Forward:
+    def compiler(network: nn.Module, **options: object) -> engine.Forward:
         def compiled(images: Tensor) -> Tensor:
             seen.append(len(images))
             return network(images)

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from dstcl.networks import Arithmetic
+from dstcl.networks.arithmetic import Arithmetic
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 CPU = torch.device("cpu")

@@ -61,7 +61,7 @@ def take_step(model: nn.Module, training: Any) -> None:
 def test_what_is_read_of_a_method_is_what_its_class_says(name: str) -> None:
     """Oracle for reading facts from the text of a file: the imported class."""
     facts, kind = method_facts(name), load(BUILT_IN[name])
-    for fact in ("dense", "grows", "joint", "keeps_tasks", "reads"):
+    for fact in ("dense", "grows", "joint", "keeps_tasks", "own_networks", "reads"):
         assert getattr(facts, fact) == getattr(kind, fact), fact
     assert (facts.settings is None) == (kind.settings is None)
     if facts.settings is not None:

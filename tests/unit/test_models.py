@@ -1,18 +1,24 @@
 """Networks against the sizes and densities of the paper's code (paper.md, c1 and c4)."""
 
+import hashlib
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dstcl.networks import FEATURES, batch_statistics, build_network
-from dstcl.networks.network import Network
+from dstcl.codedigest import code_digest, code_files
+from dstcl.networks import NETWORKS, network_modules
+from dstcl.networks.build import build_network
+from dstcl.networks.check import check_network
+from dstcl.networks.head import Head, find_head
 from dstcl.sparse import erk_densities, maskable_weights
 from dstcl.study import presets as study
 
 GREY = ("convnet", "lenet5")
-NORMED = [name for name in FEATURES if name != "lenet5"]
+NORMED = [name for name in NETWORKS if name != "lenet5"]
 
 # All parameters and maskable weights with a head of 100 classes, without affine batch norm.
 PUBLISHED_SIZES = {
@@ -24,8 +30,8 @@ PUBLISHED_SIZES = {
 }
 
 
-def published(name: str, seed: int = 0) -> Network:
-    return build_network(name, 1 if name in GREY else 3, 100, seed, norm=batch_statistics)
+def published(name: str, seed: int = 0) -> nn.Module:
+    return build_network(name, 1 if name in GREY else 3, 100, seed, norm="batch")
 
 
 def images(name: str, size: int | None = None) -> Tensor:
@@ -41,7 +47,7 @@ def erk(name: str, density: float) -> dict[tuple[str, tuple[int, ...]], float]:
     return {(n, shapes[n]): d for n, d in erk_densities(shapes, density).items()}
 
 
-def map_sizes(network: Network, batch: Tensor) -> list[int]:
+def map_sizes(network: nn.Module, batch: Tensor) -> list[int]:
     """Height of what every layer at the top of the features gives, until it is pooled."""
     layers = list(network.features.children())
     until = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.AdaptiveAvgPool2d))
@@ -68,7 +74,7 @@ def test_published_networks_have_the_published_sizes(name: str) -> None:
     assert not list(network.buffers())
 
 
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_only_biases_are_left_out_of_the_masks_without_affine_norms(name: str) -> None:
     network = published(name)
     left_out = set(dict(network.named_parameters())) - set(maskable_weights(network))
@@ -76,7 +82,7 @@ def test_only_biases_are_left_out_of_the_masks_without_affine_norms(name: str) -
 
 
 def test_heads_have_a_bias_where_the_paper_has_one_or_where_it_is_asked_for() -> None:
-    with_bias = {name for name in FEATURES if published(name).head.bias is not None}
+    with_bias = {name for name in NETWORKS if published(name).head.bias is not None}
     assert with_bias == {"mobilenetv2", "mobilenetv2-slim", "vgg16", "vgg16-slim"}
     for name in ("convnet", "vgg16-slim"):
         assert build_network(name, 1, 2, 0, head_bias=True).head.bias is not None
@@ -150,7 +156,7 @@ def test_erk_on_mobilenetv2_equals_the_paper(
 # Shapes
 
 
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("size", [16, 28, 32, 64])
 def test_images_of_every_size_become_one_logit_a_class(name: str, size: int) -> None:
     assert published(name)(images(name, size)).shape == (2, 100)
@@ -191,8 +197,8 @@ def test_mobilenetv2_halves_the_maps_as_for_imagenet() -> None:
 def test_every_norm_is_made_by_the_rule_given(name: str) -> None:
     made: list[nn.Module] = []
 
-    def norm(channels: int) -> nn.Module:
-        made.append(nn.GroupNorm(1, channels))
+    def norm(layer: nn.BatchNorm2d) -> nn.Module:
+        made.append(nn.GroupNorm(1, layer.num_features))
         return made[-1]
 
     network = build_network(name, 1, 2, 0, norm=norm)
@@ -203,7 +209,7 @@ def test_every_norm_is_made_by_the_rule_given(name: str) -> None:
 
 @pytest.mark.parametrize("own", [False, True])
 def test_the_classifier_of_vgg16_is_normalised_like_batch_norm_of_vectors(own: bool) -> None:
-    network = build_network("vgg16-slim", 3, 2, 0, norm=nn.BatchNorm2d if own else batch_statistics)
+    network = build_network("vgg16-slim", 3, 2, 0, norm="task" if own else "batch")
     *_, rectified, as_maps, norm, as_vectors = network.features.children()
     assert isinstance(rectified, nn.ReLU)
     vectors = torch.randn(9, 128, generator=torch.Generator().manual_seed(1))
@@ -219,7 +225,7 @@ def test_the_classifier_of_vgg16_is_normalised_like_batch_norm_of_vectors(own: b
 # Weights
 
 
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_seed_decides_the_weights_and_nothing_else_does(name: str) -> None:
     first = maskable_weights(published(name, seed=3))
     torch.rand(1)
@@ -230,9 +236,9 @@ def test_the_seed_decides_the_weights_and_nothing_else_does(name: str) -> None:
     assert not any(torch.equal(first[layer], other[layer]) for layer in first)
 
 
-@pytest.mark.parametrize("name", FEATURES)
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, batch_statistics])
-def test_a_step_of_training_reaches_every_layer(name: str, norm: type[nn.Module]) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("norm", ["task", "batch"])
+def test_a_step_of_training_reaches_every_layer(name: str, norm: str) -> None:
     batch = images(name)
     network = build_network(name, batch.shape[1], 2, 0, norm=norm).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -246,13 +252,76 @@ def test_a_step_of_training_reaches_every_layer(name: str, norm: type[nn.Module]
         assert weight.grad.any(), layer
 
 
-# Names
+# By name and head_bias, of the state with 10 classes and seed 7 (sha256 over names and float32
+# bytes, sorted by name): as the networks of the recorded runs began.
+INITIAL = {
+    ("convnet", None): "178ed5d30496187d",
+    ("convnet", True): "a811fb7500f3ade0",
+    ("lenet5", None): "1922c72a0f65553b",
+    ("lenet5", True): "59297c265b210338",
+    ("resnet18-slim", None): "eb94e99b4dc40da3",
+    ("resnet18-slim", True): "9c265b4e0bc2ff8e",
+    ("resnet18", None): "73b481e7bbc9829b",
+    ("resnet18-3x3", None): "76bad0ad5b5919c3",
+    ("mobilenetv2-slim", None): "bb95fb89e7a963e3",
+    ("mobilenetv2", None): "175da81cf72d2831",
+    ("vgg16-slim", None): "43affe33d877ffda",
+    ("vgg16", None): "9ecd7edfe915e4c6",
+}
+
+
+@pytest.mark.parametrize(("name", "bias"), INITIAL)
+def test_initial_weights_are_those_of_recorded_runs(name: str, bias: bool | None) -> None:
+    network = build_network(name, 1 if name in GREY else 3, 10, 7, head_bias=bias)
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode() + value.float().numpy().tobytes())
+    assert digest.hexdigest()[:16] == INITIAL[name, bias]
+
+
+def test_initial_weights_of_every_network_are_recorded() -> None:
+    assert {name for name, _ in INITIAL} == set(NETWORKS)
+
+
+# Names and code
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_head_is_where_recorded_runs_have_it(name: str) -> None:
+    network = published(name)
+    assert find_head(network) == ("head", network.head)
+    assert type(network.head) is Head
+    check_network(network, images(name).shape[1:], 100, name)
+
+
+def test_the_code_of_a_network_is_its_own_file() -> None:
+    digests = {name: code_digest(*network_modules(name)) for name in NETWORKS}
+    assert digests["resnet18"] == digests["resnet18-3x3"] != digests["vgg16"]
+    for name in NETWORKS:
+        others = {network_modules(other) for other in NETWORKS} - {network_modules(name)}
+        found = {path.stem for path in code_files("networks.build", *network_modules(name))}
+        assert network_modules(name)[0].partition(".")[2] in found
+        assert not found & {module.partition(".")[2] for (module,) in others}
+
+
+def test_the_names_are_known_without_torch() -> None:
+    code = "import sys, dstcl.networks; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_arguments_can_be_others_than_those_of_the_name() -> None:
+    wider = build_network("resnet18-slim", 3, 10, 0, arguments={"width": 64})
+    theirs = build_network("resnet18", 3, 10, 0).state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in wider.state_dict().items())
 
 
 def test_networks_that_a_study_allows_are_those_that_can_be_built() -> None:
-    assert get_args(study.Network) == tuple(FEATURES)
+    assert get_args(study.Network) == tuple(NETWORKS)
 
 
 def test_an_unknown_network_is_refused_with_those_known() -> None:
-    with pytest.raises(ValueError, match=r"'resnet50'; known: convnet, lenet5, .*vgg16$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^networks: no 'resnet50'; built in: convnet, lenet5, .*vgg16; one of your own",
+    ):
         build_network("resnet50", 3, 100, 0)

@@ -18,7 +18,7 @@ from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.data.batches import evaluation_batches
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.networks import build_network
+from dstcl.networks.build import build_network
 from dstcl.sparse import SparseTraining, growth_plan
 from dstcl.sparse.criteria import LayerView
 from dstcl.study.fields import plain_settings
@@ -319,9 +319,7 @@ def test_the_published_network_has_one_masked_head_without_bias(
 
 
 def test_published_resnet18_has_no_parameter_outside_the_masks() -> None:
-    from dstcl.networks import batch_statistics
-
-    network = build_network("resnet18", 3, 100, 0, norm=batch_statistics, head_bias=False)
+    network = build_network("resnet18", 3, 100, 0, norm="batch", head_bias=False)
     assert sum(p.numel() for p in network.parameters()) == 11_218_112
     assert not list(network.buffers())
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from dstcl.data.tasks import write_tasks
 from dstcl.jobs.train import train_run
 from dstcl.storage import write_tensors
 from dstcl.study.run import Run
+from dstcl.tracking import model_files
 from dstcl.tracking.register import register
 from helpers.runs import changed
 
@@ -227,6 +230,54 @@ def test_other_methods_and_heads(tmp_path, digits, short_run, changes):
             logits = logits[:, outputs.start : outputs.stop]
         found = model.predict(project.images(task).numpy(), params={"task": task})
         np.testing.assert_array_equal(found, logits)
+
+
+OWN = """
+from torch import nn
+from shared_parts import WIDTH
+
+def net(channels, classes):
+    return nn.Sequential(
+        nn.Conv2d(channels, WIDTH, 5, stride=4), nn.BatchNorm2d(WIDTH), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, classes),
+    )
+"""
+
+
+def test_a_network_of_the_users_own_travels_with_its_code(tmp_path, digits, short_run, monkeypatch):
+    """It predicts the same where there is neither dstcl nor the working folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "registered_net.py").write_text(OWN)
+    (work / "shared_parts.py").write_text("WIDTH = 6")
+    (work / "not_needed.py").write_text("")
+    monkeypatch.chdir(work)
+    monkeypatch.syspath_prepend(str(work))
+    run = replace(short_run, epochs=1, network="registered_net:net")
+    project = train(tmp_path / "project", digits, run)
+    register(project.folder, uri=project.uri)
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(work)
+    (model,) = project.model_folders()
+    assert not list(model.rglob("not_needed.py"))
+    np.save(tmp_path / "images4.npy", project.images(4).numpy())
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, model, "4"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "logits4.npy"), project.logits(4))
+
+
+def test_the_package_that_a_network_is_from_is_among_the_requirements():
+    assert model_files._requirements("convnet") == model_files._requirements("resnet18")
+    found = model_files._requirements("torchvision.models:resnet18")
+    (package,) = set(found) - set(model_files._requirements("convnet"))
+    assert re.fullmatch(r"torchvision==[0-9.]+", package)
 
 
 # What cannot be registered

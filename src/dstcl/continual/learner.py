@@ -17,7 +17,8 @@ from dstcl.continual.task_training import Effort, TaskTraining, refuse_single_im
 from dstcl.continual.tasks import PreparedTasks, Tasks
 from dstcl.data.batches import Examples, Part, evaluation_batches
 from dstcl.data.stored import Prepared
-from dstcl.networks import Network, batch_statistics, build_network
+from dstcl.networks.build import build_network
+from dstcl.networks.check import check_network
 from dstcl.seeds import derive_seed, generator
 from dstcl.study.run import Run
 
@@ -69,16 +70,33 @@ def learner_of(
         validation: positions of training images that are held out; see `read_tasks`.
     """
     tasks = PreparedTasks(data, classes, device, validation)
-    network = build_network(
-        run.network_source.source,
+    network = network_of(run, tasks, device)
+    check_network(
+        network, data.images.shape[1:], run.outputs(tasks.sizes), run.network_source.source
+    )
+    return Learner(run, network.to(device), tasks, progress, pause)
+
+
+def network_of(run: Run, tasks: Tasks, device: torch.device) -> nn.Module:
+    """A run's network, freshly initialised, on the processor.
+
+    Args:
+        run: names the network, its seed and what becomes of its batch norm.
+        tasks: decide channels and outputs.
+        device: where it will compute; decides its precision.
+    """
+    source = run.network_source
+    return build_network(
+        source.source,
         channels=tasks.channels,
         classes=run.outputs(tasks.sizes),
         seed=derive_seed(run.seed, "weights"),
-        norm=batch_statistics if run.switches.batch_norm == "batch" else nn.BatchNorm2d,
+        norm=run.switches.batch_norm,
         head_bias=True if run.switches.head == "task" else None,
+        head=source.head,
+        arguments=source.arguments,
         arithmetic=arithmetic_of(run.engine, device),
-    ).to(device)
-    return Learner(run, network, tasks, progress, pause)
+    )
 
 
 class Learner:
@@ -97,7 +115,7 @@ class Learner:
     def __init__(
         self,
         run: Run,
-        network: Network,
+        network: nn.Module,
         tasks: Tasks,
         progress: Progress | None = None,
         pause: Pause | None = None,

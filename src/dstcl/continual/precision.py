@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dstcl.networks import Arithmetic, Network
+from dstcl.networks.arithmetic import Arithmetic
 from dstcl.study.settings import Engine
 
 Forward = Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ def has_bfloat16_units(device: torch.device) -> bool:
 
 
 def training_forward(
-    network: Network, engine: Engine, batch_size: int, device: torch.device
+    network: nn.Module, engine: Engine, batch_size: int, device: torch.device
 ) -> Forward:
     """The network's forward pass for training steps, compiled where the run asks for it.
 

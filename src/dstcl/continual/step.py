@@ -7,11 +7,10 @@ from functools import cache
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dstcl.continual.precision import STEP_GRAPHS, training_forward
 from dstcl.continual.scoring import Scoring
-from dstcl.networks import Network
 from dstcl.sparse import SparseTraining
 from dstcl.study.settings import Engine
 
@@ -39,7 +38,7 @@ class Recorder(Protocol):
 def training_step(
     engine: Engine,
     batch_size: int,
-    network: Network,
+    network: nn.Module,
     scoring: Scoring,
     sparse: SparseTraining,
     device: torch.device,

@@ -13,14 +13,13 @@ from math import sqrt
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from dstcl.continual.capacity import capacity_rows, used_fraction
-from dstcl.networks import Network
+from dstcl.networks.head import find_head
 from dstcl.seeds import generator
 from dstcl.sparse import PackedMasks, SparseTraining, maskable_weights, pack_masks
-
-HEAD = "head"
 
 
 class InvariantError(AssertionError):
@@ -55,7 +54,7 @@ class SubnetStore:
 
     def __init__(
         self,
-        network: Network,
+        network: nn.Module,
         seed: int,
         *,
         own_heads: bool = True,
@@ -66,7 +65,8 @@ class SubnetStore:
         self.seed = seed
         self.own_heads = own_heads
         self.keep_free = keep_free
-        self.unmasked = [HEAD] if own_heads else []
+        name, self._head = find_head(network)
+        self.unmasked = [name] if own_heads else []
         self._common = set() if own_norms else _norm_tensors(network)
         weights = maskable_weights(network, exclude=self.unmasked)
         self.dense = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -79,11 +79,10 @@ class SubnetStore:
         self._load(self.dense, self._initial_local)
         if not self.own_heads:
             return
-        head = self.network.head
-        bound = 1 / sqrt(head.in_features)
+        bound = 1 / sqrt(self._head.in_features)
         draws = generator(self.seed, "head", task)
         with torch.no_grad():
-            for parameter in head.parameters():
+            for parameter in self._head.parameters():
                 values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=draws)
                 parameter.copy_(values)
 
@@ -139,7 +138,7 @@ class SubnetStore:
 
     @property
     def _device(self) -> torch.device:
-        return self.network.head.weight.device
+        return self._head.weight.device
 
     def _to_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.to(self._device) for name, tensor in tensors.items()}
@@ -203,7 +202,7 @@ class SeparateStore(SubnetStore):
         return float(len(self.subnets))
 
 
-def _norm_tensors(network: Network) -> set[str]:
+def _norm_tensors(network: nn.Module) -> set[str]:
     """Names of all parameters and buffers of batch-norm layers."""
-    norms = {n for n, m in network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    norms = {n for n, m in network.named_modules() if isinstance(m, BatchNorm)}
     return {name for name in network.state_dict() if name.rpartition(".")[0] in norms}

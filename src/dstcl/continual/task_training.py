@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.methods import Method, OpenTask
@@ -20,8 +20,7 @@ from dstcl.continual.scoring import Scoring
 from dstcl.continual.step import training_step
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples, TrainingBatches
-from dstcl.networks import Network
-from dstcl.seeds import generator
+from dstcl.seeds import derive_seed, generator
 from dstcl.sparse import SparseTraining
 from dstcl.study.run import Run
 
@@ -58,7 +57,7 @@ class TaskTraining:
         self,
         run: Run,
         method: Method,
-        network: Network,
+        network: nn.Module,
         store: SubnetStore,
         index: int,
         examples: Examples,
@@ -84,6 +83,8 @@ class TaskTraining:
             run.engine, training.batch_size, network, scoring, self.sparse, self.device
         )
         self.draws = generator(run.seed, "batches", index)
+        # Layers such as dropout draw from torch's own generators.
+        torch.manual_seed(derive_seed(run.seed, "layers", index))
         self.best = None if run.switches.checkpoint == "last" else BestEpoch()
         self.epochs_done = 0
         self._batches: TrainingBatches | None = None
@@ -143,6 +144,8 @@ class TaskTraining:
             "loss": self._loss,
             "hits": self._hits,
             "rate": self._rate,
+            "layers": torch.get_rng_state(),
+            "layers_on_gpu": torch.cuda.get_rng_state(self.device) if self._on_gpu else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -152,10 +155,17 @@ class TaskTraining:
         self.draws.set_state(state["draws"])
         if self.best is not None:
             self.best.load_state_dict(state["best"])
+        torch.set_rng_state(state["layers"])
+        if self._on_gpu and state["layers_on_gpu"] is not None:
+            torch.cuda.set_rng_state(state["layers_on_gpu"], self.device)
         self.epochs_done, self._rate = state["epochs_done"], state["rate"]
         self._loss, self._hits = state["loss"].to(self.device), state["hits"].to(self.device)
         if state["epoch"] is not None:
             self._batches = self._open_epoch(**state["epoch"])
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.type == "cuda"
 
     def _start_epoch(self) -> None:
         self._loss = torch.zeros((), device=self.device)
@@ -207,7 +217,7 @@ class TaskTraining:
         self.effort.seconds += perf_counter() - since
 
 
-def refuse_single_image(network: Network, examples: Examples, batch_size: int, key: str) -> None:
+def refuse_single_image(network: nn.Module, examples: Examples, batch_size: int, key: str) -> None:
     """Before hours are spent: statistics of a batch need two values, which one image does not have
     in maps of a single pixel.
 

@@ -1,82 +1,67 @@
-"""Networks by name."""
+"""Built-in networks by name: which file makes each, and with what.
+
+A network's file is imported where it is built (`dstcl.networks.build`), so that the digest of a
+run's code covers its own network's file only. What building needs imports relatively within this
+package: a registered model carries a copy of it under another name.
+
+Never imports torch.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
-import torch
-from torch import nn
-
-from dstcl.networks.arithmetic import PLAIN, Arithmetic
-from dstcl.networks.convnet import convnet_features
-from dstcl.networks.lenet import lenet5_features
-from dstcl.networks.mobilenet import mobilenetv2_features
-from dstcl.networks.network import Architecture, Network, Norm
-from dstcl.networks.resnet import resnet18_features
-from dstcl.networks.vgg import vgg16_features
+NO_ARGUMENTS: Mapping[str, int] = MappingProxyType({})
 
 
-def batch_statistics(channels: int) -> nn.Module:
-    """Batch norm as in the paper's code (c1): statistics of the batch at hand, also in testing, no
-    affine parameters."""
-    return nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
+class BuiltIn(NamedTuple):
+    """How a network is made.
+
+    Attributes:
+        module: its file in this package.
+        function: in that file; takes the channels of images and the number of classes, and returns
+            a `torch.nn.Module` whose head is the layer ``head``.
+        arguments: further ones, by name.
+    """
+
+    module: str
+    function: str
+    arguments: Mapping[str, int] = NO_ARGUMENTS
 
 
-FEATURES: dict[str, Architecture] = {
-    "convnet": Architecture(convnet_features, head_bias=False),
-    "lenet5": Architecture(lenet5_features, head_bias=False),
-    "resnet18-slim": Architecture(partial(resnet18_features, width=16), head_bias=False),
-    "resnet18": Architecture(resnet18_features, head_bias=False),
-    "resnet18-3x3": Architecture(
-        partial(resnet18_features, stem_size=3, stem_stride=1), head_bias=False
-    ),
-    "mobilenetv2-slim": Architecture(partial(mobilenetv2_features, width=8), head_bias=True),
-    "mobilenetv2": Architecture(mobilenetv2_features, head_bias=True),
-    "vgg16-slim": Architecture(partial(vgg16_features, width=16), head_bias=True),
-    "vgg16": Architecture(vgg16_features, head_bias=True),
+NETWORKS: dict[str, BuiltIn] = {
+    "convnet": BuiltIn("convnet", "convnet"),
+    "lenet5": BuiltIn("lenet", "lenet5"),
+    "resnet18-slim": BuiltIn("resnet", "resnet18", {"width": 16}),
+    "resnet18": BuiltIn("resnet", "resnet18"),
+    "resnet18-3x3": BuiltIn("resnet", "resnet18", {"stem_size": 3, "stem_stride": 1}),
+    "mobilenetv2-slim": BuiltIn("mobilenet", "mobilenetv2", {"width": 8}),
+    "mobilenetv2": BuiltIn("mobilenet", "mobilenetv2"),
+    "vgg16-slim": BuiltIn("vgg", "vgg16", {"width": 16}),
+    "vgg16": BuiltIn("vgg", "vgg16"),
 }
 
 
-def build_network(
-    name: str,
-    channels: int,
-    classes: int,
-    seed: int,
-    *,
-    norm: Norm = nn.BatchNorm2d,
-    head_bias: bool | None = None,
-    arithmetic: Arithmetic = PLAIN,
-) -> Network:
-    """A freshly initialised network; the same seed gives the same weights.
-
-    Args:
-        name: a key of `FEATURES`.
-        channels: of the images.
-        classes: outputs of the head.
-        seed: of the initial weights.
-        norm: makes every normalisation.
-        head_bias: whether the head has a bias; None: as its architecture says.
-        arithmetic: how it computes.
+def built_in(name: str) -> BuiltIn:
+    """How a network is made.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: there is none of that name.
     """
-    if name not in FEATURES:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(FEATURES)}")
-    architecture = FEATURES[name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        features, width = architecture.features(channels, norm)
-        bias = architecture.head_bias if head_bias is None else head_bias
-        return Network(features, width, classes, bias, arithmetic)
+    if name not in NETWORKS:
+        raise ValueError(
+            f"networks: no {name!r}; built in: {', '.join(NETWORKS)}; "
+            "one of your own: module:attribute"
+        )
+    return NETWORKS[name]
 
 
-__all__ = [
-    "FEATURES",
-    "Architecture",
-    "Arithmetic",
-    "Network",
-    "Norm",
-    "batch_statistics",
-    "build_network",
-]
+def network_modules(name: str) -> tuple[str, ...]:
+    """Modules of dstcl that make a built-in network, for `dstcl.codedigest`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    return (f"networks.{built_in(name).module}",)

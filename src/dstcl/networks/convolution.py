@@ -10,22 +10,18 @@ FEWEST_WEIGHTS = 2**18
 """Of a layer that is worth unfolding for: 128 to 128 channels (147,456) gain nothing."""
 
 
-class Conv2d(nn.Conv2d):
+class UnfoldedConv2d(nn.Conv2d):
     """`torch.nn.Conv2d`, the same but for rounding, with another way to compute it.
 
     torch's kernels for CPUs take long where a layer has more weights than its maps have numbers.
     With maps unfolded to rows (im2col) and multiplied by the weights, the paper's ResNet-18 trains
     1.6 times as fast in bfloat16 (docs/benchmarks.md).
-
-    Attributes:
-        unfolds: whether to, on a CPU and where it pays.
     """
 
-    unfolds = False
-
     def forward(self, input: Tensor) -> Tensor:
-        """Maps (N, in_channels, H, W) to (N, out_channels, H', W')."""
-        if self.unfolds and input.device.type == "cpu" and self._pays(input):
+        """Maps (N, in_channels, H, W) to (N, out_channels, H', W'): as a product on a CPU and
+        where it pays."""
+        if input.device.type == "cpu" and self._pays(input):
             return self._product(input)
         return super().forward(input)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections import OrderedDict
 
-from dstcl.networks.convolution import Conv2d
-from dstcl.networks.network import Norm
+from torch import Tensor, nn
 
 # For stages of blocks: expansion, width, number of blocks, stride of the first.
 STAGES = (
@@ -21,12 +20,12 @@ STEM, LAST = 32, 1280
 
 
 def _convolution(
-    channels: int, width: int, norm: Norm, size: int = 1, stride: int = 1, groups: int = 1
+    channels: int, width: int, size: int = 1, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
     """Convolution that halves or keeps the spatial size, and norm."""
     return [
-        Conv2d(channels, width, size, stride, padding=size // 2, groups=groups, bias=False),
-        norm(width),
+        nn.Conv2d(channels, width, size, stride, padding=size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(width),
     ]
 
 
@@ -37,16 +36,16 @@ class InvertedResidual(nn.Module):
     The first conv is there even where it expands by 1.
     """
 
-    def __init__(self, channels: int, width: int, stride: int, expansion: int, norm: Norm) -> None:
+    def __init__(self, channels: int, width: int, stride: int, expansion: int) -> None:
         super().__init__()
         hidden = channels * expansion
         self.residual = stride == 1 and channels == width
         self.layers = nn.Sequential(
-            *_convolution(channels, hidden, norm),
+            *_convolution(channels, hidden),
             nn.ReLU6(),
-            *_convolution(hidden, hidden, norm, size=3, stride=stride, groups=hidden),
+            *_convolution(hidden, hidden, size=3, stride=stride, groups=hidden),
             nn.ReLU6(),
-            *_convolution(hidden, width, norm),
+            *_convolution(hidden, width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,10 +54,10 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
-def mobilenetv2_features(
-    channels: int, norm: Norm = nn.BatchNorm2d, width: int = STEM
-) -> tuple[nn.Module, int]:
-    """Stem 3x3 stride 2, 17 inverted residuals, 1x1 conv, global average pooling.
+def mobilenetv2(
+    channels: int, classes: int, width: int = STEM, head_bias: bool = True
+) -> nn.Module:
+    """Stem 3x3 stride 2, 17 inverted residuals, 1x1 conv, global average pooling, head.
 
     ``width`` is that of the stem; the others keep their proportion to it but have at least 8
     channels. 32 is the paper's network, with the strides for ImageNet (spatial size 1 at the end
@@ -69,12 +68,14 @@ def mobilenetv2_features(
     def scaled(published: int) -> int:
         return max(8, published * width // STEM)
 
-    layers = [*_convolution(channels, scaled(STEM), norm, size=3, stride=2), nn.ReLU6()]
+    layers = [*_convolution(channels, scaled(STEM), size=3, stride=2), nn.ReLU6()]
     channels = scaled(STEM)
     for expansion, published, blocks, first_stride in STAGES:
         for block in range(blocks):
             stride = first_stride if block == 0 else 1
-            layers.append(InvertedResidual(channels, scaled(published), stride, expansion, norm))
+            layers.append(InvertedResidual(channels, scaled(published), stride, expansion))
             channels = scaled(published)
-    layers += [*_convolution(channels, scaled(LAST), norm), nn.ReLU6()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), scaled(LAST)
+    layers += [*_convolution(channels, scaled(LAST)), nn.ReLU6()]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    head = nn.Linear(scaled(LAST), classes, bias=head_bias)
+    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), head=head))

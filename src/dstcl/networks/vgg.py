@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections import OrderedDict
 
-from dstcl.networks.convolution import Conv2d
-from dstcl.networks.network import Norm
+from torch import nn
 
 # Convolutions of each stage: how many, and their width in multiples of the first stage's.
 STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
 
-def vgg16_features(
-    channels: int, norm: Norm = nn.BatchNorm2d, width: int = 64
-) -> tuple[nn.Module, int]:
+def vgg16(channels: int, classes: int, width: int = 64, head_bias: bool = True) -> nn.Module:
     """Five stages of 3x3 convolutions with bias, norm and ReLU, each ending in 2x2 max-pooling;
-    then a linear layer with bias, ReLU and norm, in this order.
+    then a linear layer with bias, ReLU and norm, in this order; head.
 
     ``width`` is that of the first stage; the others have 2, 4, 8 and 8 times as much. 64 is the
     paper's network, 16 the slim one with a quarter of all channels. One place is left of 32-pixel
@@ -25,8 +22,8 @@ def vgg16_features(
     for convolutions, multiple in STAGES:
         for _ in range(convolutions):
             layers += [
-                Conv2d(channels, multiple * width, 3, padding=1),
-                norm(multiple * width),
+                nn.Conv2d(channels, multiple * width, 3, padding=1),
+                nn.BatchNorm2d(multiple * width),
                 nn.ReLU(),
             ]
             channels = multiple * width
@@ -36,9 +33,10 @@ def vgg16_features(
         nn.Flatten(),
         nn.Linear(channels, channels),
         nn.ReLU(),
-        # As maps of one place, features are normalised by the same rule as everything else.
+        # Vectors as maps of one place: recorded runs name the layers so.
         nn.Unflatten(1, (channels, 1, 1)),
-        norm(channels),
+        nn.BatchNorm2d(channels),
         nn.Flatten(),
     ]
-    return nn.Sequential(*layers), channels
+    head = nn.Linear(channels, classes, bias=head_bias)
+    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), head=head))

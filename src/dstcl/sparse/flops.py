@@ -19,7 +19,8 @@ PER_MULTIPLY_ADD = 2
 
 @torch.no_grad()
 def uses_per_image(model: nn.Module, images: Tensor, exclude: Iterable[str] = ()) -> dict[str, int]:
-    """How often each weight of a layer is used for one image: output positions, 1 if linear.
+    """How often each weight of a layer is used for one image: output positions, 1 if linear on
+    vectors; 0 where another module takes the weight without calling the layer.
 
     Args:
         model: run once on ``images`` in evaluation mode.
@@ -28,12 +29,13 @@ def uses_per_image(model: nn.Module, images: Tensor, exclude: Iterable[str] = ()
     """
     names = maskable_weights(model, exclude)
     modules = dict(model.named_modules())
-    positions: dict[str, int] = {}
+    positions = dict.fromkeys(names, 0)
     hooks = []
     for name in names:
 
         def count(module: nn.Module, inputs: object, output: Tensor, name: str = name) -> None:
-            positions[name] = output[0].numel() // output.shape[1]
+            outputs = names[name].shape[0]
+            positions[name] += output.numel() // (outputs * len(images))
 
         hooks.append(modules[name.rpartition(".")[0]].register_forward_hook(count))
     was_training = model.training
@@ -42,7 +44,7 @@ def uses_per_image(model: nn.Module, images: Tensor, exclude: Iterable[str] = ()
     model.train(was_training)
     for hook in hooks:
         hook.remove()
-    return {name: positions[name] for name in names}
+    return positions
 
 
 def forward_flops(active: Mapping[str, int], uses: Mapping[str, int]) -> int:

@@ -10,6 +10,7 @@ from functools import cache
 
 from dstcl import plugins
 from dstcl.codedigest import code_digest
+from dstcl.networks import network_modules
 from dstcl.study.run import Run
 
 LOOP = "cli.train"
@@ -21,7 +22,8 @@ def training_code(run: Run) -> str:
     Raises:
         PluginError: a plug-in's file is not there.
     """
-    entries = [LOOP, "networks"]
+    network = run.network_source.source
+    entries = [LOOP, *(() if plugins.is_plugin(network) else network_modules(network))]
     method = run.facts.module
     if not plugins.is_plugin(run.method_source.source):
         entries.append(method.removeprefix("dstcl."))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from dstcl import plugins
+from dstcl.networks import NETWORKS
 from dstcl.study.fields import Check
 from dstcl.study.methods import BUILT_IN, method_facts, method_settings
-from dstcl.study.names import NETWORKS
 from dstcl.study.run import THEN, MethodSource, NetworkSource, growth_names
 
 GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")

@@ -188,21 +188,31 @@ def _disk(runs: Sequence[Run]) -> str:
 
 def stored_bytes(run: Run) -> int:
     """Size of a run's weights and masks: the dense store, and of each task one bit a weight, its
-    head and its normalisation; for method "separate" one more dense store a task. Tables and texts
+    head and its normalisation; where each task has a network of its own, one more dense store per task. Tables and texts
     are some kilobytes."""
     import torch
 
-    from dstcl.networks import build_network
+    from dstcl.networks.build import build_network
+    from dstcl.networks.head import find_head
 
-    info = DATASETS[run.dataset]
-    classes = info.classes // run.tasks if run.switches.head == "task" else info.classes
+    info, source = DATASETS[run.dataset], run.network_source
+    sizes = run.data.task_sizes or (info.classes // run.tasks,) * run.tasks
     with torch.device("meta"):
-        network = build_network(run.network, info.channels, classes, seed=0)
+        network = build_network(
+            source.source,
+            info.channels,
+            run.outputs(sizes),
+            seed=0,
+            head=source.head,
+            arguments=source.arguments,
+        )
     own = {name for name, value in network.state_dict().items() if value.dim() < 2}
-    if run.switches.head == "task":
-        own |= {name for name in network.state_dict() if name.startswith("head.")}
-    sizes = {name: value.numel() for name, value in network.state_dict().items()}
-    local = sum(size for name, size in sizes.items() if name in own)
-    masked = sum(sizes.values()) - local
-    networks = run.tasks + 1 if run.method == "separate" else 1
-    return networks * 4 * masked + run.tasks * (4 * local + masked // 8)
+    if run.own_heads:
+        head, _ = find_head(network)
+        own |= {name for name in network.state_dict() if name.startswith(f"{head}.")}
+    numbers = {name: value.numel() for name, value in network.state_dict().items()}
+    local = sum(size for name, size in numbers.items() if name in own)
+    masked = sum(numbers.values()) - local
+    subnets = 1 if run.facts.joint else run.tasks
+    networks = run.tasks + 1 if run.facts.own_networks else 1
+    return networks * 4 * masked + subnets * (4 * local + masked // 8)

@@ -46,6 +46,7 @@ class MethodFacts:
         grows: it has a growth criterion.
         joint: all tasks are learned at once.
         keeps_tasks: later tasks never change what a finished one computes.
+        own_networks: each task keeps a whole network of its own.
         reads: keys of the topology and of the switches that change what it does; ``topology``
             stands for the whole section.
         settings: class of its own settings; None without any.
@@ -56,6 +57,7 @@ class MethodFacts:
     grows: bool = False
     joint: bool = False
     keeps_tasks: bool = True
+    own_networks: bool = False
     reads: tuple[str, ...] = ()
     settings: type[Settings] | None = None
 
@@ -65,7 +67,7 @@ class MethodFacts:
         return self.source.partition(":")[0]
 
 
-LITERALS = ("dense", "grows", "joint", "keeps_tasks", "reads")
+LITERALS = ("dense", "grows", "joint", "keeps_tasks", "own_networks", "reads")
 
 
 @cache

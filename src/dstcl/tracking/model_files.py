@@ -1,9 +1,9 @@
 """The files of a registered model.
 
 They are the run's own `weights.safetensors` and `masks.safetensors`, byte for byte; the source of
-the networks (`dstcl.networks`) under a name of its own; and one file of code
-(`dstcl.tracking.served_model`). Nothing is pickled, and loading unpickles nothing: that is why the
-model is not a program of `torch.export`, whose `load` may.
+the network, which is part of `dstcl.networks` under a name of its own and, of a user's own network,
+their files; and one file of code (`dstcl.tracking.served_model`). Nothing is pickled, and loading
+unpickles nothing: that is why the model is not a program of `torch.export`, whose `load` may.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from dstcl.codedigest import code_files
+from dstcl.networks import network_modules
+from dstcl.plugins import code_of, find, is_plugin, local_files
 from dstcl.storage import METADATA
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking.files import reference
@@ -31,7 +35,9 @@ NEEDED = ("mlflow", "numpy", "safetensors", "torch")
 
 def model_digest(folder: Path, settings: Mapping[str, Any], origin: Origin) -> str:
     """Digest over everything that a model is made of."""
-    files = [SERVED, *_network_code(), *(folder / RESULT_FILES[kind] for kind in TENSOR_FILES)]
+    network = settings["network"]
+    files = [SERVED, *_network_code(network), *_own_code(network)]
+    files += [folder / RESULT_FILES[kind] for kind in TENSOR_FILES]
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return hashlib.sha256(json.dumps([settings, origin.class_names, parts]).encode()).hexdigest()
 
@@ -42,17 +48,18 @@ def model_settings(run: Run, folder: Path, origin: Origin) -> dict[str, Any]:
     Raises:
         ValueError: the file of masks is damaged.
     """
-    joint = run.method == "joint"
-    own_heads = run.switches.head == "task" and not joint
+    joint = run.facts.joint
     sizes = [len(names) for names in origin.class_names]
-    total = max(sizes) if own_heads else sum(sizes)
-    starts = [0] * len(sizes) if own_heads else [0, *accumulate(sizes)][:-1]
+    total = run.outputs(sizes)
+    starts = [0] * len(sizes) if run.own_heads else [0, *accumulate(sizes)][:-1]
     # Where all classes compete, a prediction is among all outputs.
     ranges = [
         (0, total) if run.switches.logits == "all" else (s, s + n) for s, n in zip(starts, sizes)
     ]
     return {
-        "network": run.network,
+        "network": run.network_source.source,
+        "head": run.network_source.head,
+        "arguments": run.network_source.arguments,
         "outputs": total,
         "head_bias": True if run.switches.head == "task" else None,
         "mean": origin.mean,
@@ -77,8 +84,23 @@ def _shapes(masks: Path) -> dict[str, list[int]]:
         raise ValueError(f"{masks}: not the masks of a run ({error})") from None
 
 
-def _network_code() -> list[Path]:
-    return sorted(NETWORKS.glob("*.py"))
+def _network_code(network: str) -> list[Path]:
+    """The files of dstcl that build a network."""
+    own = () if is_plugin(network) else network_modules(network)
+    return [path for path in code_files("networks.build", *own) if path.parent == NETWORKS]
+
+
+def _own_code(network: str) -> list[Path]:
+    """The user's own files that make a network, in the working folder."""
+    return local_files(network) if is_plugin(network) else []
+
+
+def _requirements(network: str) -> list[str]:
+    """Packages at their versions here, with the one that a network is from."""
+    versions = [f"{package}=={version(package)}" for package in NEEDED]
+    if is_plugin(network) and not find(network).local:
+        versions += [found for found in code_of(network).split(", ") if "==" in found]
+    return [found.partition("+")[0] for found in dict.fromkeys(versions)]
 
 
 def save_model(
@@ -107,21 +129,26 @@ def save_model(
         ParamSchema([ParamSpec("task", "long", 1)]),
     )
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    text = "".join(path.read_text() for path in _network_code())
+    files = _network_code(run.network_source.source)
+    text = "".join(path.read_text() for path in files)
     package = f"dstcl_networks_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    code = target.with_name(package)
-    code.mkdir()
-    for path in _network_code():
-        (code / path.name).write_text(path.read_text().replace("dstcl.networks", package))
+    code = target.with_name("code")
+    copies = {path: code / package / path.name for path in files}
+    copies |= {
+        path: code / path.relative_to(Path.cwd()) for path in _own_code(run.network_source.source)
+    }
+    for path, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     mlflow.pyfunc.save_model(
         target,
         python_model=str(SERVED),
         artifacts={kind: str(folder / RESULT_FILES[kind]) for kind in TENSOR_FILES},
-        code_paths=[str(code)],
+        code_paths=[str(path) for path in sorted(code.iterdir())],
         model_config=dict(settings) | {"code": package},
         signature=signature,
         input_example=(origin.example, {"task": 1}),
-        pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in NEEDED],
+        pip_requirements=_requirements(run.network_source.source),
         metadata={"class_names": origin.class_names, "run": run.to_dict()},
     )
     _forget_places(target, folder)

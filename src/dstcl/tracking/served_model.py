@@ -25,13 +25,18 @@ class TaskNetworks(PythonModel):
         """Build the network and read its weights and masks; nothing is unpickled."""
         self.settings = context.model_config
         settings = self.settings
-        models = importlib.import_module(settings["code"])
-        self.network = models.build_network(
-            settings["network"],
+        build = importlib.import_module(f"{settings['code']}.build")
+        source, _, attribute = settings["network"].partition(":")
+        if attribute:  # of a network of the user's own; its code travels along
+            source = getattr(importlib.import_module(source), attribute)
+        self.network = build.build_network(
+            source,
             channels=len(settings["mean"]),
             classes=settings["outputs"],
             seed=0,
             head_bias=settings["head_bias"],
+            head=settings["head"],
+            arguments=settings["arguments"],
         ).eval()
         shape = (-1, 1, 1)
         self.mean = torch.tensor(settings["mean"]).view(shape) * 255

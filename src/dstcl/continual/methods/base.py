@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples
-from dstcl.networks import Network
 from dstcl.seeds import generator
 from dstcl.sparse import SparseTraining
 from dstcl.study.fields import Settings
@@ -30,7 +30,7 @@ class OpenTask:
         steps: optimiser steps that will be made.
     """
 
-    network: Network
+    network: nn.Module
     optimizer: torch.optim.Optimizer
     store: SubnetStore
     index: int
@@ -51,6 +51,7 @@ class Method:
         grows: the method has a growth criterion, an axis of the study.
         joint: all tasks are learned at once.
         keeps_tasks: later tasks never change what a finished one computes.
+        own_networks: each task keeps a whole network of its own.
         reads: keys of the topology, and of those switches that only some methods read, which change
             what it does; ``"topology"`` stands for the whole section. A setting that is not named
             here is no part of the digest of the method's runs.
@@ -63,6 +64,7 @@ class Method:
     grows: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     keeps_tasks: ClassVar[bool] = True
+    own_networks: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ("switches.free_weights", "switches.regrown_frozen")
     settings: Any = None
     store: type[SubnetStore] = SubnetStore

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dstcl.continual.methods.base import Method, OpenTask
 from dstcl.continual.published import CANDIDATES, PublishedSparseTraining
-from dstcl.sparse import DynamicSparseTraining, SparseTraining, UpdateSchedule, growth_plan
-from dstcl.sparse.criteria import prune_criterion
+from dstcl.plugins import is_plugin
+from dstcl.sparse import (
+    DynamicSparseTraining,
+    SparseTraining,
+    UpdateSchedule,
+    check_criterion,
+    growth_plan,
+    prune_criterion,
+)
+from dstcl.study.run import Run, growth_names
 
 
 class DynamicSparse(Method):
@@ -20,6 +28,14 @@ class DynamicSparse(Method):
         "switches.candidates",
         "switches.stop_at",
     )
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        # Before hours are spent: criteria of a user's own are first used at the first update.
+        for name in filter(is_plugin, growth_names(run.growth)):
+            check_criterion(name, "grow")
+        if is_plugin(run.topology.prune):
+            check_criterion(run.topology.prune, "prune")
 
     def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""

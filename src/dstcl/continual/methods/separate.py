@@ -9,4 +9,5 @@ from dstcl.continual.subnets import SeparateStore
 class Separate(Dense):
     """A dense network for each task: no sharing and no forgetting, at T times the memory."""
 
+    own_networks = True
     store = SeparateStore
