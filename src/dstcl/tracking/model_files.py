@@ -129,7 +129,8 @@ def save_model(
         ParamSchema([ParamSpec("task", "long", 1)]),
     )
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    files = _network_code(run.network_source.source)
+    source = run.network_source.source
+    files = _network_code(source)
     text = "".join(path.read_text() for path in files)
     package = f"dstcl_networks_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     code = target.with_name("code")
@@ -148,7 +149,7 @@ def save_model(
         model_config=dict(settings) | {"code": package},
         signature=signature,
         input_example=(origin.example, {"task": 1}),
-        pip_requirements=_requirements(run.network_source.source),
+        pip_requirements=_requirements(source),
         metadata={"class_names": origin.class_names, "run": run.to_dict()},
     )
     _forget_places(target, folder)
