@@ -71,24 +71,20 @@ class Module:
         """These statements as text that every Python version writes alike."""
         return _as_text(self.nodes)
 
-    def imports(self, in_functions: bool) -> set[str]:
-        """Full names that the module may import; some name attributes rather than modules.
+    def imports(self, in_functions: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Full names of modules that the module may import, each with what it takes from it.
 
         Args:
             in_functions: whether imports inside functions count. They do not for a package that is
                 only imported on the way to one of its modules: nobody calls its functions.
         """
-        found: set[str] = set()
         for node in _statements(self.nodes, in_functions):
             if isinstance(node, ast.Import):
-                found.update(alias.name for alias in node.names)
+                yield from ((alias.name, ()) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                if METADATA.issuperset(alias.name for alias in node.names):
-                    continue
-                source = self.absolute(node)
-                found.add(source)
-                found.update(f"{source}.{alias.name}" for alias in node.names)
-        return found
+                taken = tuple(alias.name for alias in node.names)
+                if not METADATA.issuperset(taken):
+                    yield self.absolute(node), taken
 
     def absolute(self, node: ast.ImportFrom) -> str:
         """The module that ``from ... import`` names, relative ones resolved."""
@@ -138,10 +134,18 @@ class Package:
             found[module.name] = module
             if calls:
                 called.add(module.name)
-            imported = map(self._module, module.imports(in_functions=calls))
-            waiting += [(other, True) for other in imported if other]
+            waiting += [(other, True) for other in self._imported(module, calls)]
             waiting += [(package, False) for package in self._packages(module)]
         return found
+
+    def _imported(self, module: Module, calls: bool) -> Iterator[Module]:
+        """Modules that a module uses; a package of which it takes modules alone is on the way."""
+        for source, taken in module.imports(in_functions=calls):
+            modules = [self._module(f"{source}.{name}") for name in taken]
+            yield from filter(None, modules)
+            package = self._module(source)
+            if package and not (taken and all(modules)):
+                yield package
 
     def _entry(self, name: str) -> Module:
         module = self._module(f"{self.prefix}.{name}" if self.prefix else name)

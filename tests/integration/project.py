@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 from workspace import BIN, DRAWN, PATIENCE, REPOSITORY, TINY, draw_few
 
+from dstcl.study.fields import plain
 from dstcl.study.load import load_file, runs
 
 Records = dict[str, tuple[str, float]]
@@ -107,7 +108,7 @@ class Project:
         plan = json.loads((results / "plan.json").read_text())
         assert [entry["run"] for entry in plan["runs"]] == [r.to_dict() for r in wanted.values()]
         assert set(pd.read_csv(results / "summary.csv")["digest"]) == set(wanted)
-        assert json.loads((results / "params.json").read_text()) == params.model_dump()
+        assert json.loads((results / "params.json").read_text()) == plain(params.model_dump())
         assert json.loads((results / "overview.json").read_text())["runs"] == len(wanted)
         for figure in DRAWN:
             with Image.open(results / "figures" / f"{figure}.png") as image:

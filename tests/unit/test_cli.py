@@ -215,8 +215,8 @@ TRAIN = ["--data", "none.safetensors", "--tasks", "none.json", "--out", "out"]
     [
         (["--run", "{"], "--run: not JSON"),
         (["--run", ""], "--run: not JSON"),
-        (["--run", "{}"], "run description: missing"),
-        (["--run", '{"epoch": 1}'], "unknown ['epoch']"),
+        (["--run", "{}"], "run description: axes: a mapping is needed"),
+        (["--run", '{"epoch": 1}'], "run description: unknown 'epoch'"),
         (["--run-file", "none.json"], "none.json: no such file"),
         (["--run-file", "params.yaml"], "params.yaml: not JSON"),
         (["--run", json.dumps(RUNS[0].to_dict())], "none.safetensors: no such file"),
@@ -242,9 +242,10 @@ def test_collect_writes_the_tables_of_the_plan(study: Path) -> None:
 
 def test_collect_refuses_a_run_of_another_study(study: Path) -> None:
     path = study / "runs" / RUNS[1].folder / "config.json"
-    path.write_text(json.dumps(RUNS[1].to_dict() | {"epochs": 9}))
+    other = RUNS[1].changed({"epochs": 9})
+    path.write_text(json.dumps(other.to_dict()))
     message = mistake("collect", str(study))
-    assert message.startswith(f"{path}: epochs is 9, the study asks for 2")
+    assert message.startswith(f"{path}: training.epochs is 9, the study asks for 2")
     assert list(study.glob("*.csv")) == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -12,6 +11,7 @@ from dstcl.cli import main
 from dstcl.data.prepare import prepare
 from dstcl.data.tasks import write_tasks
 from dstcl.jobs.train import train_run
+from dstcl.networks import NETWORKS
 from dstcl.study.cost import (
     SPEED_COLUMNS,
     START_SECONDS,
@@ -28,7 +28,6 @@ from dstcl.study.cost import (
 )
 from dstcl.study.estimate import cost_report, stored_bytes
 from dstcl.study.load import load_file, runs
-from dstcl.study.presets import Network
 from helpers.runs import changed
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -102,7 +101,7 @@ def test_the_recorded_run_of_preset_quick_took_what_is_estimated() -> None:
 
 def test_every_network_has_been_measured_on_a_processor() -> None:
     measured = {speed.network for speed in read_speeds() if speed.device == "cpu"}
-    assert measured == set(get_args(Network))
+    assert measured == set(NETWORKS)
     assert all(speed.source for speed in read_speeds())
 
 

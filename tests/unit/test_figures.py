@@ -26,7 +26,7 @@ from dstcl.figures import layer_densities as layers
 from dstcl.figures.independent_masks import expected_overlap, expected_use
 from dstcl.figures.style import applied_style, growth_looks, init_looks
 from dstcl.figures.tables import Tables
-from dstcl.study.presets import GROWTHS
+from dstcl.study.entries import GROWTH_CRITERIA
 from dstcl.study.run import AXES
 
 SUFFIXES = ("svg", "pdf", "png", "csv")
@@ -445,7 +445,7 @@ def test_tables_of_different_studies_are_refused(tmp_path):
 
 def test_names_from_outside_have_looks_that_tell_them_apart():
     own = [f"own_growth:rule{index}" for index in range(12)]
-    for looks in (growth_looks([*GROWTHS, *own]), init_looks(["erk", *own, "uniform"])):
+    for looks in (growth_looks([*GROWTH_CRITERIA, *own]), init_looks(["erk", *own, "uniform"])):
         assert len({(look["color"], look["marker"]) for look in looks.values()}) == len(looks)
         assert len({look["linestyle"] for name, look in looks.items() if name in own[:5]}) == 5
         known = {look["marker"] for name, look in looks.items() if name not in own}
@@ -484,7 +484,7 @@ def test_text_is_legible_and_legends_fit_the_page(tmp_path):
     runs = [
         FakeRun(f"{index:010d}", axes={"growth": growth, "density": density})
         for index, (growth, density) in enumerate(
-            (growth, density) for growth in GROWTHS for density in (0.28, 0.1, 0.05, 0.01)
+            (growth, density) for growth in GROWTH_CRITERIA for density in (0.28, 0.1, 0.05, 0.01)
         )
     ]
     tables = Tables(write_study(tmp_path, *runs))

@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from typing import get_args
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from dstcl.networks.build import build_network
 from dstcl.networks.check import check_network
 from dstcl.networks.head import Head, find_head
 from dstcl.sparse import erk_densities, maskable_weights
-from dstcl.study import presets as study
 
 GREY = ("convnet", "lenet5")
 NORMED = [name for name in NETWORKS if name != "lenet5"]
@@ -313,10 +311,6 @@ def test_arguments_can_be_others_than_those_of_the_name() -> None:
     wider = build_network("resnet18-slim", 3, 10, 0, arguments={"width": 64})
     theirs = build_network("resnet18", 3, 10, 0).state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in wider.state_dict().items())
-
-
-def test_networks_that_a_study_allows_are_those_that_can_be_built() -> None:
-    assert get_args(study.Network) == tuple(NETWORKS)
 
 
 def test_an_unknown_network_is_refused_with_those_known() -> None:

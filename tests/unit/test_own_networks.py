@@ -4,7 +4,6 @@ cannot be is refused in one line before training."""
 import re
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from dstcl.networks.head import Head, find_head
 from dstcl.networks.norms import batch_statistics, swap_norm
 from dstcl.sparse import maskable_weights
 from dstcl.study.run import Run
+from helpers.runs import changed
 
 CPU = torch.device("cpu")
 TASKS = split_classes(10, 5, "natural")[:2]
@@ -209,7 +209,7 @@ def test_runs_train_them_and_hold_their_invariants(
 ) -> None:
     """The learner asserts that finished tasks and frozen weights stay, bit for bit."""
     settings = {"tasks": 2, "epochs": 1, "batch_size": 30, "head": head, "batch_norm": norm}
-    run = replace(short_run, network=f"{module}:{attribute}", **settings)
+    run = changed(short_run, network=f"{module}:{attribute}", **settings)
     learner = learner_of(run, digits, TASKS, CPU)
     outcome = learner.fit()
     name, layer = find_head(learner.network)
@@ -224,7 +224,7 @@ def test_runs_train_them_and_hold_their_invariants(
 def test_a_network_that_cannot_take_the_images_is_refused_before_training(
     short_run: Run, digits: Prepared
 ) -> None:
-    run = replace(short_run, network="torchvision.models:resnet18", tasks=2)
+    run = changed(short_run, network="torchvision.models:resnet18", tasks=2)
     with pytest.raises(NetworkError, match="does not take images of 1 channel and 28x28 pixels"):
         learner_of(run, digits, TASKS, CPU)
 

@@ -153,7 +153,7 @@ def test_a_learning_rate_that_is_no_tensor_would_be_noticed(
     run: Run, digits: Prepared, recorders: list[TapeRecorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That the tape is a test at all: what a graph would take for a constant, it does too."""
-    monkeypatch.setattr("dstcl.continual.optimizers.STEP_GRAPHS", ())
+    monkeypatch.setattr("dstcl.continual.task_training.STEP_GRAPHS", ())
     plain = fit(run, digits)
     graphed = fit(changed(run, compile="step-graph"), digits)
     assert graphed.history[0] == plain.history[0]

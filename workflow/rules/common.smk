@@ -63,7 +63,9 @@ def study_json(wildcards):
 
 def run_json(wildcards):
     """What decides the numbers of one run: a setting that it does not read re-trains nothing."""
-    return json.dumps(RUNS[wildcards.folder].identity, sort_keys=True)
+    run = RUNS[wildcards.folder]
+    varied = {"vary": list(run.vary)} if run.vary else {}
+    return json.dumps(run.identity | varied, sort_keys=True)
 
 
 def run_code(wildcards):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from dstcl.data.catalog import DATASETS
 from dstcl.evaluation.axes import BLOCK, CONFIGURATION, NOT_READ
 from dstcl.plugins import is_plugin
-from dstcl.study.entries import GrowthName
+from dstcl.study.entries import GROWTH_CRITERIA, is_growth
 from dstcl.study.presets import INITS, PATTERN, Model
 from dstcl.study.run import value_text
 
@@ -105,7 +105,9 @@ class Cells(Selection):
     """Built-in ones, those of other modules and labels of params.yaml; the study says which."""
     density: Values[Annotated[float, Field(gt=0, le=1)]] | None = None
     init: Annotated[Values[str], _named("init", (*INITS, NOT_READ))] | None = None
-    growth: Values[Literal["none"] | GrowthName] | None = None
+    growth: (
+        Annotated[Values[str], _named("growth", (*GROWTH_CRITERIA, NOT_READ), is_growth)] | None
+    ) = None
 
 
 class Blocks(Selection):

@@ -197,11 +197,13 @@ def check_run(run: Run, folder: Path) -> None:
         CollectError: naming the file and the first key that differs.
     """
     path = folder / RESULT_FILES["config"]
+    values = _read(path)
     try:
-        recorded = Run.from_dict(_read(path)).identity
+        recorded = Run.from_dict(values)
     except ValueError as error:
         raise CollectError(f"{path}: {error}; delete the folder and run again") from None
-    if difference := _first_difference(recorded, run.identity):
+    if recorded.digest != run.digest:
+        difference = _first_difference(recorded.to_dict(), run.to_dict())
         raise CollectError(f"{path}: {difference}; delete the folder and run again")
     metrics = folder / RESULT_FILES["metrics"]
     if _read(metrics).get("digest") != run.digest:
@@ -209,14 +211,16 @@ def check_run(run: Run, folder: Path) -> None:
 
 
 def _first_difference(recorded: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The first setting that two descriptions do not share, in words; "" if there is none."""
-    for section in sorted(wanted.keys() | recorded.keys()):
-        ours, theirs = recorded.get(section, {}), wanted.get(section, {})
-        for name in sorted(ours.keys() | theirs.keys()):
-            if ours.get(name, ...) != theirs.get(name, ...):
-                have, want = (side.get(name, "not said") for side in (ours, theirs))
+    """The first setting that two descriptions do not share, in words."""
+    for section, values in wanted.items():
+        if not isinstance(values, dict):
+            continue
+        theirs = recorded[section]
+        for name in [*values, *theirs]:
+            if theirs.get(name, ...) != values.get(name, ...):
+                have, want = theirs.get(name), values.get(name)
                 return f"{section}.{name} is {have!r}, the study asks for {want!r}"
-    return ""
+    return "is of another run"
 
 
 def summary_row(run: Run, folder: Path) -> dict[str, Any]:

@@ -16,15 +16,20 @@ GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron
 LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
+def is_growth(name: str) -> bool:
+    """Whether a name is of the form that a growth has."""
+    names = growth_names(name)
+    known = all(one in GROWTH_CRITERIA or plugins.is_plugin(one) for one in names)
+    return known and len(set(names)) == len(names) <= 2
+
+
 def check_growth(name: str) -> str:
     """A growth: one criterion or a switch between two, each built in or module:attribute.
 
     Raises:
         ValueError: saying what is allowed.
     """
-    names = growth_names(name)
-    known = all(one in GROWTH_CRITERIA or plugins.is_plugin(one) for one in names)
-    if not known or len(names) > 2 or (len(names) == 2 and names[0] == names[1]):
+    if not is_growth(name):
         simple = ", ".join(GROWTH_CRITERIA)
         raise ValueError(
             f"allowed: {simple}, module:attribute, or a switch between two, as random{THEN}gradient"
