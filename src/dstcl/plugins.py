@@ -23,6 +23,10 @@ from dstcl.codedigest import Package, bound_names
 PATTERN = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 
+_GIVEN: dict[str, Any] = {}
+"""Objects of this process by the name that stands for them: see `name_of`."""
+
+
 class PluginError(ValueError):
     """A name that leads nowhere, or to something that cannot be used; one line, naming the file."""
 
@@ -64,6 +68,9 @@ def find(name: str) -> Plugin:
     if not re.fullmatch(PATTERN, name):
         raise PluginError(f"{name!r}: the form is module:attribute, as own_growth:by_age")
     module, _, attribute = name.partition(":")
+    if name in _GIVEN:
+        source = getattr(sys.modules.get(module), "__file__", None)
+        return Plugin(module, attribute, Path(source or "<input>"), local=False)
     parts = module.split(".")
     if (file := _file_below(Path.cwd(), parts)) is not None:
         plugin = Plugin(module, attribute, file, local=True)
@@ -82,6 +89,8 @@ def load(name: str) -> Any:
         PluginError: as `find`; or the module cannot be imported, or has no such attribute.
     """
     plugin = find(name)
+    if name in _GIVEN:
+        return _GIVEN[name]
     folder = str(Path.cwd())
     if plugin.local and folder not in sys.path:
         sys.path.insert(0, folder)
@@ -97,6 +106,27 @@ def load(name: str) -> Any:
         return getattr(module, plugin.attribute)
     except AttributeError:
         raise PluginError(f"{name!r}: {plugin.file} has no {plugin.attribute!r}") from None
+
+
+def name_of(given: object) -> str:
+    """A name that `find` and `load` follow to this very object, within this process.
+
+    So that what a program has at hand, a function or a class, can be used where a name is wanted.
+    Two objects never have one name, although they may have been defined in the same place.
+    """
+    module = getattr(given, "__module__", None) or "__main__"
+    words = re.sub(r"\W+", "_", getattr(given, "__qualname__", type(given).__name__))
+    base = name = f"{module}:{words}"
+    count = 1
+    while _GIVEN.setdefault(name, given) is not given:
+        count += 1
+        name = f"{base}_{count}"
+    return name
+
+
+def given(name: str) -> Any:
+    """The object that `name_of` named so; None without one."""
+    return _GIVEN.get(name)
 
 
 def local_files(name: str) -> list[Path]:

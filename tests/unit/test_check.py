@@ -69,8 +69,10 @@ def test_a_table_without_digests_or_missing_is_named(study: Path) -> None:
 
 def test_a_run_with_other_settings_is_refused(study: Path) -> None:
     path = study / "runs" / RUNS[0].folder / "config.json"
-    path.write_text(json.dumps(RUNS[0].to_dict() | {"epochs": 99}))
-    with pytest.raises(ValueError, match=r"config\.json: epochs is 99, the study asks for 10"):
+    path.write_text(json.dumps(changed(RUNS[0], epochs=99).to_dict()))
+    with pytest.raises(
+        ValueError, match=r"config\.json: training\.epochs is 99, the study asks for 10"
+    ):
         check_study(RUNS, study)
 
 

@@ -42,3 +42,15 @@ def test_the_own_growth_can_be_named_in_params_yaml(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "path", list(sys.path))
     check_criterion("random-then-own_growth:by_age", "grow")
     assert growth_plan("own_growth:by_age").needs_gradient
+
+
+def test_the_own_tasks_are_learned_and_kept(tmp_path: Path) -> None:
+    said = output(ROOT / "examples" / "own_tasks.py", tmp_path)
+    assert "forgetting 0.00" in said
+    assert "ACC 1.00" in said
+
+
+def test_tasks_of_the_own_method_share_nothing(tmp_path: Path) -> None:
+    said = output(ROOT / "examples" / "own_method.py", tmp_path)
+    # Half of 3200 weights; then, of 1600 and of 320 free ones, all but a fifth.
+    assert [f"{n} new, 0 shared" in said for n in (1600, 1280, 256)] == [True] * 3

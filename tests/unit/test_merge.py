@@ -98,8 +98,8 @@ def test_a_run_made_twice_with_other_results_is_refused(tmp_path: Path) -> None:
 def test_a_run_with_other_parameters_than_planned_is_refused(tmp_path: Path) -> None:
     study = machine(tmp_path / "a", *RUNS)
     path = study / "runs" / RUNS[1].folder / "config.json"
-    path.write_text(json.dumps(RUNS[1].to_dict() | {"epochs": 99}))
-    assert "epochs is 99, the study asks for" in refused(tmp_path, study)
+    path.write_text(json.dumps(changed(RUNS[1], epochs=99).to_dict()))
+    assert "training.epochs is 99, the study asks for" in refused(tmp_path, study)
 
 
 def test_other_images_are_refused(tmp_path: Path) -> None:

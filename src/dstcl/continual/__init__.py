@@ -1,6 +1,16 @@
 """Continual learning: isolation of finished tasks, the learner, and what a run leaves behind."""
 
 from dstcl.continual.learner import Learner, Outcome, learner_of
+from dstcl.continual.library import Learned, learn
 from dstcl.continual.subnets import InvariantError, Subnet, SubnetStore
 
-__all__ = ["InvariantError", "Learner", "Outcome", "Subnet", "SubnetStore", "learner_of"]
+__all__ = [
+    "InvariantError",
+    "Learned",
+    "Learner",
+    "Outcome",
+    "Subnet",
+    "SubnetStore",
+    "learn",
+    "learner_of",
+]

@@ -17,7 +17,7 @@ from dstcl.continual.task_training import Effort, TaskTraining, refuse_single_im
 from dstcl.continual.tasks import PreparedTasks, Tasks
 from dstcl.data.batches import Examples, Part, evaluation_batches
 from dstcl.data.stored import Prepared
-from dstcl.networks.build import build_network
+from dstcl.networks.build import Source, build_network
 from dstcl.networks.check import check_network
 from dstcl.seeds import derive_seed, generator
 from dstcl.study.run import Run
@@ -70,31 +70,52 @@ def learner_of(
         validation: positions of training images that are held out; see `read_tasks`.
     """
     tasks = PreparedTasks(data, classes, device, validation)
-    network = network_of(run, tasks, device)
-    check_network(
-        network, data.images.shape[1:], run.outputs(tasks.sizes), run.network_source.source
-    )
-    return Learner(run, network.to(device), tasks, progress, pause)
+    network = checked_network(run, tasks, data.images.shape[1:], device)
+    return Learner(run, network, tasks, progress, pause)
 
 
-def network_of(run: Run, tasks: Tasks, device: torch.device) -> nn.Module:
+def checked_network(
+    run: Run,
+    tasks: Tasks,
+    image: Sequence[int],
+    device: torch.device,
+    source: Source | None = None,
+) -> nn.Module:
+    """A run's network on the device, tried out on made-up images.
+
+    Args:
+        run, tasks, device, source: see `network_of`.
+        image: channels, height and width.
+
+    Raises:
+        NetworkError: it cannot be built, or not be trained on such images.
+    """
+    network = network_of(run, tasks, device, source)
+    check_network(network, image, run.outputs(tasks.sizes), source or run.network_source.source)
+    return network.to(device)
+
+
+def network_of(
+    run: Run, tasks: Tasks, device: torch.device, source: Source | None = None
+) -> nn.Module:
     """A run's network, freshly initialised, on the processor.
 
     Args:
         run: names the network, its seed and what becomes of its batch norm.
         tasks: decide channels and outputs.
         device: where it will compute; decides its precision.
+        source: what makes the network, where the run's name of it is but a label.
     """
-    source = run.network_source
+    named = run.network_source
     return build_network(
-        source.source,
+        source or named.source,
         channels=tasks.channels,
         classes=run.outputs(tasks.sizes),
         seed=derive_seed(run.seed, "weights"),
         norm=run.switches.batch_norm,
         head_bias=True if run.switches.head == "task" else None,
-        head=source.head,
-        arguments=source.arguments,
+        head=named.head,
+        arguments=named.arguments,
         arithmetic=arithmetic_of(run.engine, device),
     )
 

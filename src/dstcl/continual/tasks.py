@@ -74,6 +74,9 @@ class OwnTasks:
             Labels count from 0 within each task. Images are used as they are: normalise before.
         device: where to train; the images are copied there.
 
+    Attributes:
+        image: channels, height and width of every image.
+
     Raises:
         ValueError: no tasks, or a task whose images or labels do not fit; one line naming it.
     """
@@ -92,7 +95,8 @@ class OwnTasks:
         if len(shapes) > 1:
             found = ", ".join(sorted(str(tuple(shape)) for shape in shapes))
             raise ValueError(f"tasks: images of one shape are needed, not of {found}")
-        self.channels = next(iter(shapes))[0]
+        self.image = tuple(next(iter(shapes)))
+        self.channels = self.image[0]
         self._device = device
 
     def examples(self, members: Sequence[int], part: Part) -> Examples:

@@ -70,9 +70,10 @@ class MethodFacts:
 LITERALS = ("dense", "grows", "joint", "keeps_tasks", "own_networks", "reads")
 
 
-@cache
 def method_facts(name: str) -> MethodFacts:
     """The facts of a built-in method, or of ``module:attribute``.
+
+    A class that a program gave a name (`plugins.name_of`) is asked itself.
 
     Raises:
         PluginError: there is no such method, or its facts cannot be read; one line.
@@ -80,7 +81,25 @@ def method_facts(name: str) -> MethodFacts:
     source = BUILT_IN.get(name, name)
     if not plugins.is_plugin(source):
         raise PluginError(f"{name!r}; allowed: {', '.join(BUILT_IN)}, or module:attribute")
+    if (kind := plugins.given(source)) is not None:
+        return _facts_of_class(source, kind)
+    return _facts_of_file(source)
+
+
+@cache
+def _facts_of_file(source: str) -> MethodFacts:
     return replace(_facts(source), source=source)
+
+
+def _facts_of_class(source: str, kind: type[Any]) -> MethodFacts:
+    settings = getattr(kind, "settings", None)
+    if settings is not None and not (isinstance(settings, type) and issubclass(settings, Settings)):
+        raise PluginError(
+            f"{source!r}: settings is no subclass of dstcl.study.fields.Settings: {settings!r}"
+        )
+    return MethodFacts(
+        source, settings=settings, **{name: getattr(kind, name) for name in LITERALS}
+    )
 
 
 def _facts(source: str) -> MethodFacts:
