@@ -34,15 +34,15 @@ test: setup ## all tests, several at once (ARGS="-k masks" for some, ARGS="-n 0"
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## formatting, style and types
-	@$(RUN) ruff format --check src tests benchmarks
-	@$(RUN) ruff check src tests benchmarks
+	@$(RUN) ruff format --check src tests benchmarks examples
+	@$(RUN) ruff check src tests benchmarks examples
 	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
 	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules
-	@$(RUN) ruff format src tests benchmarks
-	@$(RUN) ruff check --fix src tests benchmarks
+	@$(RUN) ruff format src tests benchmarks examples
+	@$(RUN) ruff check --fix src tests benchmarks examples
 	@$(RUN) snakefmt Snakefile workflow
 
 schema: setup ## write workflow/schemas/params.schema.json from the types
