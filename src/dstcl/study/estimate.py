@@ -189,8 +189,8 @@ def _disk(runs: Sequence[Run]) -> str:
 def stored_bytes(run: Run) -> int:
     """Size of a run's weights and masks: the dense store, and of each task one bit a weight, its
     head and its normalisation; where each task has a network of its own, one more dense store per
-    task. Tables and texts are
     task. Tables and texts are some kilobytes."""
+    import torch
 
     from dstcl.networks.build import build_network
     from dstcl.networks.head import find_head
