@@ -48,7 +48,10 @@ def build_optimizer(
         kind = uncompiled(getattr(torch.optim, attribute))
         given |= settings | ({"capturable": True} if recorded and name != "sgd" else {})
     else:
-        kind = plugins.load(name)
+        try:
+            kind = plugins.load(name)
+        except PluginError as error:
+            raise PluginError(f"training.optimizer: {error}") from error
         if not training.weight_decay:
             del given["weight_decay"]  # which not every optimiser takes
     key = f"training.optimizer: {name!r}"

@@ -10,6 +10,9 @@ from dstcl import plugins
 from dstcl.plugins import PluginError
 from dstcl.study.settings import Training
 
+TRIED = 10
+"""Steps of the task of two epochs that a schedule of the user's own is tried on."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -83,21 +86,32 @@ BUILT_IN: dict[str, Schedule] = {
 def schedule_of(training: Training) -> Schedule:
     """The schedule that is asked for, built in or ``module:attribute``.
 
+    One of the user's own is tried on a short task, and its answers are checked in training too.
+
     Raises:
-        PluginError: it leads to no function, or one whose first answer is no positive number.
+        PluginError: it leads to no function, or to one whose answers are no learning rates.
     """
     name = training.schedule
     if name in BUILT_IN:
         return BUILT_IN[name]
-    found: Schedule = plugins.load(name)
     key = f"training.schedule: {name!r}"
     try:
-        rate = found(Moment(0, 10, 0, 2), training)
-    except Exception as error:  # whatever a user's function raises is told in one line
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(
-            f"{key} failed as a function of moment and training ({reason})"
-        ) from error
-    if not isinstance(rate, int | float) or not isfinite(rate) or rate < 0:
-        raise PluginError(f"{key} gives {rate!r}, not a learning rate")
-    return found
+        found: Schedule = plugins.load(name)
+    except PluginError as error:
+        raise PluginError(f"training.schedule: {error}") from error
+
+    def checked(moment: Moment, training: Training) -> float:
+        try:
+            rate = found(moment, training)
+        except Exception as error:  # whatever a user's function raises is told in one line
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PluginError(
+                f"{key} failed as a function of moment and training ({reason})"
+            ) from error
+        if not isinstance(rate, int | float) or not isfinite(rate) or rate < 0:
+            raise PluginError(f"{key} gives {rate!r} at {moment}, not a learning rate")
+        return rate
+
+    for step in range(TRIED):
+        checked(Moment(step, TRIED, 2 * step // TRIED, 2), training)
+    return checked

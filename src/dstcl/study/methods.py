@@ -118,7 +118,7 @@ def _facts(source: str) -> MethodFacts:
     own: dict[str, Any] = {}
     for name, value in _assignments(node):
         if name in LITERALS:
-            own[name] = _literal(value, source, name)
+            own[name] = _literal(value, f"{source!r} ({file.path})", name)
         elif name == "settings":
             own[name] = _settings(file, value, source)
     return replace(facts, **own)
@@ -176,16 +176,14 @@ def _assignments(node: ast.ClassDef) -> list[tuple[str, ast.expr]]:
     return found
 
 
-def _literal(value: ast.expr, source: str, name: str) -> Any:
+def _literal(value: ast.expr, where: str, name: str) -> Any:
     try:
         found = ast.literal_eval(value)
     except ValueError:
-        raise PluginError(
-            f"{source!r}: {name} must be a literal in the body of the class"
-        ) from None
+        raise PluginError(f"{where}: {name} must be a literal in the body of the class") from None
     kind: type = tuple if name == "reads" else bool
     if not isinstance(found, kind):
-        raise PluginError(f"{source!r}: {name} is {found!r}, not a {kind.__name__}")
+        raise PluginError(f"{where}: {name} is {found!r}, not a {kind.__name__}")
     return found
 
 

@@ -42,7 +42,7 @@ def read_finished(folder: Path, key: str, content: str) -> Entry:
     """The entry of one finished run folder; raises ValueError naming the bad file."""
     files = {kind: folder / name for kind, name in RESULT_FILES.items()}
     with naming(files["config"]):
-        config = json.loads(files["config"].read_text())
+        config = _flat(json.loads(files["config"].read_text()))
         axes = {axis: config[axis] for axis in AXES}
         name, configuration = titles(config)
     with naming(files["metrics"]):
@@ -68,6 +68,18 @@ def read_finished(folder: Path, key: str, content: str) -> Entry:
         metrics=metrics + _final(summary, _used(files["capacity"])),
         artifacts=small_files(folder),
     )
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's description as one table: axes by their names, settings as ``section.name``."""
+    found = dict(config.get("axes", {}))
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            if key != "axes":
+                found |= {f"{key}.{name}": one for name, one in value.items()}
+        else:
+            found[key] = value
+    return found
 
 
 def _over_epochs(path: Path) -> list[Metric]:

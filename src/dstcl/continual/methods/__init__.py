@@ -20,10 +20,13 @@ def method_of(run: Run) -> Method:
     """The run's method, with its settings, for a training that begins.
 
     Raises:
-        PluginError: its name leads to no subclass of `Method`; one line that names the file.
+        PluginError: its name leads to no subclass of `Method` that can train; one line that names
+            it.
     """
     name = run.method_source.source
     found = plugins.load(BUILT_IN.get(name, name))
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise PluginError(f"methods: {name!r} is no subclass of dstcl.continual.methods.Method")
+    if found.training is Method.training:
+        raise PluginError(f"methods: {name!r} does not say how a task is trained: no training()")
     return found(run)
