@@ -104,7 +104,7 @@ def _place(folder: Path) -> tuple[str, str]:
 
 def _model_name(preset: str, run: Run) -> str:
     """The configuration's name, as far as a registry takes it."""
-    title = titles(run.to_dict())[0].rpartition(" ")[0]
+    title = titles(run)[0].rpartition(" ")[0]
     return re.sub(r"[^A-Za-z0-9.]+", "-", f"dstcl {preset} {title}")
 
 
