@@ -13,13 +13,17 @@ CORE = (
     "register_init",
     "register_prune",
 )
-__all__ = ["__version__", *CORE]
+__all__ = ["__version__", "load_run", *CORE]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the DST core on first use: reading a configuration must not import torch."""
+    """Load what needs torch on first use: reading a configuration must not import it."""
     if name in CORE:
         import dstcl.sparse
 
         return getattr(dstcl.sparse, name)
+    if name == "load_run":
+        from dstcl.jobs.loaded import load_run
+
+        return load_run
     raise AttributeError(f"module 'dstcl' has no attribute {name!r}")

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -119,8 +119,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     write_bytes(path, save(contiguous, metadata=header))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(
+    path: Path, wanted: Callable[[str], bool] = lambda name: True
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (memory-mapped where possible) and metadata of `write_tensors`.
+
+    Args:
+        wanted: whether to read the tensor of a name.
 
     Raises:
         ValueError: naming the file, if it is missing or damaged.
@@ -130,7 +135,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}, header  # noqa: SIM118
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:

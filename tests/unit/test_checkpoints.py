@@ -22,6 +22,7 @@ from dstcl.data.tasks import split_classes
 from dstcl.jobs import checkpoints
 from dstcl.jobs import train as record
 from dstcl.jobs.checkpoints import Checkpoints, decode, encode
+from dstcl.jobs.epochs import Told, read_epochs
 from dstcl.jobs.interruption import EXIT_CODE, SIGNALS, Interrupted, StopRequest
 from dstcl.jobs.train import train_run
 from dstcl.storage import read_json, write_json, write_tensors
@@ -279,6 +280,51 @@ def test_an_interrupted_command_says_where_it_goes_on_and_exits_with_75(
         main([*command, "--out", str(tmp_path / "out"), "--device", "cpu"])
     assert end.value.code == EXIT_CODE == 75
     assert "dstcl: stopped by SIGTERM; goes on from" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_tells_its_epochs_and_those_of_its_checkpoint_count(
+    short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, out = changed(short_run, tasks=2, epochs=3), tmp_path / "out"
+    told: list[Told | None] = []
+    fail_at = (1, 2)
+
+    def look(task: int, epoch: int, row: dict[str, Any]) -> None:
+        told.append(read_epochs(out))
+        if (task, epoch) == fail_at:
+            raise RuntimeError("no\nmemory")
+
+    def attempt(error: type[Exception], every: float) -> Told:
+        with pytest.raises(error):
+            train_run(run, *inputs, out, device="cpu", progress=look, checkpoint_every=every)
+        after = read_epochs(out)
+        assert after is not None
+        return after
+
+    first = attempt(RuntimeError, every=0)
+    assert first.ended == ("failed", "RuntimeError: no\nmemory")
+    assert [row["epoch"] for row in first.epochs] == [1, 2]
+    # The last checkpoint is of before the second epoch ended: that is trained again, and its row
+    # is there once.
+    fail_at = (2, 1)
+    second = attempt(RuntimeError, every=1e9)
+    assert [(row["task"], row["epoch"]) for row in second.epochs] == [
+        (1, 1), (1, 2), (1, 3), (2, 1)
+    ]  # fmt: skip
+    assert second.epochs[:2] == first.epochs
+    assert second.started == first.started
+    assert all(seen and seen.ended is None for seen in told)
+    fail_at = (0, 0)
+    train_run(run, *inputs, out, device="cpu")
+    assert {path.name for path in out.iterdir()} == set(RESULT_FILES.values())
+
+
+def test_training_that_cannot_begin_says_why(short_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        train_run(short_run, tmp_path / "no", tmp_path / "none", tmp_path / "out", device="cpu")
+    told = read_epochs(tmp_path / "out")
+    assert told is not None
+    assert told.ended == ("failed", f"{tmp_path / 'no'}: no such file")
 
 
 def test_a_second_signal_has_its_usual_effect(request: pytest.FixtureRequest) -> None:

@@ -23,6 +23,7 @@ from dstcl.jobs.interruption import EXIT_CODE
 from dstcl.jobs.many import Place
 from dstcl.jobs.train import train_run
 from dstcl.storage import write_json, write_tensors
+from dstcl.study.code import training_code
 from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
 from helpers.runs import changed
@@ -212,6 +213,8 @@ def test_a_run_that_another_process_trains_is_waited_for(
         waiting.join(1)
         assert waiting.is_alive()
         metrics = {"digest": planned[0].digest}
+        provenance = {"code": training_code(planned[0])}
+        write_json(folder(planned[0]) / "provenance.json", provenance)
         write_json(folder(planned[0]) / "metrics.json", metrics)
     waiting.join(60)
     assert found == [metrics]

@@ -7,13 +7,15 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tracked_study import Study, write_run
+from tracked_study import Study, tracked_run, write_run
 
 from dstcl.data.tasks import write_tasks
-from dstcl.storage import write_tensors
+from dstcl.storage import write_json, write_tensors
+from dstcl.study.run import AXES
 from dstcl.tracking import SyncReport, sync
 from dstcl.tracking.finished import read_finished
 from dstcl.tracking.lock import single_writer
@@ -62,11 +64,16 @@ def test_runs_are_finished_run_folders_their_parents_and_the_figures(synced):
 
 def test_a_seed_run_says_what_its_files_say(synced):
     run = synced.runs()[f"{DST} seed1"]
-    assert run.data.params["learning_rate"] == "0.05"
-    assert run.data.params["lr_milestones"] == "[0.5, 0.75]"
-    assert run.data.params["prune"] == "null"
+    described = tracked_run(seed=1)
+    assert run.data.params["training.learning_rate"] == "0.05"
+    assert run.data.params["training.lr_milestones"] == "[0.5, 0.75]"
+    assert run.data.params["topology.update_every"] == str(described.topology.update_every)
     assert run.data.params["method"] == "dst"
-    assert len(run.data.params) == 13
+    assert {axis: run.data.params[axis] for axis in AXES} == {
+        axis: str(value) for axis, value in described.axes().items()
+    }
+    read = [values for key, values in described.to_dict().items() if key != "axes"]
+    assert len(run.data.params) == len(AXES) + sum(map(len, read))
     assert run.data.metrics["acc"] == 0.81
     assert run.data.metrics["bwt"] == -0.125
     assert run.data.metrics["images_per_second"] == 1000
@@ -80,6 +87,22 @@ def test_a_seed_run_says_what_its_files_say(synced):
     assert tags["dstcl.key"].endswith(f"/erk/gradient/seed1-{tags['dstcl.digest']}")
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("mnist5k", "d" * 36)
+
+
+def test_varied_settings_are_parameters_and_part_of_names(tmp_path):
+    """Also of runs whose method does not read them: a column of theirs says so."""
+    study = Study(tmp_path)
+    for method, method_reads in (("dst", "5"), ("finetune", "none")):
+        folder = write_run(tmp_path / "results", seed=0, method=method)
+        described = replace(tracked_run(0, method), vary=("topology.update_every",))
+        described = described.changed({"topology.update_every": 5})
+        write_json(folder / "config.json", described.to_dict())
+        assert sync("tiny", [folder], uri=study.uri).created == 1
+        runs = [run for run in study.runs().values() if run.data.params["method"] == method]
+        assert len(runs) == 2
+        for run in runs:
+            assert run.data.params["topology.update_every"] == method_reads
+            assert f" topology.update_every={method_reads}" in run.info.run_name
 
 
 def test_times_are_those_of_the_training(synced):
@@ -251,15 +274,19 @@ def test_a_changed_run_is_replaced_and_its_parent_follows(study):
     assert study.sync() == SyncReport(unchanged=3, unfinished=1)
 
 
+def changed_rate(config: dict) -> dict:
+    return config | {"training": config["training"] | {"learning_rate": 0.5}}
+
+
 def test_a_changed_configuration_leaves_no_parent_behind(study):
     (folder,) = (path for path in study.folders if "ewc" in path.parts)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"learning_rate": 0.5}))
+    (folder / "config.json").write_text(json.dumps(changed_rate(config)))
     old = study.runs()
     assert study.sync() == SyncReport(updated=1, unchanged=2, unfinished=1)
     new = study.runs()
     assert new.keys() == old.keys()
-    assert new[EWC].data.params["learning_rate"] == "0.5"
+    assert new[EWC].data.params["training.learning_rate"] == "0.5"
 
 
 def test_calls_with_parts_of_a_study_add_up(study):
@@ -309,9 +336,11 @@ def test_changed_figures_are_replaced(study):
 
 
 def test_more_than_a_thousand_points_are_all_there(study):
-    folder = write_run(study.root / "results", 0, method="long", epochs=150)  # 2 x 150 x 6 points
+    folder = write_run(
+        study.root / "results", 0, method="packnet", epochs=150
+    )  # 2 x 150 x 6 points
     assert sync("tiny", [folder], uri=study.uri).created == 1
-    run = study.runs()[f"{DST} seed0".replace("dst", "long")]
+    run = study.runs()[f"{DST} seed0".replace("dst", "packnet")]
     assert [step for step, _ in study.curve(run, "explored")] == list(range(1, 301))
 
 

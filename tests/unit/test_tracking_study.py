@@ -1,28 +1,26 @@
 """Whole studies in MLflow: failed, killed and running runs, a server that is not there."""
 
 import json
+import os
 import socket
-import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from dstcl.cli import main
-from dstcl.jobs.progress import EpochProgress
+from dstcl.jobs.epochs import FILE, EpochLog, Told, read_epochs
 from dstcl.study.plan import write_plan
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking import SyncReport, TrackingError
 from dstcl.tracking import study as tracked
-from dstcl.tracking.attempts import find_attempts, judge
 from dstcl.tracking.database import check_server, tracking_errors
+from dstcl.tracking.unfinished import find_unfinished, judge
 from helpers.runs import changed
 
-EPOCH = (
-    "task {task}/2  epoch {epoch}/4  loss 0.5000  "
-    "training accuracy 0.7500  density 0.2000  explored 0.3000\n"
-)
-STARTED = "run mnist5k-2tasks/a started 2026-01-02T03:04:05.000+00:00\n"
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\nRuntimeError: no memory\n'
 
 
@@ -41,6 +39,24 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(parts))
         return path
+
+    def progress(
+        self,
+        seed: int,
+        rows: list[dict] | tuple = (),
+        *,
+        started: float = STARTED,
+        ended: BaseException | None = None,
+    ) -> Path:
+        """What training writes as it goes, up to its end if that is an error."""
+        folder = self.study / "runs" / self.runs[seed].folder
+        with suppress(BaseException), EpochLog(folder) as log:
+            log.begin(started, [])
+            for row in rows:
+                log.add(row)
+            if ended:
+                raise ended
+        return folder / FILE
 
     def at_work(self, yes: bool) -> None:
         self.locks.mkdir(parents=True, exist_ok=True)
@@ -61,6 +77,7 @@ class Workspace:
         }
         folder = self.study / "runs" / run.folder
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).unlink(missing_ok=True)
         for kind, content in files.items():
             (folder / RESULT_FILES[kind]).write_text(content)
 
@@ -89,59 +106,88 @@ def workspace(tmp_path: Path, short_run: Run, monkeypatch: pytest.MonkeyPatch) -
     return workspace
 
 
-def epochs(*numbers: int, task: int = 1) -> str:
-    return "".join(EPOCH.format(task=task, epoch=n) for n in numbers)
+def epochs(*numbers: int, task: int = 1) -> list[dict]:
+    row = {"loss": 0.5, "accuracy": 0.75, "density": 0.2, "explored": 0.3, "prune_rate": None}
+    return [{"task": task, "epoch": n, **row} for n in numbers]
+
+
+BEGUN = Told(STARTED)
+STOPPED = Told(STARTED, ended=("stopped", "stopped by SIGTERM; goes on"))
+FAILED = Told(STARTED, ended=("failed", "RuntimeError: no memory"))
 
 
 @pytest.mark.parametrize(
-    ("said", "at_work", "status", "reason"),
+    ("said", "told", "at_work", "status", "reason"),
     [
-        (STARTED + epochs(1) + TRACEBACK, True, "FAILED", "RuntimeError: no memory"),
-        (STARTED + "dstcl: data: no such file\n", True, "FAILED", "data: no such file"),
-        ("usage: dstcl\ndstcl train: error: bad\n", True, "FAILED", "train: error: bad"),
-        (epochs(1) + "dstcl: interrupted; nothing\n", True, "KILLED", "interrupted; nothing"),
-        ("dstcl: stopped by SIGTERM; goes on\n", True, "KILLED", "stopped by SIGTERM; goes on"),
+        # Training says itself how it ended, whatever the log says.
+        ("run a started\n" + TRACEBACK, FAILED, True, "FAILED", "RuntimeError: no memory"),
+        ("any", STOPPED, True, "KILLED", "stopped by SIGTERM; goes on"),
+        ("", FAILED, False, "FAILED", "RuntimeError: no memory"),
+        # A new attempt has emptied the log and not yet begun.
+        ("", FAILED, True, "RUNNING", ""),
+        # It never began.
+        ("dstcl: data: no such file\n", None, True, "FAILED", "data: no such file"),
+        ("usage: dstcl\ndstcl train: error: bad\n", None, True, "FAILED", "train: error: bad"),
+        (TRACEBACK, None, True, "FAILED", "RuntimeError: no memory"),
+        ("dstcl: data: no such file\n", BEGUN, True, "FAILED", "data: no such file"),
         # Nobody says that the kernel killed it, but nobody is at work any more.
-        (STARTED + epochs(1), False, "KILLED", "its log ends: task 1/2  epoch 1/4"),
-        ("", False, "KILLED", "its log is empty"),
-        ("", True, "RUNNING", ""),
-        (STARTED + epochs(1, 2), True, "RUNNING", ""),
+        ("a warning\n", BEGUN, False, "KILLED", "its log ends: a warning"),
+        ("", BEGUN, False, "KILLED", "ended without a word"),
+        ("", None, False, "KILLED", "ended without a word"),
+        ("", None, True, "RUNNING", ""),
+        ("a warning\n", BEGUN, True, "RUNNING", ""),
         # An error that the run got over.
-        (TRACEBACK + epochs(1), True, "RUNNING", ""),
-        (epochs(1) + "x: damaged, using the one before it\n", True, "RUNNING", ""),
+        (TRACEBACK + "a warning\n", BEGUN, True, "RUNNING", ""),
+        ("x: damaged, using the one before it\n", BEGUN, True, "RUNNING", ""),
         # It finished; somebody removed its results.
-        (epochs(1) + "done: accuracy 0.9 in 2.0 s\n", False, "", ""),
+        ("done: accuracy 0.9 in 2.0 s\n", None, False, "", ""),
     ],
 )
-def test_a_log_tells_how_a_run_ended(said: str, at_work: bool, status: str, reason: str) -> None:
-    found, why = judge(said, at_work)
+def test_how_a_run_ended(
+    said: str, told: Told | None, at_work: bool, status: str, reason: str
+) -> None:
+    found, why = judge(said, told, at_work)
     assert found == status
     assert why.replace("dstcl ", "").startswith(reason) or reason in why
     assert bool(why) == bool(reason)
 
 
-def test_the_progress_of_a_run_is_what_is_read_from_its_log(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The two agree on the form of lines."""
-    row = {"loss": 0.125, "accuracy": 0.5, "density": 0.25, "explored": float("nan")}
-    with EpochProgress(workspace.runs[0]) as progress:
-        for task in (1, 2):
-            for epoch in (1, 2, 3, 4):
-                progress(task, epoch, row)
-    workspace.log(0, capsys.readouterr().err, "dstcl: no\n")
-    before = time.time() * 1000
+def test_lines_that_were_cut_short_are_left_out(workspace: Workspace) -> None:
+    """Killed in the middle of a line, a run goes on with a whole one."""
+    path = workspace.progress(0, epochs(1, 2))
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut] + b'\n{"task": 1, "epoch": 3}')
+        told = read_epochs(path.parent)
+        assert told is not None
+        numbers = [row["epoch"] for row in told.epochs]
+        assert numbers in ([3], [1, 3], [1, 2, 3])
+        assert told.started in (None, STARTED)
+    path.write_bytes(b"\xff\xfe[]\nnull\n1\n" + whole)
+    told = read_epochs(path.parent)
+    assert told is not None
+    assert len(told.epochs) == 2
+
+
+def test_epochs_are_tracked_as_training_writes_them(workspace: Workspace) -> None:
+    rows = [row | {"loss": n / 8, "explored": float("nan")} for n, row in enumerate(epochs(1, 2))]
+    workspace.progress(0, rows, ended=MemoryError())
     tracked.track(workspace.study)
     run = workspace.recorded()[0]
-    assert workspace.curve(run, "train_loss") == [(step, 0.125) for step in range(1, 9)]
-    assert run.data.metrics["train_accuracy"] == 0.5
-    assert before - 60_000 < run.info.start_time <= before + 1000
+    assert workspace.curve(run, "train_loss") == [(1, 0.0), (2, 0.125)]
+    assert run.data.metrics["train_accuracy"] == 0.75
+    assert "prune_rate" not in run.data.metrics
+    assert run.data.tags["dstcl.error"] == "MemoryError"
 
 
 def test_a_failed_run_is_shown_as_failed_with_its_log(workspace: Workspace) -> None:
     workspace.finish(0)
-    log = workspace.log(1, STARTED, epochs(1, 2, 3, 4), epochs(1, task=2), TRACEBACK)
+    log = workspace.log(1, "run a started\n", TRACEBACK)
+    rows = epochs(1, 2, 3, 4) + epochs(1, task=2)
+    progress = workspace.progress(1, rows, ended=RuntimeError("no memory"))
+    os.utime(progress, (STARTED + 60, STARTED + 60))
     workspace.log(2, "dstcl: interrupted; nothing half-written is left\n")
+    workspace.progress(2, ended=KeyboardInterrupt())
     report = tracked.track(workspace.study)
     assert report == SyncReport(created=3, failed=2, unfinished=1)
     runs = workspace.recorded()
@@ -155,7 +201,7 @@ def test_a_failed_run_is_shown_as_failed_with_its_log(workspace: Workspace) -> N
     assert failed.data.tags["dstcl.error"] == "RuntimeError: no memory"
     assert "RuntimeError: no memory" in failed.data.tags["mlflow.note.content"]
     assert failed.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
-    assert failed.data.params["learning_rate"] == runs[0].data.params["learning_rate"]
+    assert failed.data.params | {"seed": "0"} == runs[0].data.params
     assert [step for step, _ in workspace.curve(failed, "train_loss")] == [1, 2, 3, 4, 5]
     assert failed.info.start_time == 1767323045000
     assert failed.info.end_time == int(log.stat().st_mtime * 1000)
@@ -169,7 +215,7 @@ def test_a_failed_run_is_shown_as_failed_with_its_log(workspace: Workspace) -> N
 
 def test_a_second_call_writes_nothing(workspace: Workspace) -> None:
     workspace.finish(0)
-    workspace.log(1, STARTED, TRACEBACK)
+    workspace.log(1, TRACEBACK)
     tracked.track(workspace.study)
     database = workspace.study.parents[1] / "mlflow.db"
     before = database.read_bytes()
@@ -179,10 +225,10 @@ def test_a_second_call_writes_nothing(workspace: Workspace) -> None:
 
 
 def test_a_failed_run_that_is_made_again_takes_its_place(workspace: Workspace) -> None:
-    workspace.log(0, STARTED, TRACEBACK)
+    workspace.log(0, TRACEBACK)
     tracked.track(workspace.study)
     workspace.finish(0)
-    workspace.log(0, STARTED, epochs(1), "done: accuracy 0.9 in 2.0 s\n")
+    workspace.log(0, "done: accuracy 0.9 in 2.0 s\n")
     assert tracked.track(workspace.study) == SyncReport(updated=1, unfinished=3)
     runs = workspace.recorded()
     assert runs[0].info.status == runs["parent"].info.status == "FINISHED"
@@ -194,14 +240,14 @@ def test_a_finished_run_whose_new_training_failed_is_failed(workspace: Workspace
     workspace.finish(0)
     tracked.track(workspace.study)
     (workspace.study / "runs" / workspace.runs[0].folder / "metrics.json").unlink()
-    workspace.log(0, STARTED, TRACEBACK)
+    workspace.log(0, TRACEBACK)
     assert tracked.track(workspace.study) == SyncReport(updated=1, failed=1, unfinished=3)
     assert workspace.recorded()[0].info.status == "FAILED"
 
 
 def test_a_run_still_training_is_not_failed_and_not_recorded(workspace: Workspace) -> None:
     workspace.finish(0)
-    workspace.log(1, STARTED, epochs(1))
+    workspace.progress(1, epochs(1))
     workspace.at_work(True)
     assert tracked.track(workspace.study) == SyncReport(created=1, unfinished=3)
     assert workspace.recorded().keys() == {0, "parent"}
@@ -213,7 +259,7 @@ def test_logs_of_other_runs_are_not_looked_at(workspace: Workspace) -> None:
     other = workspace.study.parents[1] / "logs/tiny/train/other/seed0-0123456789.log"
     other.parent.mkdir(parents=True)
     other.write_text(TRACEBACK)
-    assert find_attempts(workspace.study, workspace.runs) == []
+    assert find_unfinished(workspace.study, workspace.runs) == []
 
 
 def test_bytes_that_are_no_text_do_not_matter(workspace: Workspace) -> None:
@@ -226,13 +272,13 @@ def test_bytes_that_are_no_text_do_not_matter(workspace: Workspace) -> None:
 
 def test_watching_adds_points_to_the_same_run_until_it_is_finished(workspace: Workspace) -> None:
     workspace.at_work(True)
-    workspace.log(0, STARTED, epochs(1, 2))
+    workspace.progress(0, epochs(1, 2))
     assert tracked.track(workspace.study, live=True) == SyncReport(unfinished=4)
     first = workspace.recorded()
     assert first[0].info.status == first["parent"].info.status == "RUNNING"
     assert first[0].info.end_time is None
 
-    workspace.log(0, STARTED, epochs(1, 2, 3, 4), epochs(1, task=2))
+    workspace.progress(0, epochs(1, 2, 3, 4) + epochs(1, task=2))
     tracked.track(workspace.study, live=True)
     second = workspace.recorded()
     assert second[0].info.run_id == first[0].info.run_id
@@ -251,9 +297,9 @@ def test_watching_adds_points_to_the_same_run_until_it_is_finished(workspace: Wo
 
 def test_a_run_that_was_started_again_begins_anew(workspace: Workspace) -> None:
     workspace.at_work(True)
-    workspace.log(0, STARTED, epochs(1, 2, 3))
+    workspace.progress(0, epochs(1, 2, 3))
     tracked.track(workspace.study, live=True)
-    workspace.log(0, STARTED.replace("03:04", "04:04"), epochs(1))
+    workspace.progress(0, epochs(1), started=STARTED + 3600)
     tracked.track(workspace.study, live=True)
     assert workspace.curve(workspace.recorded()[0], "train_loss") == [(1, 0.5)]
 
@@ -261,9 +307,9 @@ def test_a_run_that_was_started_again_begins_anew(workspace: Workspace) -> None:
 def test_a_running_run_that_nobody_trains_any_more_does_not_stay(workspace: Workspace) -> None:
     workspace.at_work(True)
     workspace.finish(1)
-    log = workspace.log(0, STARTED, epochs(1))
+    progress = workspace.progress(0, epochs(1))
     tracked.track(workspace.study, live=True)
-    log.unlink()
+    progress.unlink()
     tracked.track(workspace.study)
     assert workspace.recorded().keys() == {1, "parent"}
     assert workspace.recorded()["parent"].info.status == "FINISHED"
@@ -271,7 +317,7 @@ def test_a_running_run_that_nobody_trains_any_more_does_not_stay(workspace: Work
 
 def test_a_watched_run_that_is_killed_is_shown_as_killed(workspace: Workspace) -> None:
     workspace.at_work(True)
-    workspace.log(0, STARTED, epochs(1))
+    workspace.progress(0, epochs(1))
     tracked.track(workspace.study, live=True)
     workspace.at_work(False)
     tracked.track(workspace.study)

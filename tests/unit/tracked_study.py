@@ -1,36 +1,38 @@
 """Finished run folders with known numbers, and the database that they were synced to."""
 
-import hashlib
 import json
 from pathlib import Path
 
+from dstcl.study.run import Run
 from dstcl.tracking import SyncReport, sync
 from dstcl.tracking.entry import PARENT
+from helpers.runs import quick_run
 
 TASKS, EPOCHS = 2, 3
 
 
+def tracked_run(seed: int, method: str = "dst", epochs: int = EPOCHS) -> Run:
+    """The description of a run, with a network that only its name is needed of."""
+    return quick_run(
+        tasks=TASKS,
+        network="cnn",
+        method=method,
+        density=0.1,
+        init="erk",
+        growth="gradient",
+        seed=seed,
+        epochs=epochs,
+        learning_rate=0.05,
+        lr_milestones=[0.5, 0.75],
+    )
+
+
 def write_run(results: Path, seed: int, method: str = "dst", epochs: int = EPOCHS) -> Path:
     """A finished run folder below ``results/tiny`` with numbers that follow from the seed."""
-    digest = hashlib.sha256(f"{method} {seed}".encode()).hexdigest()[:10]
-    axes = f"mnist5k-{TASKS}tasks/corrected/cnn/{method}/density0.1/erk/gradient"
-    folder = results / "tiny" / "runs" / axes / f"seed{seed}-{digest}"
+    run = tracked_run(seed, method, epochs)
+    folder = results / "tiny" / "runs" / run.folder
     folder.mkdir(parents=True)
-    config = {
-        "dataset": "mnist5k",
-        "tasks": TASKS,
-        "protocol": "corrected",
-        "network": "cnn",
-        "method": method,
-        "density": 0.1,
-        "init": "erk",
-        "growth": "gradient",
-        "seed": seed,
-        "epochs": epochs,
-        "learning_rate": 0.05,
-        "lr_milestones": [0.5, 0.75],
-        "prune": None,
-    }
+    digest, config = run.digest, run.to_dict()
     metrics = {
         "digest": digest,
         "acc": 0.8 + seed / 100,

@@ -7,10 +7,8 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, its data, and the model's name."""
+    """The run, and the model's name."""
     parser.add_argument("run", type=Path, help="folder of the run: results/<preset>/runs/...")
-    parser.add_argument("--tasks", type=Path, help="task split; default: the pipeline's")
-    parser.add_argument("--data", type=Path, help="prepared file; default: the pipeline's")
     parser.add_argument("--name", help="of the model; default: from preset and configuration")
 
 
@@ -18,5 +16,4 @@ def run(options: argparse.Namespace) -> None:
     """Register, and print the model's name and version."""
     from dstcl.tracking.register import register
 
-    files = {"tasks": options.tasks, "data": options.data}
-    print(register(options.run, **files, name=options.name))
+    print(register(options.run, name=options.name))

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _train_on(device: str, options: argparse.Namespace) -> None:
+    from dstcl.jobs.epochs import DONE
     from dstcl.jobs.progress import EpochProgress
     from dstcl.jobs.train import train_run
     from dstcl.storage import read_json
@@ -56,4 +57,4 @@ def _train_on(device: str, options: argparse.Namespace) -> None:
             progress=progress,
             checkpoint_every=options.checkpoint_every,
         )
-    print(f"done: accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s", file=sys.stderr)
+    print(f"{DONE}accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s", file=sys.stderr)

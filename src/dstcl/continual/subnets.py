@@ -112,6 +112,11 @@ class SubnetStore:
         """True where the next task must not change a weight; None before the first task."""
         return self.used if self.subnets else None
 
+    def common(self) -> dict[str, Tensor]:
+        """Parameters and buffers that all tasks go on with, as the last one left them."""
+        state = self.network.state_dict()
+        return {name: state[name] for name in sorted(self._common)}
+
     def capacity(self) -> list[dict[str, int | str]]:
         """For each task and layer: size, active, new, shared and (afterwards) free weights."""
         return capacity_rows([subnet.masks for subnet in self.subnets])
@@ -156,9 +161,7 @@ class SubnetStore:
         return {n: t for n, t in state.items() if n not in self.dense and n not in self._common}
 
     def _load(self, weights: dict[str, Tensor], local: dict[str, Tensor]) -> None:
-        state = self.network.state_dict()
-        common = {name: state[name] for name in self._common}
-        self.network.load_state_dict(common | weights | local)
+        self.network.load_state_dict(self.common() | weights | local)
 
 
 class SequentialStore(SubnetStore):

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from dstcl.jobs.devices import DEVICE, granted_device, parse_slots
+from dstcl.jobs.epochs import reason_of
 from dstcl.jobs.interruption import CHECKPOINT_EVERY, SIGNALS, Interrupted
 from dstcl.jobs.progress import EpochProgress
 from dstcl.jobs.train import available_device, train_run
@@ -83,7 +84,7 @@ class Place:
                     raise
                 except Exception as error:
                     traceback.print_exc(file=log)
-                    print(f"dstcl: {_reason(error)}", file=log)
+                    print(f"dstcl: {reason_of(error)}", file=log)
                     raise
 
     def finished(self, run: Run) -> Metrics | None:
@@ -147,12 +148,7 @@ def _one_by_one(runs: Sequence[Run], place: Place) -> Iterator[Result]:
             except Interrupted:
                 raise
             except Exception as error:  # whatever it is, the other runs go on
-                yield run, _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
-    return f"{kind}{error}" if str(error) else type(error).__name__
+                yield run, reason_of(error)
 
 
 class _Worker:
@@ -205,7 +201,7 @@ def _work(line: Connection, place: Place, threads: int) -> None:
             except Interrupted:
                 line.send(None)
             except Exception as error:  # whatever it is, the other runs go on
-                line.send(_reason(error))
+                line.send(reason_of(error))
 
 
 def _at_once(runs: Sequence[Run], place: Place, count: int) -> Iterator[Result]:

@@ -22,8 +22,7 @@ class EpochProgress:
         if sys.stderr.isatty():
             self._bar = tqdm(total=run.tasks * run.training.epochs, unit="epoch", desc=run.digest)
         else:
-            # Tracking reads when a run started that leaves nothing but its log.
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
             print(f"run {run.folder} started {now}", file=sys.stderr, flush=True)
 
     def __call__(self, task: int, epoch: int, row: dict[str, Any]) -> None:

@@ -14,33 +14,16 @@ from typing import Any
 import torch
 
 from dstcl import __version__
-from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.flops import run_costs
-from dstcl.continual.learner import Outcome, Progress, learner_of
-from dstcl.continual.metrics import accuracy_matrix, all_metrics
+from dstcl.continual.learner import Progress, learner_of
 from dstcl.continual.precision import arithmetic_of, has_bfloat16_units
 from dstcl.data.stored import load_prepared, read_tasks
-from dstcl.jobs.attempts import Attempts
-from dstcl.jobs.checkpoints import Checkpoints
+from dstcl.jobs.checkpoints import Checkpoints, Resumable
+from dstcl.jobs.epochs import EpochLog
 from dstcl.jobs.interruption import CHECKPOINT_EVERY, StopRequest
-from dstcl.storage import write_json, write_table, write_tensors
+from dstcl.jobs.results import data_facts, summarise, write_results
 from dstcl.study.code import training_code
-from dstcl.study.run import RESULT_FILES, Run
-
-ACCURACY_COLUMNS = ("after_task", "task", "accuracy")
-HISTORY_COLUMNS = (
-    "task",
-    "epoch",
-    "loss",
-    "accuracy",
-    "validation_accuracy",
-    "learning_rate",
-    "prune_rate",
-    "density",
-    "explored",
-)
-CAPACITY_COLUMNS = ("task", "layer", "size", "active", "new", "shared", "free")
-OVERLAP_COLUMNS = ("task", "other", "shared", "jaccard")
+from dstcl.study.run import Run
 
 
 def train_run(
@@ -72,9 +55,26 @@ def train_run(
         ValueError: the split belongs to other data, or to another number of tasks.
         Interrupted: a signal asked to stop; a checkpoint is written.
     """
-    started = time.time()
     if threads:
         torch.set_num_threads(threads)
+    with EpochLog(out) as epochs:
+        metrics = _train(
+            run, (data_file, tasks_file), out, device, progress, checkpoint_every, epochs
+        )
+    epochs.clear()
+    return metrics
+
+
+def _train(
+    run: Run,
+    files: tuple[Path, Path],
+    out: Path,
+    device: str,
+    progress: Progress | None,
+    checkpoint_every: float,
+    epochs: EpochLog,
+) -> dict[str, Any]:
+    started, (data_file, tasks_file) = time.time(), files
     where = torch.device(available_device(device))
     data, split = load_prepared(data_file), read_tasks(tasks_file)
     if split["data_digest"] != data.digest:
@@ -92,12 +92,19 @@ def train_run(
         "code": code,
         "torch": torch.__version__,
     }
+
+    def after_epoch(task: int, epoch: int, row: dict[str, Any]) -> None:
+        epochs.add(row)
+        if progress:
+            progress(task, epoch, row)
+
     with StopRequest() as stop:
         checkpoints = Checkpoints(out, checkpoint_every)
-        saved = Attempts(checkpoints, origin, started, stop, _device_name(where))
+        saved = Resumable(checkpoints, origin, started, stop, _device_name(where))
         held_out = split.get("validation", [])
-        learner = learner_of(run, data, split["tasks"], where, progress, saved.pause, held_out)
+        learner = learner_of(run, data, split["tasks"], where, after_epoch, saved.pause, held_out)
         saved.resume(learner)
+        epochs.begin(saved.first_start, learner.outcome.history)
         outcome = learner.fit()
     metrics = summarise(run, outcome, saved.seconds()) | run_costs(
         learner.method,
@@ -125,69 +132,9 @@ def train_run(
         "finished": _iso(time.time()),
         "resumed": saved.resumed,
     }
-    metrics = write_results(out, run, outcome, metrics, provenance)
+    facts = data_facts(data, split["tasks"])
+    metrics = write_results(out, run, outcome, metrics, provenance, facts)
     saved.checkpoints.clear()
-    return metrics
-
-
-def summarise(run: Run, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    """The content of metrics.json but for costs; images/s count training steps alone.
-
-    Args:
-        seconds: wall time of the run.
-    """
-    capacity = outcome.store.capacity()
-    sizes = sum(int(row["size"]) for row in capacity if row["task"] == 1)
-    return {
-        "digest": run.digest,
-        **all_metrics(accuracy_matrix(outcome.accuracy)),
-        "used_fraction": outcome.store.used_fraction(),
-        "seconds": round(seconds, 3),
-        "images_per_second": round(outcome.effort.images / outcome.effort.seconds, 1),
-        "density_per_task": [
-            sum(int(row["active"]) for row in capacity if row["task"] == task) / sizes
-            for task in range(1, len(outcome.store.subnets) + 1)
-        ],
-    }
-
-
-def write_results(
-    out: Path,
-    run: Run,
-    outcome: Outcome,
-    metrics: dict[str, Any],
-    provenance: dict[str, Any],
-) -> dict[str, Any]:
-    """Write every file of the contract, each whole or not at all, metrics.json last.
-
-    Returns:
-        The metrics, with the bytes on disk of a task's mask; 0 for dense methods, which need none.
-    """
-    store = outcome.store
-    path = {key: out / name for key, name in RESULT_FILES.items()}
-    shapes = {name: list(value.shape) for name, value in store.dense.items()}
-    masks = {
-        f"task{task}/{name}": packed
-        for task, subnet in enumerate(store.subnets, start=1)
-        for name, packed in subnet.masks.packed.items()
-    }
-    weights = {f"dense/{name}": value for name, value in store.dense.items()} | {
-        f"task{task}/{name}": value
-        for task, subnet in enumerate(store.subnets, start=1)
-        for name, value in subnet.local.items()
-    }
-    write_json(path["config"], run.to_dict())
-    write_table(path["accuracy"], ACCURACY_COLUMNS, outcome.accuracy)
-    write_table(path["history"], HISTORY_COLUMNS, outcome.history)
-    write_table(path["capacity"], CAPACITY_COLUMNS, store.capacity())
-    overlaps = overlap_rows([subnet.masks for subnet in store.subnets])
-    write_table(path["overlap"], OVERLAP_COLUMNS, overlaps)
-    write_tensors(path["masks"], masks, {"shapes": shapes})
-    write_tensors(path["weights"], weights, {"digest": run.digest})
-    write_json(path["provenance"], provenance)
-    mask_bytes = 0 if run.init == "none" else path["masks"].stat().st_size / len(store.subnets)
-    metrics = metrics | {"mask_bytes": mask_bytes}
-    write_json(path["metrics"], metrics)
     return metrics
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from dstcl.study.run import Run
 
 KIND, KEY, CONTENT = "dstcl.kind", "dstcl.key", "dstcl.content"
 CONFIGURATION, PARENT, NOTE = "dstcl.configuration", "mlflow.parentRunId", "mlflow.note.content"
 # Part of every content hash: raise it when other things are recorded, and the next sync rewrites
 # what older versions recorded.
-RECORD_VERSION = "2"
+RECORD_VERSION = "3"
 
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 Metric = tuple[str, float, int]  # key, value, step
@@ -56,13 +57,29 @@ class Entry:
         return self.status in (FAILED, KILLED)
 
 
-def titles(config: Mapping[str, Any]) -> tuple[str, str]:
+def titles(run: Run) -> tuple[str, str]:
     """Names of a run and of its configuration, which all its seeds share."""
     # For people; what varies most comes first: the interface cuts names after 22 characters.
-    name = "{method} {growth} d{density} {init} {dataset}-{tasks}tasks {network} {protocol}"
-    name = name.format_map(config)
-    fixed = json.dumps({k: v for k, v in config.items() if k != "seed"}, sort_keys=True)
-    return f"{name} seed{config['seed']}", f"{name} {digest(fixed)[:10]}"
+    name = (
+        f"{run.method} {run.growth} d{run.density:g} {run.init} {run.dataset}-{run.tasks}tasks "
+        f"{run.network} {run.protocol}"
+    )
+    name += "".join(f" {key}={value}" for key, value in run.varied.items())
+    fixed = run.to_dict()
+    del fixed["axes"]["seed"]
+    return f"{name} seed{run.seed}", f"{name} {digest(json.dumps(fixed, sort_keys=True))[:10]}"
+
+
+def parameters(run: Run) -> dict[str, str]:
+    """Parameters of a run: its axes, varied settings among them, and all that it reads of each
+    section as ``section.name``."""
+    sections = {
+        f"{section}.{name}": value
+        for section, values in run.to_dict().items()
+        if section not in ("axes", "vary")
+        for name, value in values.items()
+    }
+    return {name: text(value) for name, value in (sections | run.axes()).items()}
 
 
 def digest(*lines: str) -> str:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import isclose
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from dstcl.study.run import AXES, RESULT_FILES
-from dstcl.tracking.entry import CONFIGURATION, KEY, KIND, Entry, Metric, digest, text, titles
+from dstcl.study.run import RESULT_FILES, Run
+from dstcl.tracking.entry import (
+    CONFIGURATION,
+    KEY,
+    KIND,
+    Entry,
+    Metric,
+    digest,
+    parameters,
+    text,
+    titles,
+)
 from dstcl.tracking.files import naming, reference, table
 
 # Masks and weights are large; metrics.json is rewritten whenever they are, so it stands for them.
 LARGE = ("masks", "weights")
 NEEDED = ("config", "metrics", "accuracy", "history", "capacity", "provenance")
-ONCE = ("learning_rate", "prune_rate", "density", "explored")
+ONCE = ("validation_accuracy", "learning_rate", "prune_rate", "density", "explored")
 RENAMED = {"loss": "train_loss", "accuracy": "train_accuracy"}
 
 
@@ -42,12 +52,11 @@ def read_finished(folder: Path, key: str, content: str) -> Entry:
     """The entry of one finished run folder; raises ValueError naming the bad file."""
     files = {kind: folder / name for kind, name in RESULT_FILES.items()}
     with naming(files["config"]):
-        config = _flat(json.loads(files["config"].read_text()))
-        axes = {axis: config[axis] for axis in AXES}
-        name, configuration = titles(config)
+        run = Run.from_dict(json.loads(files["config"].read_text()))
+        name, configuration = titles(run)
     with naming(files["metrics"]):
         summary = json.loads(files["metrics"].read_text())
-        tags = {"dstcl.digest": text(summary["digest"]), "dstcl.protocol": axes["protocol"]}
+        tags = {"dstcl.digest": text(summary["digest"]), "dstcl.protocol": run.protocol}
     with naming(files["provenance"]):
         origin = json.loads(files["provenance"].read_text())
         times = [datetime.fromisoformat(origin[name]) for name in ("started", "finished")]
@@ -57,38 +66,26 @@ def read_finished(folder: Path, key: str, content: str) -> Entry:
         versions = origin.get("versions", {})
         tags |= {f"dstcl.version.{package}": text(v) for package, v in versions.items()}
     tags |= {f"dstcl.file.{f.name}": reference(f) for f in files.values() if f.is_file()}
-    metrics = _over_epochs(files["history"]) + _over_tasks(files["accuracy"])
+    metrics = over_epochs(table(files["history"], RENAMED, ONCE)) + _over_tasks(files["accuracy"])
     return Entry(
         name,
         content,
         {KIND: "seed", KEY: key, CONFIGURATION: configuration, **tags},
         start=int(times[0].timestamp() * 1000),
         end=int(times[1].timestamp() * 1000),
-        params={name: text(value) for name, value in config.items()},
+        params=parameters(run),
         metrics=metrics + _final(summary, _used(files["capacity"])),
         artifacts=small_files(folder),
     )
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's description as one table: axes by their names, settings as ``section.name``."""
-    found = dict(config.get("axes", {}))
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            if key != "axes":
-                found |= {f"{key}.{name}": one for name, one in value.items()}
-        else:
-            found[key] = value
-    return found
-
-
-def _over_epochs(path: Path) -> list[Metric]:
-    """Curves of history.csv; epochs count on through the tasks."""
-    rows = table(path, RENAMED, ONCE)
+def over_epochs(rows: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """Curves of rows of history, in order; epochs count on through the tasks."""
     return [
-        (RENAMED.get(column, column), value, step)
+        (RENAMED.get(column, column), float(row[column]), step)
         for step, row in enumerate(rows, start=1)
-        for column, value in row.items()
+        for column in (*RENAMED, *ONCE)
+        if row.get(column) is not None
     ]
 
 

@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.codedigest import code_files
+from dstcl.jobs.loaded import LoadedRun
 from dstcl.networks import network_modules
 from dstcl.plugins import code_of, find, is_plugin, local_files
-from dstcl.storage import METADATA
-from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking.files import reference
-from dstcl.tracking.origin import Origin
 
 SERVED = Path(__file__).with_name("served_model.py")
 NETWORKS = Path(__file__).parents[1] / "networks"
@@ -33,24 +31,26 @@ TENSOR_FILES = ("weights", "masks")
 NEEDED = ("mlflow", "numpy", "safetensors", "torch")
 
 
-def model_digest(folder: Path, settings: Mapping[str, Any], origin: Origin) -> str:
+def model_digest(loaded: LoadedRun, settings: Mapping[str, Any]) -> str:
     """Digest over everything that a model is made of."""
     network = settings["network"]
     files = [SERVED, *_network_code(network), *_own_code(network)]
-    files += [folder / RESULT_FILES[kind] for kind in TENSOR_FILES]
+    files += [loaded.path(kind) for kind in TENSOR_FILES]
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return hashlib.sha256(json.dumps([settings, origin.class_names, parts]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([settings, loaded.class_names, parts]).encode()).hexdigest()
 
 
-def model_settings(run: Run, folder: Path, origin: Origin) -> dict[str, Any]:
+def model_settings(loaded: LoadedRun) -> dict[str, Any]:
     """All that the served code must know, as JSON: see `dstcl.tracking.served_model`.
 
     Raises:
-        ValueError: the file of masks is damaged.
+        ValueError: the masks, the weights or the network's code are not those of the run.
     """
+    run = loaded.run
+    for task in range(1, loaded.tasks + 1):
+        loaded.network(task)
     joint = run.facts.joint
-    sizes = [len(names) for names in origin.class_names]
-    total = run.outputs(sizes)
+    sizes, total = [len(names) for names in loaded.class_names], loaded.outputs
     starts = [0] * len(sizes) if run.own_heads else [0, *accumulate(sizes)][:-1]
     # Where all classes compete, a prediction is among all outputs.
     ranges = [
@@ -62,26 +62,15 @@ def model_settings(run: Run, folder: Path, origin: Origin) -> dict[str, Any]:
         "arguments": run.network_source.arguments,
         "outputs": total,
         "head_bias": True if run.switches.head == "task" else None,
-        "mean": origin.mean,
-        "std": origin.std,
-        "shapes": _shapes(folder / RESULT_FILES["masks"]),
+        "mean": loaded.mean,
+        "std": loaded.std,
+        "shapes": {name: list(mask.shape) for name, mask in loaded.masks(1).items()},
         "subnets": 1 if joint else len(sizes),
         "tasks": [
             {"subnet": 0 if joint else task, "start": start, "stop": stop}
             for task, (start, stop) in enumerate(ranges)
         ],
     }
-
-
-def _shapes(masks: Path) -> dict[str, list[int]]:
-    """Shapes of the masked weights, from the header of their file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(masks, framework="numpy") as file:
-            return json.loads(file.metadata()[METADATA])["shapes"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{masks}: not the masks of a run ({error})") from None
 
 
 def _network_code(network: str) -> list[Path]:
@@ -103,66 +92,50 @@ def _requirements(network: str) -> list[str]:
     return [found.partition("+")[0] for found in dict.fromkeys(versions)]
 
 
-def save_model(
-    target: Path,
-    folder: Path,
-    run: Run,
-    settings: Mapping[str, Any],
-    origin: Origin,
-) -> None:
-    """Write the model and predict once with every task.
-
-    Raises:
-        ValueError: the run's files do not make up the networks that its settings describe.
-    """
+def save_model(target: Path, loaded: LoadedRun, settings: Mapping[str, Any]) -> None:
+    """Write the model, with a black image as its example, and predict once with every task."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow.pyfunc
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-    shape = origin.example.shape[1:]
+    run, source = loaded.run, loaded.run.network_source.source
+    example = np.zeros((1, *loaded.image), np.uint8)
     widths = {task["stop"] - task["start"] for task in settings["tasks"]}
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
+        Schema([TensorSpec(np.dtype(np.uint8), (-1, *loaded.image))]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, *(widths if len(widths) == 1 else [-1])))]),
         ParamSchema([ParamSpec("task", "long", 1)]),
     )
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    source = run.network_source.source
     files = _network_code(source)
     text = "".join(path.read_text() for path in files)
     package = f"dstcl_networks_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     code = target.with_name("code")
     copies = {path: code / package / path.name for path in files}
-    copies |= {
-        path: code / path.relative_to(Path.cwd()) for path in _own_code(run.network_source.source)
-    }
+    copies |= {path: code / path.relative_to(Path.cwd()) for path in _own_code(source)}
     for path, copy in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
     mlflow.pyfunc.save_model(
         target,
         python_model=str(SERVED),
-        artifacts={kind: str(folder / RESULT_FILES[kind]) for kind in TENSOR_FILES},
+        artifacts={kind: str(loaded.path(kind)) for kind in TENSOR_FILES},
         code_paths=[str(path) for path in sorted(code.iterdir())],
         model_config=dict(settings) | {"code": package},
         signature=signature,
-        input_example=(origin.example, {"task": 1}),
+        input_example=(example, {"task": 1}),
         pip_requirements=_requirements(source),
-        metadata={"class_names": origin.class_names, "run": run.to_dict()},
+        metadata={"class_names": loaded.class_names, "run": run.to_dict()},
     )
-    _forget_places(target, folder)
-    try:
-        model = mlflow.pyfunc.load_model(str(target))
-        for task in range(1, len(origin.class_names) + 1):
-            model.predict(origin.example, params={"task": task})
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{folder}: not the weights of {run.network} ({reason})") from None
+    _forget_places(target, loaded)
+    model = mlflow.pyfunc.load_model(str(target))
+    for task in range(1, loaded.tasks + 1):
+        model.predict(example, params={"task": task})
 
 
-def _forget_places(model: Path, folder: Path) -> None:
+def _forget_places(model: Path, loaded: LoadedRun) -> None:
     """Replace paths of this machine in a model's description, which nothing needs."""
     from mlflow.models import Model
 
@@ -170,5 +143,5 @@ def _forget_places(model: Path, folder: Path) -> None:
     flavor = description.flavors["python_function"]
     flavor["model_code_path"] = SERVED.name
     for kind, artifact in flavor["artifacts"].items():
-        artifact["uri"] = reference(folder / RESULT_FILES[kind]).partition("  ")[2]
+        artifact["uri"] = reference(loaded.path(kind)).partition("  ")[2]
     description.save(str(model / "MLmodel"))

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dstcl.storage import read_json
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.jobs.loaded import LoadedRun, load_run
+from dstcl.study.run import Run
 from dstcl.tracking.database import MODEL, Experiment, tracking_errors, tracking_uri
 from dstcl.tracking.entry import KEY, titles
-from dstcl.tracking.files import naming
 from dstcl.tracking.lock import single_writer
 from dstcl.tracking.model_files import (
-    TENSOR_FILES,
     model_digest,
     model_settings,
     save_model,
 )
-from dstcl.tracking.origin import Origin, read_origin
 from dstcl.tracking.sync import sync
 
 DESCRIPTION = "One network for each task of a sequence, by continual learning with dstcl."
@@ -51,8 +47,6 @@ class Registered:
 def register(
     folder: Path,
     *,
-    tasks: Path | None = None,
-    data: Path | None = None,
     name: str | None = None,
     uri: str | None = None,
 ) -> Registered:
@@ -60,42 +54,34 @@ def register(
 
     Args:
         folder: of the run, below ``results/<preset>/runs``.
-        tasks, data: its task split and prepared file; default: the pipeline's, in ``data/`` beside
-            ``results/``.
         name: of the registered model; default: ``dstcl-<preset>-<configuration>``, so that the
             seeds of a configuration are versions of one model.
         uri: MLflow tracking URI; see `dstcl.tracking.sync`.
 
     Raises:
-        ValueError: the run has not finished, its protocol cannot be served, or a file is missing or
-            of another run.
+        ValueError: the run has not finished, its protocol cannot be served, or a file is missing,
+            damaged or of another run.
         TrackingError: MLflow cannot be reached or refuses.
     """
+    loaded = load_run(folder)
     preset, key = _place(folder)
-    config = folder / RESULT_FILES["config"]
-    with naming(config):
-        run = Run.from_dict(read_json(config))
-    if run.switches.batch_norm != "task":
+    batch_norm = loaded.run.switches.batch_norm
+    if batch_norm != "task":
         raise ValueError(
-            f"{folder}: batch_norm is {run.switches.batch_norm!r}; only runs whose tasks have "
+            f"{folder}: batch_norm is {batch_norm!r}; only runs whose tasks have "
             "their own batch norm ('task') can be registered: else a prediction depends on "
             "other images"
         )
-    origin = read_origin(run, folder, tasks, data)
-    settings = model_settings(run, folder, origin)
-    name = name or _model_name(preset, run)
+    settings = model_settings(loaded)
+    name = name or _model_name(preset, loaded.run)
     uri = tracking_uri(uri)
     sync(preset, [folder.resolve()], uri=uri)
     with tracking_errors(uri), single_writer(uri):
-        experiment = Experiment(uri, f"dstcl/{preset}")
-        return _register(experiment, folder, key, run, settings, origin, name)
+        return _register(Experiment(uri, f"dstcl/{preset}"), loaded, key, settings, name)
 
 
 def _place(folder: Path) -> tuple[str, str]:
     """Preset and key of a run folder."""
-    for kind in ("config", "metrics", *TENSOR_FILES):
-        if not (folder / RESULT_FILES[kind]).is_file():
-            raise ValueError(f"{folder / RESULT_FILES[kind]}: no such file; a finished run has one")
     study, below, key = folder.resolve().as_posix().rpartition("/runs/")
     if not below:
         raise ValueError(f"{folder}: not below results/<preset>/runs")
@@ -104,30 +90,28 @@ def _place(folder: Path) -> tuple[str, str]:
 
 def _model_name(preset: str, run: Run) -> str:
     """The configuration's name, as far as a registry takes it."""
-    title = titles(run.to_dict())[0].rpartition(" ")[0]
+    title = titles(run)[0].rpartition(" ")[0]
     return re.sub(r"[^A-Za-z0-9.]+", "-", f"dstcl {preset} {title}")
 
 
 def _register(
     experiment: Experiment,
-    folder: Path,
+    loaded: LoadedRun,
     key: str,
-    run: Run,
     settings: dict[str, Any],
-    origin: Origin,
     name: str,
 ) -> Registered:
     from mlflow.exceptions import MlflowException
 
     client = experiment.client
-    digest = model_digest(folder, settings, origin)
+    digest = model_digest(loaded, settings)
     for known in client.search_model_versions(f"name = '{name}'"):
         if known.tags.get("dstcl.model") == digest:
             return Registered(name, str(known.version), False)
     (recorded, *_) = client.search_runs([experiment.id], f"tags.`{KEY}` = '{key}'")
     with tempfile.TemporaryDirectory() as place:
         model = Path(place, digest[:12])
-        save_model(model, folder, run, settings, origin)
+        save_model(model, loaded, settings)
         experiment.keep(recorded, [model], MODEL)
     try:
         client.get_registered_model(name)
@@ -139,13 +123,14 @@ def _register(
         name,
         source=f"{recorded.info.artifact_uri}/{MODEL}/{digest[:12]}",
         run_id=recorded.info.run_id,
-        tags={"dstcl.model": digest, "dstcl.digest": run.digest, KEY: key},
-        description=_description(run, origin.class_names),
+        tags={"dstcl.model": digest, "dstcl.digest": loaded.run.digest, KEY: key},
+        description=_description(loaded),
     )
     return Registered(name, str(version.version), True)
 
 
-def _description(run: Run, class_names: Sequence[Sequence[str]]) -> str:
+def _description(loaded: LoadedRun) -> str:
+    run, class_names = loaded.run, loaded.class_names
     tasks = "\n".join(f"| {k} | {', '.join(n)} |" for k, n in enumerate(class_names, start=1))
     size = run.data.image_size
     return (

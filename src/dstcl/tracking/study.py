@@ -10,10 +10,10 @@ from typing import Any
 
 from dstcl.storage import read_json, write_json
 from dstcl.study.plan import read_plan
-from dstcl.tracking.attempts import find_attempts
 from dstcl.tracking.database import TrackingError
 from dstcl.tracking.report import SyncReport
 from dstcl.tracking.sync import sync
+from dstcl.tracking.unfinished import find_unfinished
 
 Say = Callable[[str], None]
 
@@ -34,7 +34,7 @@ def track(study: Path, *, live: bool = False) -> SyncReport:
         preset,
         [study / "runs" / run.folder for run in runs],
         sorted((study / "figures").glob("*.png")),
-        attempts=find_attempts(study, runs),
+        unfinished=find_unfinished(study, runs),
         live=live,
     )
 

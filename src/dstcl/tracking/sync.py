@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dstcl.study.run import RESULT_FILES
 from dstcl.tracking import finished, summaries
-from dstcl.tracking.attempts import Attempt, attempt_entry
 from dstcl.tracking.database import (
     Experiment,
     check_server,
@@ -19,6 +18,7 @@ from dstcl.tracking.database import (
 from dstcl.tracking.entry import CONFIGURATION, KIND, PARENT, RUNNING, Entry
 from dstcl.tracking.lock import single_writer
 from dstcl.tracking.report import SyncReport
+from dstcl.tracking.unfinished import Unfinished, unfinished_entry
 
 
 def sync(
@@ -27,7 +27,7 @@ def sync(
     figures: Sequence[Path] = (),
     uri: str | None = None,
     *,
-    attempts: Sequence[Attempt] = (),
+    unfinished: Sequence[Unfinished] = (),
     live: bool = False,
 ) -> SyncReport:
     """Record runs and figures in the experiment ``dstcl/<preset>``.
@@ -44,7 +44,7 @@ def sync(
             `dstcl.study.run.Run.folder` says; those without ``metrics.json`` have not finished.
         figures: figure files of the preset; without any, recorded ones are left alone.
         uri: MLflow tracking URI; default ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
-        attempts: of runs among the folders that have not finished: failed ones are recorded.
+        unfinished: those among the folders: failed ones are recorded.
         live: record those still running too, with what there is of their curves.
 
     Raises:
@@ -57,8 +57,8 @@ def sync(
     folders = {_key(folder): folder for folder in sorted(set(run_folders))}
     done = {key: f for key, f in folders.items() if (f / RESULT_FILES["metrics"]).is_file()}
     contents = {key: finished.content(folder) for key, folder in done.items()}
-    running = {a.run.folder for a in attempts if a.status == RUNNING}
-    told = [attempt_entry(a, a.run.folder) for a in attempts if live or a.status != RUNNING]
+    running = {u.run.folder for u in unfinished if u.status == RUNNING}
+    told = [unfinished_entry(u, u.run.folder) for u in unfinished if live or u.status != RUNNING]
 
     with tracking_errors(uri), single_writer(uri), hurried(uri):
         experiment = Experiment(uri, f"dstcl/{preset}")
