@@ -320,6 +320,8 @@ def test_an_interrupted_run_tells_its_epochs_and_those_of_its_checkpoint_count(
 
 
 def test_training_that_cannot_begin_says_why(short_run: Run, tmp_path: Path) -> None:
+    """Where there is a folder: Snakemake makes it before the job."""
+    (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="no such file"):
         train_run(short_run, tmp_path / "no", tmp_path / "none", tmp_path / "out", device="cpu")
     told = read_epochs(tmp_path / "out")

@@ -87,6 +87,8 @@ def test_a_seed_run_says_what_its_files_say(synced):
     assert tags["dstcl.key"].endswith(f"/erk/gradient/seed1-{tags['dstcl.digest']}")
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("mnist5k", "d" * 36)
+    size = described.data.image_size
+    assert json.loads(data.dataset.source) == {"uri": f"data/prepared/mnist5k-{size}px.safetensors"}
 
 
 def test_varied_settings_are_parameters_and_part_of_names(tmp_path):

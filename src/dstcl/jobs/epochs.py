@@ -30,6 +30,8 @@ End = Literal["stopped", "failed"]
 class EpochLog:
     """Writes the progress of one run; as a context, how it ends too.
 
+    A run that cannot even begin leaves no folder, so it says so where there is one alone.
+
     Args:
         folder: of the run.
     """
@@ -38,14 +40,15 @@ class EpochLog:
         self._path = folder / FILE
 
     def __enter__(self) -> EpochLog:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._add({"started": time.time()})
+        if self._path.parent.is_dir():
+            self._add({"started": time.time()})
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-            with suppress(OSError):  # the error that ended training is the one to hear of
+            # Without a folder, or on a full disk, the error that ended training is to be heard of.
+            with suppress(OSError):
                 self._add({"ended": "stopped" if stopped else "failed", "reason": reason_of(error)})
 
     def begin(self, started: float, history: Iterable[Mapping[str, Any]]) -> None:

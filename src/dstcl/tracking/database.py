@@ -132,7 +132,7 @@ class Experiment:
         run_id = str(run.info.run_id)
         if digest := entry.tags.get("dstcl.data_digest"):
             name = entry.params["dataset"]
-            size = entry.params.get("image_size")
+            size = entry.params.get("data.image_size")
             file = {"uri": f"data/prepared/{name}-{size}px.safetensors"} if size else {"name": name}
             # MLflow allows 36 characters of digest; the tag has all of them.
             data = Dataset(name, digest[:36], "local", json.dumps(file))
