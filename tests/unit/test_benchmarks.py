@@ -44,6 +44,7 @@ def test_the_run_of_the_benchmarks_is_one_of_preset_paper() -> None:
     assert read_json(FOLDER / "run.json") == paper[0].to_dict(), "write benchmarks/run.json anew"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["engine", "ensemble", "speed", "dst_step", "scaling"])
 def test_what_measures_a_gpu_needs_only_what_training_needs(script: str) -> None:
     code = (
@@ -196,6 +197,7 @@ def test_every_variant_differs_from_the_others_as_it_says(
         assert variant.axis == "finished tasks" or variant.values == [varying]
 
 
+@pytest.mark.slow
 def test_a_whole_run_by_its_parts(scaling: ModuleType) -> None:
     run = other("whole_run").whole_run(
         "convnet", None, 80, "cpu", tasks=2, epochs=2, update_every=1
@@ -223,6 +225,7 @@ def test_what_runs_alone_has_a_process_of_its_own(scaling: ModuleType) -> None:
     assert other("whole_run").alone(os.getpid) != os.getpid()
 
 
+@pytest.mark.slow
 def test_scaling_from_end_to_end(
     scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,6 +245,7 @@ def test_scaling_from_end_to_end(
     assert "| whole run | " in printed
 
 
+@pytest.mark.slow
 def test_a_step_graph_is_compared_with_plain_steps(
     scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +294,7 @@ def test_a_variant_that_fails_does_not_lose_the_others(scaling: ModuleType) -> N
     assert failed == {"b": "RuntimeError: no memory"}
 
 
+@pytest.mark.slow
 def test_memory_from_end_to_end(
     scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -343,6 +343,7 @@ def test_a_second_signal_has_its_usual_effect(request: pytest.FixtureRequest) ->
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_moments_a_run_ends_as_if_it_had_not_been(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def known_cube(rms: float, seeds: int, noise: float, rng: np.random.Generator) -
     return rms * cells / np.sqrt((cells**2).mean()) + rng.normal(0, noise, (seeds, 6, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rms", [0.0055, 0.008, 0.003])
 def test_the_seeds_that_an_interaction_needs_have_the_power_promised(rms) -> None:
     """More than half a point rms? Simulated studies with the seeds needed say so 4 times in 5.

@@ -341,6 +341,7 @@ def test_accuracy_matrix_shows_best_and_worst_cell_by_their_lowest_seed(tmp_path
     )
 
 
+@pytest.mark.slow
 def test_a_partial_study_is_drawn_and_says_what_is_missing(tmp_path):
     study = write_study(
         tmp_path,
@@ -357,6 +358,7 @@ def test_a_partial_study_is_drawn_and_says_what_is_missing(tmp_path):
     assert "mean of 1 to 2 seeds" in figure.legends[0].get_title().get_text()
 
 
+@pytest.mark.slow
 def test_a_study_of_one_task_is_drawn(tmp_path):
     study = two_seeds(tmp_path)
     for name, column in (("accuracy", "after_task"), ("capacity", "task")):
@@ -366,6 +368,7 @@ def test_a_study_of_one_task_is_drawn(tmp_path):
         assert not numbers(study, name).empty
 
 
+@pytest.mark.slow
 def test_same_tables_same_bytes_in_another_process_with_other_settings(tmp_path):
     study = two_seeds(tmp_path / "study")
     for name in FIGURES:

@@ -66,7 +66,7 @@ def train(*options: str) -> None:
     main(["train-study", "study", "--device", "cpu", *options])
 
 
-@pytest.mark.parametrize("at_once", ["1", "2"])
+@pytest.mark.parametrize("at_once", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_runs_end_as_they_would_alone(
     at_once: str, planned: list[Run], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +93,7 @@ def test_finished_runs_are_left_alone(
     assert (folder(planned[1]) / "metrics.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("at_once", ["1", "2"])
+@pytest.mark.parametrize("at_once", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_failed_run_is_named_and_stops_no_other(
     at_once: str, planned: list[Run], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +154,7 @@ def checkpoints() -> list[Path]:
     return list(Path("study", "runs").rglob("checkpoints/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [1, 4], ids=["a process is idle", "all train"])
 @pytest.mark.parametrize("whom", ["command", "group"])
 def test_asked_to_stop_every_run_writes_a_checkpoint(
@@ -176,6 +177,7 @@ def test_asked_to_stop_every_run_writes_a_checkpoint(
     assert all(same_results(folder(run), alone(run)) for run in longer[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of processes here")
 def test_a_killed_process_costs_its_own_run_alone(planned: list[Run]) -> None:
     longer = [changed(run, epochs=10) for run in planned]

@@ -383,6 +383,7 @@ def test_a_database_is_whole_or_absent(synced, study, monkeypatch):
     assert study.content() == synced.content()
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_restore_a_deleted_database(synced, study):
     study.database.unlink()
     program = (
@@ -440,6 +441,7 @@ def test_importing_the_module_does_not_import_mlflow():
     assert (done.returncode, done.stderr.strip()) == (0, "")
 
 
+@pytest.mark.slow
 def test_training_imports_no_mlflow(tmp_path, digits, short_run):
     """What tracking costs training: nothing, in a process that cannot even import MLflow."""
     write_tensors(

@@ -104,6 +104,7 @@ assert not [name for name in sys.modules if name.startswith("dstcl.")]
 """
 
 
+@pytest.mark.slow
 def test_predictions_are_the_networks_own_where_there_is_no_dstcl(project, tmp_path):
     for task in (1, 4):
         np.save(tmp_path / f"images{task}.npy", project.images(task).numpy())
