@@ -126,7 +126,8 @@ def lock_folder(environ: MutableMapping[str, str] = os.environ) -> Path:
 def take_slot(cards: list[str], runs_a_card: int, folder: Path) -> tuple[str, BaseFileLock]:
     """Wait for a free slot on the card with most of them; the card and the lock.
 
-    The slot is held until the lock is released, by its method or by the end of the process.
+    The slot is held until the lock is released: by its method, with the object itself, or by the
+    end of the process.
     """
     said = False
     while (slot := _free_slot(cards, runs_a_card, folder)) is None:
