@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dstcl.continual import InvariantError, Learner, SubnetStore, learner_of
+from dstcl.continual import InvariantError, Learner, SubnetStore, learner_of, schedules
 from dstcl.continual.schedules import Moment, schedule_of
 from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.data.batches import evaluation_batches, task_examples
@@ -19,6 +19,7 @@ from dstcl.seeds import derive_seed
 from dstcl.sparse import SparseTraining, unpack_masks
 from dstcl.storage import read_json, read_tensors, write_json, write_tensors
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.settings import Training
 from helpers.runs import changed
 
 TASKS = split_classes(10, 5, "natural")
@@ -385,23 +386,30 @@ def test_images_held_out_are_validated_on_and_not_trained_on(
     assert all(row["validation_accuracy"] is None for row in whole.history)
 
 
-def test_the_epoch_best_in_validation_is_kept(short_run: Run, digits: Prepared) -> None:
+def test_the_epoch_best_in_validation_is_kept(
+    short_run: Run, digits: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A learning rate that explodes half-way: the last epoch is not the best."""
+
+    def exploding(moment: Moment, training: Training) -> float:
+        late = moment.epochs == 6 and moment.epoch >= 3
+        return training.learning_rate * (1000 if late else 1)
+
+    monkeypatch.setitem(schedules.BUILT_IN, "constant", exploding)
     run = changed(
         short_run,
         tasks=1,
         method="static",
         growth="none",
         epochs=6,
-        lr_milestones=(0.5,),
-        lr_factor=1000.0,
+        schedule="constant",
         checkpoint="best_validation_accuracy",
     )
     chosen = hold_out(digits)
     kept = learner_of(run, digits, TASKS[:1], CPU, validation=chosen).fit()
     scores = [row["validation_accuracy"] for row in kept.history]
     assert scores.index(max(scores)) < 5
-    stopped = changed(run, epochs=scores.index(max(scores)) + 1, lr_milestones=())
+    stopped = changed(run, epochs=scores.index(max(scores)) + 1)
     alone = learner_of(stopped, digits, TASKS[:1], CPU, validation=chosen).fit()
     assert kept.accuracy[-1] == alone.accuracy[-1]
 

@@ -17,13 +17,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dstcl.codedigest import code_files
-from dstcl.jobs.loaded import LoadedRun
 from dstcl.networks import network_modules
 from dstcl.plugins import code_of, find, is_plugin, local_files
 from dstcl.tracking.files import reference
+
+if TYPE_CHECKING:
+    from dstcl.jobs.loaded import LoadedRun
 
 SERVED = Path(__file__).with_name("served_model.py")
 NETWORKS = Path(__file__).parents[1] / "networks"

@@ -9,9 +9,8 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dstcl.jobs.loaded import LoadedRun, load_run
 from dstcl.study.run import Run
 from dstcl.tracking.database import MODEL, Experiment, tracking_errors, tracking_uri
 from dstcl.tracking.entry import KEY, titles
@@ -22,6 +21,9 @@ from dstcl.tracking.model_files import (
     save_model,
 )
 from dstcl.tracking.sync import sync
+
+if TYPE_CHECKING:
+    from dstcl.jobs.loaded import LoadedRun
 
 DESCRIPTION = "One network for each task of a sequence, by continual learning with dstcl."
 
@@ -63,6 +65,8 @@ def register(
             damaged or of another run.
         TrackingError: MLflow cannot be reached or refuses.
     """
+    from dstcl.jobs.loaded import load_run  # which needs torch
+
     loaded = load_run(folder)
     preset, key = _place(folder)
     batch_norm = loaded.run.switches.batch_norm
