@@ -65,7 +65,7 @@ def test_config_and_summary_agree_with_params(finished: Workspace) -> None:
     for run in finished.runs():
         config = Run.from_dict(json.loads((run / "config.json").read_text()))
         assert run.name == f"seed{config.seed}-{config.digest}"
-        assert config.epochs == 2
+        assert config.training.epochs == 2
         accuracy = summary.loc[summary["digest"] == config.digest, "acc"].item()
         matrix = pd.read_csv(run / "accuracy.csv")
         last = matrix[matrix["after_task"] == 5]

@@ -14,6 +14,7 @@ from mlflow_server import mlflow_server
 from workspace import REPOSITORY, Browser
 
 from dstcl.tracking import sync
+from helpers.runs import quick_run
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
@@ -26,19 +27,17 @@ def write_run(results: Path, growth: str, seed: int) -> Path:
     axes = f"mnist5k-{TASKS}tasks/corrected/cnn/dst/density0.1/erk/{growth}"
     folder = results / PRESET / "runs" / axes / f"seed{seed}-{growth[:4]}{seed}"
     folder.mkdir(parents=True)
-    config = {
-        "dataset": "mnist5k",
-        "tasks": TASKS,
-        "protocol": "corrected",
-        "network": "cnn",
-        "method": "dst",
-        "density": 0.1,
-        "init": "erk",
-        "growth": growth,
-        "seed": seed,
-        "epochs": EPOCHS,
-        "learning_rate": 0.1,
-    }
+    run = quick_run(
+        tasks=TASKS,
+        network="cnn",
+        density=0.1,
+        init="erk",
+        growth=growth,
+        seed=seed,
+        epochs=EPOCHS,
+        learning_rate=0.1,
+    )
+    config = run.to_dict()
     accuracy = 0.9 + 0.02 * GROWTHS.index(growth) + 0.005 * seed
     metrics = {
         "digest": f"{growth[:4]}{seed}",

@@ -150,7 +150,8 @@ def test_a_foreign_result_is_refused(workspace: Workspace) -> None:
     assert workspace.run("train").returncode == 0
     path = workspace.runs()[0] / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | {"learning_rate": 0.5}))
+    config["training"]["learning_rate"] = 0.5
+    path.write_text(json.dumps(config))
     done = workspace.run("evaluate", "--rerun-triggers", "mtime")
     assert done.returncode != 0
     assert "learning_rate is 0.5, the study asks for 0.015" in " ".join(done.stdout.split())

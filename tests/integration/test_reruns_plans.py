@@ -137,7 +137,7 @@ def test_a_new_command_trains_nothing(study: Path) -> None:
     assert (cli / "parser.py").read_text() != parser
     assert planned(study) == Counter()
     train = (cli / "train.py").read_text()
-    (cli / "train.py").write_text(train.replace('f"done: accuracy', 'f"finished: accuracy'))
+    (cli / "train.py").write_text(train.replace("}accuracy ", "}mean accuracy "))
     assert (cli / "train.py").read_text() != train
     assert planned(study) == TRAINED
 
