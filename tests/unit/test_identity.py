@@ -128,22 +128,26 @@ def test_birth_defaults_are_those_of_the_first_day() -> None:
 def test_a_new_setting_at_its_neutral_value_renames_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As if weight_decay had been added today: no run without it has another digest."""
-    run = quick_run()
-    born = json.loads(json.dumps(identity.birth_defaults()))
+    """As if weight_decay had been added today: only its birth default keeps it out of digests."""
+    run = quick_run(weight_decay=0.0)
     assert "weight_decay" not in run.identity["training"]
+    assert quick_run(weight_decay=0.1).identity["training"]["weight_decay"] == 0.1
+    born = json.loads(json.dumps(identity.birth_defaults()))
     del born["training"]["weight_decay"]
     monkeypatch.setattr(identity, "birth_defaults", lambda: born)
-    assert identity.identity(run) != run.identity  # without a birth default it would count
+    assert identity.identity(run)["training"]["weight_decay"] == 0.0
 
 
-def test_a_default_that_changes_later_renames_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = quick_run(prune_rate=0.3)
-    assert run.identity["topology"]["prune_rate"] == 0.3
+def test_what_a_description_leaves_out_has_its_birth_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not the default of the day, which may have changed since the run was recorded."""
     born = json.loads(json.dumps(identity.birth_defaults()))
+    born["topology"]["prune_rate"] = 0.125
     described = quick_run().to_dict()
     del described["topology"]["prune_rate"]
-    assert Run.from_dict(described).topology.prune_rate == born["topology"]["prune_rate"]
+    monkeypatch.setattr(identity, "birth_defaults", lambda: born)
+    assert Run.from_dict(described).topology.prune_rate == 0.125
 
 
 @pytest.mark.parametrize("method", BUILT_IN)
