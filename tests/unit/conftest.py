@@ -1,5 +1,7 @@
 """Real digits, few enough for unit tests."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -7,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from dstcl.data.catalog import DATASETS
 from dstcl.data.readers.mnist5k import read_mnist5k
 from dstcl.data.stored import Prepared
+from dstcl.sparse import GROW, INITS, PRUNE
 from dstcl.study.run import Run
 from helpers.runs import quick_run
 
@@ -38,3 +41,13 @@ def digits() -> Prepared:
 def short_run() -> Run:
     """A run of preset quick, shortened."""
     return quick_run(density=0.3, growth="random", epochs=2, batch_size=32, update_every=2)
+
+
+@pytest.fixture(autouse=True)
+def tables_as_they_were() -> Iterator[None]:
+    """What a test registers by name, or an example that it loads, is no other test's."""
+    before = [(table, dict(table)) for table in (GROW, PRUNE, INITS)]
+    yield
+    for table, entries in before:
+        table.clear()
+        table.update(entries)

@@ -20,7 +20,6 @@ from dstcl.continual.published import PublishedSparseTraining
 from dstcl.plugins import PluginError
 from dstcl.sparse import (
     GROW,
-    INITS,
     PRUNE,
     Criterion,
     CriterionError,
@@ -62,15 +61,6 @@ def all_in_first(shapes, density):
 
 seven = 7
 """
-
-
-@pytest.fixture(autouse=True)
-def tables_as_they_were() -> Iterator[None]:
-    before = [(table, dict(table)) for table in (GROW, PRUNE, INITS)]
-    yield
-    for table, entries in before:
-        table.clear()
-        table.update(entries)
 
 
 @pytest.fixture
