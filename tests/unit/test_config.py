@@ -138,12 +138,15 @@ def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: s
     asked = set()
     for extra in [{}, *study.get("extra", [])]:
         lists = study | extra
-        for point in product(*(lists[axis] for axis in axes), lists["growths"], lists["seeds"]):
-            benchmark, protocol, network, method, density, init, growth, seed = point
+        varied = lists.get("vary", {}).values()
+        for point in product(
+            *(lists[axis] for axis in axes), lists["growths"], lists["seeds"], product(*varied)
+        ):
+            benchmark, protocol, network, method, density, init, growth, seed, settings = point
             growth = growth if method == "dst" else "none"
             if method in ("finetune", "ewc", "separate", "joint"):
                 density, init = 1.0, "none"
-            cell = (protocol, network, method, density, init, growth, seed)
+            cell = (protocol, network, method, density, init, growth, seed, settings)
             asked.add((json.dumps(benchmark), *cell))
     planned = runs(load_file(PARAMS, preset))
     assert len(planned) == len(asked)
@@ -156,7 +159,7 @@ def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: s
 def test_no_two_runs_of_the_repository_differ_in_more_than_their_axes_say(preset: str) -> None:
     """Tables know a run by its axes: two with the same ones would pass for two seeds."""
     planned = runs(load_file(PARAMS, preset))
-    assert len({tuple(getattr(run, axis) for axis in AXES) for run in planned}) == len(planned)
+    assert len({tuple(run.axes().values()) for run in planned}) == len(planned)
 
 
 def test_runs_without_a_preset_are_those_of_the_preset_in_the_file() -> None:
@@ -248,7 +251,7 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "growth": "random",
         "seed": 0,
     }
-    assert plain_settings(run.data) == {"image_size": 28, "task_sizes": []}
+    assert plain_settings(run.data) == {"image_size": 28, "task_sizes": [], "learn": None}
     assert plain_settings(run.switches) == CORRECTED
     assert plain_settings(run.training) == {
         "augment": "none",
@@ -1095,3 +1098,23 @@ def test_superclasses_are_asked_for_where_there_are_some() -> None:
     benchmark = {"dataset": "cifar100", "tasks": 20}
     (run,) = runs(load(put(values, f"{TINY}.benchmarks[0]", benchmark)))
     assert run.order_name == "superclass"
+
+
+def test_a_beginning_is_another_run_with_the_split_and_the_head_of_the_whole() -> None:
+    values = put(config(), f"{TINY}.benchmarks[0].learn", 2)
+    (whole,), (part,) = runs(load(config())), runs(load(values))
+    assert (whole.learned, part.learned) == (5, 2)
+    assert part.tasks_file == whole.tasks_file
+    assert part.outputs([2] * 5) == whole.outputs([2] * 5)
+    assert part.digest != whole.digest
+    assert part.folder.startswith("mnist5k-5tasks-first2/")
+    assert Run.from_dict(json.loads(json.dumps(part.to_dict()))) == part
+
+
+def test_a_beginning_of_all_tasks_is_the_whole() -> None:
+    assert runs(load(put(config(), f"{TINY}.benchmarks[0].learn", 5))) == runs(load(config()))
+
+
+def test_more_tasks_than_there_are_cannot_be_learned() -> None:
+    message = refusal(put(config(), f"{TINY}.benchmarks[0].learn", 6))
+    assert f"{TINY}.benchmarks[0].learn: 6; there are 5 tasks" in message

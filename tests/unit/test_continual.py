@@ -1,13 +1,14 @@
 """The learner: isolation bit for bit, what is measured when, and the files of a run."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dstcl.continual import InvariantError, Learner, SubnetStore, learner_of, schedules
+from dstcl.continual.library import PROTOCOLS
 from dstcl.continual.schedules import Moment, schedule_of
 from dstcl.continual.scoring import Outputs, measure_accuracy
 from dstcl.data.batches import evaluation_batches, task_examples
@@ -420,3 +421,26 @@ def test_joint_training_validates_on_all_tasks(short_run: Run, digits: Prepared)
     )
     outcome = learner_of(run, digits, TASKS[:2], CPU, validation=hold_out(digits)).fit()
     assert outcome.history[-1]["validation_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("protocol", ["corrected", "published"])
+def test_a_beginning_measures_what_the_whole_does_there(
+    protocol: str, short_run: Run, digits: Prepared
+) -> None:
+    """Bit for bit: tasks that are not learned change nothing, and are not measured."""
+    switches = PROTOCOLS[protocol]
+    run = replace(changed(short_run, growth="random", epochs=1), switches=switches)
+    whole = learner(run, digits).fit().accuracy
+    part = learner(changed(run, learn=2), digits).fit().accuracy
+    assert part == [row for row in whole if row["after_task"] <= 2 and row["task"] <= 2]
+
+
+def test_joint_training_of_a_beginning_sees_its_tasks_alone(
+    short_run: Run, digits: Prepared
+) -> None:
+    run = changed(short_run, method="joint", learn=2, epochs=1)
+    outcome = learner(run, digits).fit()
+    last = [row["task"] for row in outcome.accuracy if row["after_task"] == 2]
+    assert last == [1, 2]
+    first = torch.isin(digits.labels, torch.tensor([*TASKS[0], *TASKS[1]])) & ~digits.is_test
+    assert outcome.effort.images == int(first.sum())

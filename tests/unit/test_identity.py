@@ -19,6 +19,7 @@ from helpers.runs import changed, quick_run
 OTHER: dict[str, Any] = {
     "data.image_size": 32,
     "data.task_sizes": (2, 2, 2, 4),
+    "data.learn": 2,
     "switches.logits": "all",
     "switches.head": "shared",
     "switches.batch_norm": "shared",

@@ -146,7 +146,7 @@ class Learner:
         self.pause = pause or (lambda state, task_end: None)
         self.method = method_of(run)
         # Tasks learned together, in order.
-        every = list(range(len(tasks.sizes)))
+        every = list(range(run.data.learn or len(tasks.sizes)))
         self.stages = [every] if self.method.joint else [[task] for task in every]
         self.outputs = task_outputs(
             tasks.sizes, own_heads=run.own_heads, among_all=run.switches.logits == "all"
@@ -280,7 +280,7 @@ class Learner:
     def _measure_untrained(self) -> None:
         """Accuracy on the next task before training it; at the start, on every task."""
         done = self._stages_done
-        for task in range(len(self.tasks.sizes)) if done == 0 else [done]:
+        for task in range(len(self._tests)) if done == 0 else [done]:
             self._measure(after_task=done, task=task)
 
     def _measure_seen_tasks(self) -> None:

@@ -233,7 +233,8 @@ def summary_row(run: Run, folder: Path) -> dict[str, Any]:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise CollectError(f"{path}: {name} is {value!r}, not a number")
-    return run.axes() | {name: metrics[name] for name in MEASURES} | {"digest": run.digest}
+    measures = {name: metrics[name] for name in MEASURES}
+    return run.axes() | {"tasks_learned": run.learned} | measures | {"digest": run.digest}
 
 
 def cell_means(summary: pd.DataFrame) -> pd.DataFrame:

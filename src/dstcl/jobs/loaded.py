@@ -52,8 +52,8 @@ class LoadedRun:
 
     @property
     def tasks(self) -> int:
-        """Number of tasks."""
-        return self.run.tasks
+        """Number of tasks that were learned."""
+        return self.run.learned
 
     @cached_property
     def accuracy(self) -> DataFrame:

@@ -17,10 +17,10 @@ class EpochProgress:
     def __init__(self, run: Run) -> None:
         self._epochs = run.training.epochs
         self._every = max(1, run.training.epochs // 10)
-        self._tasks = run.tasks
+        self._tasks = run.learned
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=run.tasks * run.training.epochs, unit="epoch", desc=run.digest)
+            self._bar = tqdm(total=run.learned * run.training.epochs, unit="epoch", desc=run.digest)
         else:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             print(f"run {run.folder} started {now}", file=sys.stderr, flush=True)

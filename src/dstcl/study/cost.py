@@ -123,10 +123,11 @@ def work_of(run: Run) -> Work | None:
         if run.training.validation
         else 0
     )
-    held_out = [share * size for size in classes]
-    training = [info.train_per_class * size - less for size, less in zip(classes, held_out)]
-    tests = [info.test_per_class * size for size in classes]
-    after = sum(sum(tests[: task + 1]) for task in range(run.tasks))
+    learned = classes[: run.learned]
+    held_out = [share * size for size in learned]
+    training = [info.train_per_class * size - less for size, less in zip(learned, held_out)]
+    tests = [info.test_per_class * size for size in learned]
+    after = sum(sum(tests[: task + 1]) for task in range(run.learned))
     return Work(
         images=run.training.epochs * sum(training),
         steps=run.training.epochs

@@ -213,6 +213,6 @@ def stored_bytes(run: Run) -> int:
     numbers = {name: value.numel() for name, value in network.state_dict().items()}
     local = sum(size for name, size in numbers.items() if name in own)
     masked = sum(numbers.values()) - local
-    subnets = 1 if run.facts.joint else run.tasks
-    networks = run.tasks + 1 if run.facts.own_networks else 1
+    subnets = 1 if run.facts.joint else run.learned
+    networks = run.learned + 1 if run.facts.own_networks else 1
     return networks * 4 * masked + subnets * (4 * local + masked // 8)

@@ -111,6 +111,7 @@ def _sections(params: Params, benchmark: Benchmark) -> dict[str, Any]:
     data = Data(
         image_size=benchmark.image_size or params.dataset_info(benchmark.dataset).image_size,
         task_sizes=tuple(benchmark.task_sizes or ()),
+        learn=None if benchmark.learn == benchmark.tasks else benchmark.learn,
     )
     return {
         "data": data,

@@ -63,6 +63,9 @@ class Benchmark(Model):
     """Number of tasks; must divide the number of classes, unless task_sizes are given."""
     task_sizes: list[Annotated[int, Field(ge=2)]] | None = None
     """Classes of each task where they are not equal, as [50, 10, 10, 10, 10, 10]."""
+    learn: Annotated[int, Field(ge=1)] | None = None
+    """Tasks that are learned, the first so many; null for all. A beginning is cheap, and compares
+    with the beginning of a curve: head and class order are those of all tasks."""
     image_size: Annotated[int, Field(ge=8, le=256)] | None = None
     """Edge of the prepared images in pixels; null for the data set's own."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -81,6 +84,8 @@ class Benchmark(Model):
     def problem(self, info: DatasetInfo) -> str:
         """What does not fit the data set, or ""; `Params` asks it for sets of the user's own."""
         classes = info.classes
+        if self.learn is not None and self.learn > self.tasks:
+            return f"learn: {self.learn}; there are {self.tasks} tasks"
         if self.task_sizes is not None:
             if wrong := size_problem(self.task_sizes, classes, self.tasks):
                 return f"task_sizes: {self.task_sizes}; {wrong}"

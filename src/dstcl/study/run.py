@@ -209,7 +209,8 @@ class Run:
         """Where the run's results live below ``results/<preset>/runs``."""
         return str(
             PurePosixPath(
-                f"{self.dataset}-{self.tasks}tasks",
+                f"{self.dataset}-{self.tasks}tasks"
+                + (f"-first{self.data.learn}" if self.data.learn else ""),
                 self.protocol,
                 folder_name(self.network),
                 folder_name(self.method),
@@ -220,6 +221,11 @@ class Run:
                 f"seed{self.seed}-{self.digest}",
             )
         )
+
+    @property
+    def learned(self) -> int:
+        """How many of the tasks are learned."""
+        return self.data.learn or self.tasks
 
     @property
     def data_name(self) -> str:

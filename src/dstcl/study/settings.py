@@ -31,6 +31,9 @@ class Data(Settings):
     """Edge of the prepared images in pixels."""
     task_sizes: Annotated[tuple[Annotated[int, Between(ge=2)], ...], FromList()] = ()
     """Classes of each task where they are not equal, as [50, 10, 10, 10, 10, 10]."""
+    learn: Annotated[int, Between(ge=1)] | None = None
+    """Tasks that are learned, the first so many; null for all. Head and class order are those of
+    all tasks, so what is learned is the beginning of the whole run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,10 +67,10 @@ def model_settings(loaded: LoadedRun) -> dict[str, Any]:
         "mean": loaded.mean,
         "std": loaded.std,
         "shapes": {name: list(mask.shape) for name, mask in loaded.masks(1).items()},
-        "subnets": 1 if joint else len(sizes),
+        "subnets": 1 if joint else loaded.tasks,
         "tasks": [
             {"subnet": 0 if joint else task, "start": start, "stop": stop}
-            for task, (start, stop) in enumerate(ranges)
+            for task, (start, stop) in enumerate(ranges[: loaded.tasks])
         ],
     }
 
