@@ -1,6 +1,7 @@
 """From params.yaml to runs: what is accepted, how the rest is refused, what identifies a run."""
 
 import copy
+import csv
 import json
 import os
 import re
@@ -24,7 +25,8 @@ from dstcl.study import presets
 from dstcl.study import settings as settings_of_runs
 from dstcl.study.entries import GROWTH_CRITERIA, MethodEntry, NetworkEntry
 from dstcl.study.fields import plain_settings, setting_names, setting_types
-from dstcl.study.load import ConfigError, json_schema, load, load_file, runs
+from dstcl.study.growths import THEN
+from dstcl.study.load import ConfigError, json_schema, load, load_file, runs, runs_by_part
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.presets import (
     Benchmark,
@@ -34,7 +36,7 @@ from dstcl.study.presets import (
     Params,
     Preset,
 )
-from dstcl.study.run import AXES, RESULT_FILES, SECTIONED, THEN, Run
+from dstcl.study.run import AXES, RESULT_FILES, SECTIONED, Run
 from dstcl.study.settings import Protocol, Topology, Training
 from helpers.runs import changed
 
@@ -130,7 +132,7 @@ def a_run(**changes: Any) -> Run:
 # The repository's own study
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "paper"])
 def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: str) -> None:
     """And of the lists of each extra, where the same combination is not run again."""
     study = yaml.safe_load(PARAMS.read_text())["presets"][preset]
@@ -1118,3 +1120,113 @@ def test_a_beginning_of_all_tasks_is_the_whole() -> None:
 def test_more_tasks_than_there_are_cannot_be_learned() -> None:
     message = refusal(put(config(), f"{TINY}.benchmarks[0].learn", 6))
     assert f"{TINY}.benchmarks[0].learn: 6; there are 5 tasks" in message
+
+
+PARTS = [
+    {"part": "first"},
+    {"part": "second", "densities": [0.2], "growths": ["random", "gradient"]},
+    {"densities": [0.3]},
+]
+
+
+def parted(**top: Any) -> Config:
+    values = put(config(), f"{TINY}.part", "whole")
+    return put(values, f"{TINY}.extra", PARTS) | top
+
+
+def test_parts_are_run_by_name() -> None:
+    everything = runs(load(parted()))
+    assert len(everything) == 1 + 2 + 1
+    assert runs(load(parted(parts=[]))) == everything
+    assert [run.density for run in runs(load(parted(parts=["second"])))] == [0.2, 0.2]
+    assert runs(load(parted(parts="first"))) == runs(load(parted(parts=["whole"])))
+    both = runs(load(parted(parts=["second", "whole"])))
+    assert {run.digest for run in both} < {run.digest for run in everything}
+
+
+def test_a_run_in_two_parts_is_counted_in_both() -> None:
+    parts = runs_by_part(load(parted()))
+    assert {name: len(members) for name, members in parts.items()} == {
+        "whole": 1,
+        "first": 1,
+        "second": 2,
+        "": 1,
+    }
+    assert parts["whole"] == parts["first"]
+
+
+def test_an_unknown_part_is_named_with_those_there_are() -> None:
+    assert "parts: 'third'; allowed: whole, first, second" in refusal(parted(parts=["third"]))
+    assert "allowed: none, as preset tiny has no parts" in refusal(config() | {"parts": ["one"]})
+
+
+def test_a_plan_over_tasks_must_fit_every_benchmark() -> None:
+    message = refusal(put(config(), f"{TINY}.growths[0]", "5xrandom+5xgradient"))
+    assert f"{TINY}.growths: '5xrandom+5xgradient' is a plan for 10 tasks" in message
+    assert "there are 5 (mnist5k with 5 tasks)" in message
+
+
+# The paper's grid
+
+
+def paper_part(*parts: str) -> list[Run]:
+    return runs(load_file(PARAMS, "paper", list(parts)))
+
+
+def test_the_tables_of_the_paper_are_cells_of_preset_paper_at_their_intervals() -> None:
+    """reference/paper/tables.csv: every cell, four intervals each, two on miniImageNet."""
+    with (PARAMS.parent / "reference/paper/tables.csv").open() as file:
+        cells = {
+            (row["dataset"], int(row["tasks"]), row["init"], float(row["density"]), row["growth"])
+            for row in csv.DictReader(file)
+        }
+    planned = Counter(
+        (run.dataset, run.tasks, run.init, run.density, run.growth)
+        for run in paper_part("table-1", "table-2", "table-3", "table-4")
+    )
+    assert planned == {cell: 2 if cell[0] == "miniimagenet" else 4 for cell in cells}
+
+
+def test_every_curve_of_the_paper_is_in_preset_paper() -> None:
+    with (PARAMS.parent / "reference/paper/curves.csv").open() as file:
+        curves = {
+            (
+                *(row["dataset"], int(row["tasks"]), row["network"], row["init"]),
+                *(float(row["density"]), row["growth"], row["update_every"]),
+            )
+            for row in csv.DictReader(file)
+        }
+    names = {"5xrandom+5xgradient": "adaptive"}
+    have = {
+        (
+            *(run.dataset, run.tasks, run.network, run.init, run.density),
+            *(names.get(run.growth, run.growth), interval),
+        )
+        for run in paper_part()
+        if run.protocol == "published"
+        for interval in ("", str(run.topology.update_every))
+    }
+    assert curves <= have
+
+
+def test_the_paper_s_training_is_that_of_its_text() -> None:
+    for run in paper_part():
+        training, topology = run.training, run.topology
+        assert training.epochs == (25 if run.tasks == 20 else 100)
+        assert (training.batch_size, training.learning_rate) == (128, 0.001)
+        assert (training.optimizer, training.lr_milestones) == ("adam", (0.5, 0.75))
+        if run.method == "dst":
+            assert (topology.prune, topology.prune_rate) == ("magnitude", 0.5)
+
+
+def test_strategies_of_the_adaptive_experiment_are_paired() -> None:
+    for part, units in (("figure-6", 3), ("corrected-figure-6", 5)):
+        planned = paper_part(part)
+        by_growth = {
+            growth: {
+                (run.seed, run.topology.update_every) for run in planned if run.growth == growth
+            }
+            for growth in ("random", "gradient", "5xrandom+5xgradient")
+        }
+        assert len(set(map(frozenset, by_growth.values()))) == 1
+        assert len(by_growth["random"]) == units

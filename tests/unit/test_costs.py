@@ -92,7 +92,7 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 def test_steps_that_need_dense_gradients(growth: str, share: float, short_run: Run) -> None:
     """Updates at 10, 20, ..., 70 of 100 steps; the switch at step 50 belongs to the second."""
     run = changed(short_run, growth=growth, update_every=10, stop_at=0.75, switch_at=0.5)
-    assert method_of(run).dense_gradient_share(100) == pytest.approx(share)
+    assert method_of(run).dense_gradient_share(100, 0) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_redistribution_needs_dense_gradients_too(
 ) -> None:
     run = changed(short_run, growth="random", update_every=10, stop_at=0.75)
     run = changed(run, redistribute=redistribute)
-    assert method_of(run).dense_gradient_share(100) == pytest.approx(share)
+    assert method_of(run).dense_gradient_share(100, 0) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_pruning_that_looks_at_gradients_needs_dense_ones(
     prune: str, share: float, short_run: Run
 ) -> None:
     run = changed(short_run, growth="random", update_every=10, stop_at=0.75)
-    assert method_of(changed(run, prune=prune)).dense_gradient_share(100) == pytest.approx(share)
+    assert method_of(changed(run, prune=prune)).dense_gradient_share(100, 0) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,17 @@ def test_criteria_of_ones_own_cost_what_they_declare(
     monkeypatch.setitem(PRUNE, "own", own)
     assert method_of(
         replace(run, topology=replace(run.topology, prune="own"))
-    ).dense_gradient_share(100) == pytest.approx(share)
+    ).dense_gradient_share(100, 0) == pytest.approx(share)
     monkeypatch.setitem(GROW, "own", own)
-    assert method_of(changed(run, growth="own")).dense_gradient_share(100) == pytest.approx(share)
+    assert method_of(changed(run, growth="own")).dense_gradient_share(100, 0) == pytest.approx(
+        share
+    )
 
 
 def test_only_dynamic_methods_need_dense_gradients(short_run: Run) -> None:
     assert (
-        method_of(changed(short_run, method="static", growth="none")).dense_gradient_share(100) == 0
+        method_of(changed(short_run, method="static", growth="none")).dense_gradient_share(100, 0)
+        == 0
     )
 
 

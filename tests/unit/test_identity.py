@@ -233,7 +233,7 @@ def test_a_method_reads_no_setting_that_its_digest_leaves_out(
     watched.run = type("Seen", (), {**vars(run), **sections})()
     trained.method = watched
     trained.fit()
-    watched.dense_gradient_share(100)
+    watched.dense_gradient_share(100, 0)
     unread = {key for key in seen if not identity.decides(run, key)}
     # Handed on for a switch of growth, which this run has not.
     assert unread <= {"topology.switch_at"}

@@ -12,6 +12,7 @@ from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
 from dstcl.figures import FIGURES, caption
 from dstcl.study.code import training_code
+from dstcl.study.remarks import remarks
 from dstcl.study.run import RESULT_FILES
 
 try:
@@ -23,6 +24,9 @@ PRESET = PARAMS.preset
 RESULTS = f"results/{PRESET}"
 LOGS = f"logs/{PRESET}"
 RUNS = {run.folder: run for run in runs(PARAMS)}
+if workflow.is_main_process:
+    for line in remarks(list(RUNS.values())):
+        logger.warning(line)
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
 TABLES += ["overlap", "history", "provenance"]
 # What a study is compared with; relative, so that it is the same path in every clone.

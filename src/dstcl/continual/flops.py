@@ -53,7 +53,7 @@ def training_flops(
     """
     share = images / len(history)
     training = method.run.training
-    looking = method.dense_gradient_share(ceil(share / training.batch_size) * training.epochs)
+    steps = ceil(share / training.batch_size) * training.epochs
     final = {row["task"]: row["density"] for row in history}
     total = 0.0
     for row in history:
@@ -61,6 +61,7 @@ def training_flops(
         whole, left = 1 - final[row["task"]], 1 - row["density"]
         # From the finished sub-network up to the dense one, in step with the density.
         now = dense + (finished - dense) * (left / whole) if whole else finished
+        looking = method.dense_gradient_share(steps, row["task"] - 1)
         total += share * (3 * now + looking * (dense - now))
     return total
 

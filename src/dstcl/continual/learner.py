@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -42,12 +43,14 @@ class Outcome:
         accuracy: rows ``after_task, task, accuracy``; see `dstcl.continual.metrics`.
         history: one row a task and epoch; one an epoch where all tasks are learned at once.
         effort: time and images of training.
+        fwt_by_position: forward transfer as the paper's code measures it; see `Learner`.
     """
 
     store: SubnetStore
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
+    fwt_by_position: float | None = None
 
 
 def learner_of(
@@ -184,6 +187,7 @@ class Learner:
             self._close_stage(self._stage)
             self._measure_seen_tasks()
             self.pause(self.state_dict, True)
+        self.outcome.fwt_by_position = self._transfer_by_position()
         return self.outcome
 
     def state_dict(self) -> dict[str, Any]:
@@ -297,6 +301,28 @@ class Learner:
             return  # going on with common weights changes finished tasks: that is the point
         if not torch.equal(self._logits(self._probe(task)), self._probes[task]):
             raise InvariantError(f"logits of task {task + 1} changed in task {self._stages_done}")
+
+    def _transfer_by_position(self) -> float | None:
+        """FWT as the paper's code has it (docs/published-code.md, d5): each sub-network tested on
+        all later tasks, a class counting as that of its own task at the same position. The mean
+        over sub-networks, each with the mean over its later tasks.
+
+        It is chance level and says nothing of transfer, so it is measured only where its number is
+        compared with the paper's: in prediction among all classes. Else None.
+        """
+        count = len(self._tests)
+        equal = len(set(self.tasks.sizes)) == 1
+        if self.run.switches.logits != "all" or self.method.joint or count < 2 or not equal:
+            return None
+        means = []
+        for task in range(count - 1):
+            self.outcome.store.activate(task)
+            later = [
+                self._accuracy(self._tests[other], self.outputs[task], "later", task, other)
+                for other in range(task + 1, count)
+            ]
+            means.append(fmean(later))
+        return fmean(means)
 
     def _measure(self, after_task: int, task: int) -> None:
         accuracy = self._accuracy(self._tests[task], self.outputs[task], "test", after_task, task)

@@ -19,6 +19,7 @@ MEASURES = (
     "acc",
     "bwt",
     "fwt",
+    "fwt_by_position",
     "forgetting",
     "learning_accuracy",
     "used_fraction",
@@ -29,7 +30,7 @@ MEASURES = (
     "mask_bytes",
 )
 # Undefined for a single task, or where all tasks were learned at once.
-MAY_BE_MISSING = ("bwt", "fwt", "forgetting", "learning_accuracy")
+MAY_BE_MISSING = ("bwt", "fwt", "fwt_by_position", "forgetting", "learning_accuracy")
 LONG_TABLES = {
     "accuracy": ("after_task", "task", "accuracy"),
     "capacity": ("task", "layer", "size", "active", "new", "shared", "free"),

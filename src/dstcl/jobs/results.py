@@ -45,6 +45,7 @@ def summarise(run: Run, outcome: Outcome, seconds: float) -> dict[str, Any]:
     return {
         "digest": run.digest,
         **all_metrics(accuracy_matrix(outcome.accuracy)),
+        "fwt_by_position": outcome.fwt_by_position,
         "used_fraction": outcome.store.used_fraction(),
         "seconds": round(seconds, 3),
         "images_per_second": round(outcome.effort.images / outcome.effort.seconds, 1),

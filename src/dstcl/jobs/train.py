@@ -114,6 +114,7 @@ def _train(
         # Two: with statistics of the batch one image has none in maps of a single pixel.
         data.images[:2].to(where).float(),
     )
+    metrics |= learner.method.report()
     provenance = {
         **_git_state(),
         "code": code,

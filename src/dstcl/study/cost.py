@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dstcl.data.catalog import DATASETS
+from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.study.run import Run
 
 SPEEDS_FILE = Path(__file__).with_name("speeds.csv")
@@ -112,26 +112,51 @@ class Work:
     evaluated: int
 
 
+def steps_by_task(run: Run) -> list[int]:
+    """Optimiser steps of each task that is learned, one after the other or all at once.
+
+    Empty for a data set whose size is not known before it is read.
+    """
+    training = run.training
+    return [
+        training.epochs * -(-images // training.batch_size)
+        for images in _training_images(run, DATASETS.get(run.dataset))
+    ]
+
+
+def _training_images(run: Run, info: DatasetInfo | None) -> list[int]:
+    """Of each task that is learned."""
+    if info is None or not info.train_per_class:
+        return []
+    each = info.train_per_class - _held_out(run, info)
+    return [each * size for size in _classes(run, info)]
+
+
+def _classes(run: Run, info: DatasetInfo) -> Sequence[int]:
+    """Numbers of classes of the tasks that are learned."""
+    classes = run.data.task_sizes or [info.classes // run.tasks] * run.tasks
+    return classes[: run.learned]
+
+
+def _held_out(run: Run, info: DatasetInfo) -> int:
+    """Images of each class that are held out for validation."""
+    share = run.training.validation
+    return max(1, round(share * info.train_per_class)) if share else 0
+
+
 def work_of(run: Run) -> Work | None:
     """What a run has to do; None for a data set whose size is not known before it is read."""
     info = DATASETS.get(run.dataset)
     if info is None or not info.train_per_class:
         return None
-    classes = run.data.task_sizes or [info.classes // run.tasks] * run.tasks
-    share = (
-        max(1, round(run.training.validation * info.train_per_class))
-        if run.training.validation
-        else 0
-    )
-    learned = classes[: run.learned]
-    held_out = [share * size for size in learned]
-    training = [info.train_per_class * size - less for size, less in zip(learned, held_out)]
+    learned = _classes(run, info)
+    training = _training_images(run, info)
+    held_out = [_held_out(run, info) * size for size in learned]
     tests = [info.test_per_class * size for size in learned]
     after = sum(sum(tests[: task + 1]) for task in range(run.learned))
     return Work(
         images=run.training.epochs * sum(training),
-        steps=run.training.epochs
-        * sum(-(-images // run.training.batch_size) for images in training),
+        steps=sum(steps_by_task(run)),
         evaluated=sum(tests) + sum(tests[1:]) + after + run.training.epochs * sum(held_out),
     )
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar
 from dstcl import plugins
 from dstcl.networks import NETWORKS
 from dstcl.study.fields import Check
+from dstcl.study.growths import AND, THEN, parts_of
 from dstcl.study.methods import BUILT_IN, method_facts, method_settings
-from dstcl.study.run import THEN, MethodSource, NetworkSource, growth_names
+from dstcl.study.run import MethodSource, NetworkSource
 
 GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
 LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -18,13 +19,23 @@ LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 def is_growth(name: str) -> bool:
     """Whether a name is of the form that a growth has."""
-    names = growth_names(name)
+    try:
+        parts = [part for _, part in parts_of(name)] or [name]
+    except ValueError:
+        return False
+    return all(_is_one_growth(part) for part in parts)
+
+
+def _is_one_growth(name: str) -> bool:
+    """Whether this is the name of a criterion, or of a switch between two."""
+    names = name.split(THEN)
     known = all(one in GROWTH_CRITERIA or plugins.is_plugin(one) for one in names)
     return known and len(set(names)) == len(names) <= 2
 
 
 def check_growth(name: str) -> str:
-    """A growth: one criterion or a switch between two, each built in or module:attribute.
+    """A growth: a criterion or a switch between two, each built in or module:attribute; or a plan
+    over the tasks, made of such growths.
 
     Raises:
         ValueError: saying what is allowed.
@@ -32,13 +43,16 @@ def check_growth(name: str) -> str:
     if not is_growth(name):
         simple = ", ".join(GROWTH_CRITERIA)
         raise ValueError(
-            f"allowed: {simple}, module:attribute, or a switch between two, as random{THEN}gradient"
+            f"allowed: {simple}, module:attribute, a switch between two, as random{THEN}gradient, "
+            "or a plan over tasks, as 5xrandom+5xgradient"
         )
     return name
 
 
 _ONE = f"(?:{'|'.join(GROWTH_CRITERIA)}|{plugins.PATTERN})"
-GrowthName = Annotated[str, Check(check_growth, f"^{_ONE}(?:{THEN}{_ONE})?$")]
+_IN_TASK = f"{_ONE}(?:{THEN}{_ONE})?"
+_PART = rf"(?:\d+|\d*\.\d+)x{_IN_TASK}"
+GrowthName = Annotated[str, Check(check_growth, rf"^(?:{_IN_TASK}|{_PART}(?:\{AND}{_PART})*)$")]
 
 
 @dataclass(frozen=True)

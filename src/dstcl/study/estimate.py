@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dstcl.data.catalog import DATASETS
@@ -53,6 +53,7 @@ def cost_report(
     images_per_second: float | None = None,
     at_once: int = 1,
     speeds: Sequence[Speed] | None = None,
+    parts: Mapping[str, Sequence[Run]] | None = None,
 ) -> str:
     """Runs, steps, images, time and disk of a study.
 
@@ -62,6 +63,7 @@ def cost_report(
         images_per_second: of every run, instead of what was measured.
         at_once: runs that train at the same time, each as fast as if it were alone.
         speeds: measured speeds; None for those of the package.
+        parts: runs of each part of the study, told one by one where there are several.
 
     Raises:
         ValueError: a speed or a number of runs that is not positive.
@@ -71,7 +73,7 @@ def cost_report(
     if at_once < 1:
         raise ValueError(f"--at-once: {at_once}; 1 or more")
     kinds = _kinds(runs, device, images_per_second, speeds)
-    parts = [
+    lines = [
         f"{len(runs):,} runs, {sum(k.count * k.work.images for k in kinds if k.work):,} images in "
         f"{sum(k.count * k.work.steps for k in kinds if k.work):,} steps",
         "",
@@ -80,12 +82,33 @@ def cost_report(
         "steps, images, minutes: of one run; ask for: minutes to ask a scheduler for",
         *dict.fromkeys(kind.source for kind in kinds),
         "",
+        *_parts(parts or {}, device, images_per_second, at_once, speeds),
         _time(kinds, at_once),
         _disk(runs),
         f"memory: {max(memory_mb_to_ask_for(k.run, speeds=speeds) for k in kinds):,} MB a run on a "
         "processor",
     ]
-    return "\n".join(parts)
+    return "\n".join(lines)
+
+
+def _parts(
+    parts: Mapping[str, Sequence[Run]],
+    device: str,
+    images_per_second: float | None,
+    at_once: int,
+    speeds: Sequence[Speed] | None,
+) -> list[str]:
+    """A line for each of several parts; a run in two counts in both, as each can be run alone."""
+    if len(parts) < 2:
+        return []
+    rows = [("part", "runs", "images", "hours")]
+    for part, runs in parts.items():
+        kinds = _kinds(runs, device, images_per_second, speeds)
+        hours = _hours(kinds)
+        images = sum(kind.count * kind.work.images for kind in kinds if kind.work)
+        time = "not known" if hours is None else f"{hours / at_once:,.1f}"
+        rows.append((part or "in no part", f"{len(runs):,}", f"{images:,}", time))
+    return [*_aligned(rows, left=(0,)), ""]
 
 
 def _kinds(
@@ -148,24 +171,35 @@ def _table(kinds: Sequence[Kind]) -> str:
                 "-" if seconds is None else f"{with_margin(seconds):,}",
             )
         )
+    return "\n".join(_aligned(rows, left=(0, 2)))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], left: Collection[int]) -> list[str]:
+    """Rows as lines of text, with columns of one width."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join(
+    return [
         "  ".join(
-            cell.ljust(width) if column in (0, 2) else cell.rjust(width)
+            cell.ljust(width) if column in left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows
-    )
+    ]
 
 
 def _time(kinds: Sequence[Kind], at_once: int) -> str:
-    known = [kind.count * kind.seconds / 3600 for kind in kinds if kind.seconds is not None]
-    if len(known) < len(kinds):
+    hours = _hours(kinds)
+    if hours is None:
         return "time: not known, as not every speed or data set is"
-    text = f"time: {sum(known):,.1f} hours of the device, one run after the other"
+    text = f"time: {hours:,.1f} hours of the device, one run after the other"
     if at_once > 1:
-        text += f"; {at_once} runs at once: {sum(known) / at_once:,.1f} hours"
+        text += f"; {at_once} runs at once: {hours / at_once:,.1f} hours"
     return text
+
+
+def _hours(kinds: Sequence[Kind]) -> float | None:
+    """Of all runs, one after the other; None where a speed or the size of a data set is unknown."""
+    known = [kind.count * kind.seconds / 3600 for kind in kinds if kind.seconds is not None]
+    return sum(known) if len(known) == len(kinds) else None
 
 
 def _disk(runs: Sequence[Run]) -> str:

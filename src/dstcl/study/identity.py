@@ -16,11 +16,11 @@ from typing import Any
 
 from dstcl.plugins import is_plugin
 from dstcl.study.fields import defaults, plain, read_settings, setting_names
+from dstcl.study.growths import THEN, growth_by_task
 from dstcl.study.methods import method_facts, method_settings
 from dstcl.study.run import (
     AXES,
     AXIS_TYPES,
-    THEN,
     MethodSource,
     NetworkSource,
     Run,
@@ -112,6 +112,7 @@ def read_description(values: Mapping[str, Any]) -> Run:
         raise ValueError(f"{where}: unknown {unknown[0]!r}; allowed: {', '.join(allowed)}")
     axes = _axes(values.get("axes"), where)
     try:
+        growth_by_task(axes["growth"], axes["tasks"])
         network = _network(values.get("network", {}), axes["network"])
         method = dict(values.get("method", {}))
         source = method.pop("from", axes["method"])

@@ -5,7 +5,7 @@ Parsing a Snakefile imports this module, so it imports pydantic but neither torc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -43,8 +43,10 @@ def load(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
         raise ConfigError(f"{source}: {_one_line(error)}") from None
 
 
-def load_file(path: str | Path = "params.yaml", preset: str | None = None) -> Params:
-    """Read and check a YAML file; ``preset`` replaces the file's.
+def load_file(
+    path: str | Path = "params.yaml", preset: str | None = None, parts: Sequence[str] = ()
+) -> Params:
+    """Read and check a YAML file; ``preset`` and ``parts`` replace the file's.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or does not pass `load`.
@@ -53,21 +55,34 @@ def load_file(path: str | Path = "params.yaml", preset: str | None = None) -> Pa
         values = read_yaml(Path(path))
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return load(with_preset(values, preset), str(path))
+    return load(with_preset(values, preset, parts), str(path))
 
 
-def with_preset(values: Any, preset: str | None) -> Any:
-    """The configuration with another preset, if one is given."""
-    return values | {"preset": preset} if preset and isinstance(values, dict) else values
+def with_preset(values: Any, preset: str | None, parts: Sequence[str] = ()) -> Any:
+    """The configuration with another preset or parts, if such are given."""
+    given = {"preset": preset, "parts": list(parts)}
+    chosen = {key: value for key, value in given.items() if value}
+    return values | chosen if isinstance(values, dict) else values
 
 
 def runs(params: Params) -> list[Run]:
-    """The runs that the chosen preset means, in the order of its lists, each once."""
+    """The runs that the chosen preset or its chosen parts mean, in the order of the lists."""
     found: dict[str, Run] = {}
     for block in params.study.blocks():
-        for run in _block_runs(params, block):
-            found.setdefault(run.digest, run)
+        if not params.parts or block.part in params.parts:
+            for run in _block_runs(params, block):
+                found.setdefault(run.digest, run)
     return list(found.values())
+
+
+def runs_by_part(params: Params) -> dict[str, list[Run]]:
+    """The runs of each part that is run; a run may be in several. "" is what is in none."""
+    found: dict[str, dict[str, Run]] = {}
+    for block in params.study.blocks():
+        if not params.parts or block.part in params.parts:
+            part = found.setdefault(block.part or "", {})
+            part |= {run.digest: run for run in _block_runs(params, block)}
+    return {part: list(members.values()) for part, members in found.items()}
 
 
 def _block_runs(params: Params, block: Axes) -> Iterator[Run]:

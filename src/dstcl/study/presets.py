@@ -6,9 +6,17 @@ The JSON Schema of params.yaml is generated from these classes (`make schema`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from dstcl import plugins
 from dstcl.data.catalog import DATASETS, DatasetInfo, own_dataset
@@ -16,8 +24,8 @@ from dstcl.data.orders import size_problem
 from dstcl.data.superclasses import SUPERCLASSES
 from dstcl.study.entries import GrowthName, MethodEntry, NetworkEntry
 from dstcl.study.fields import BuiltInOr, Fraction, check_setting, setting_names
+from dstcl.study.growths import growth_by_task, growth_names
 from dstcl.study.methods import method_facts
-from dstcl.study.run import growth_names
 from dstcl.study.settings import SECTIONS, Engine, Protocol, Topology, Training
 
 
@@ -51,6 +59,12 @@ Init = Annotated[str, BuiltInOr(INITS)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # Becomes the name of a folder.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Parts = Annotated[
+    list[Name],
+    # On a command line a single name needs no brackets.
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    AfterValidator(_distinct),
+]
 Density = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -132,6 +146,8 @@ class OwnDataset(Model):
 class Axes(Model):
     """Lists whose every combination is a run."""
 
+    part: Name | None = None
+    """Name of this block of runs, as table-3: it can be run, and its cost told, by itself."""
     benchmarks: Annotated[list[Benchmark], Field(min_length=1)]
     """Data sets and numbers of tasks."""
     protocols: Axis[str]
@@ -154,7 +170,8 @@ class Axes(Model):
     module:attribute."""
     growths: Axis[GrowthName]
     """Growth criteria, built-in or module:attribute; two with "-then-" between them switch within
-    each task, at topology.switch_at."""
+    each task, at topology.switch_at. A plan over the tasks says how many of them have which:
+    5xrandom+5xgradient, or by shares for any number of tasks 0.5xrandom+0.5xgradient."""
     seeds: Axis[Seed]
     """Decide initial weights, masks, growth, batches and, where switched on, the class order."""
     vary: dict[str, Axis[Any]] = Field(default={})
@@ -195,6 +212,8 @@ def _check_varied(key: str, values: list[Any], methods: list[MethodEntry] | None
 class Extra(Model):
     """More runs: the preset's lists with those given here in their place."""
 
+    part: Name | None = None
+    """See the preset; without a name these runs are in no part."""
     benchmarks: Annotated[list[Benchmark], Field(min_length=1)] | None = None
     """Instead of the preset's; the same holds for every key here."""
     protocols: Axis[str] | None = None
@@ -236,8 +255,23 @@ class Preset(Axes):
         blocks = [Axes.model_construct(**own)]
         for extra in self.extra:
             given = {n: v for n in Axes.model_fields if (v := getattr(extra, n)) is not None}
-            blocks.append(Axes.model_construct(**(own | given)))
+            blocks.append(Axes.model_construct(**(own | {"part": None} | given)))
         return blocks
+
+    def parts(self) -> list[str]:
+        """Names of the blocks that have one."""
+        return list(dict.fromkeys(block.part for block in self.blocks() if block.part))
+
+    @model_validator(mode="after")
+    def _plans_over_tasks_fit(self) -> Preset:
+        for block in self.blocks():
+            for growth, benchmark in product(block.growths, block.benchmarks):
+                try:
+                    growth_by_task(growth, benchmark.tasks)
+                except ValueError as error:
+                    where = f"{benchmark.dataset} with {benchmark.tasks} tasks"
+                    raise ValueError(f"growths: {error} ({where})") from None
+        return self
 
     @model_validator(mode="after")
     def _axes_tell_runs_apart(self) -> Preset:
@@ -294,6 +328,9 @@ class Params(Model):
 
     preset: str
     """Which preset is run."""
+    parts: Parts = Field(default=[])
+    """Which of its parts, by name, as [table-3]; none named for all of them, and for the runs that
+    are in no part."""
     presets: Annotated[dict[Name, Preset], Field(min_length=1)]
     """Scales of the study."""
     protocols: Annotated[dict[Name, Protocol], Field(min_length=1)]
@@ -306,6 +343,10 @@ class Params(Model):
     def _names_exist(self) -> Params:
         if self.preset not in self.presets:
             raise ValueError(f"preset: {self.preset!r}; allowed: {', '.join(self.presets)}")
+        known = self.presets[self.preset].parts()
+        if unknown := [part for part in self.parts if part not in known]:
+            allowed = ", ".join(known) or f"none, as preset {self.preset} has no parts"
+            raise ValueError(f"parts: {unknown[0]!r}; allowed: {allowed}")
         for name, preset in self.presets.items():
             places = {"": preset.protocols} | {
                 f".extra[{k}]": extra.protocols or [] for k, extra in enumerate(preset.extra)

@@ -18,6 +18,7 @@ from typing import Any
 from dstcl import plugins
 from dstcl.data.orders import Order, order_name
 from dstcl.study.fields import plain, read_settings, setting_names
+from dstcl.study.growths import growth_names
 from dstcl.study.methods import MethodFacts, method_facts, method_settings
 from dstcl.study.settings import SECTIONS, Data, Engine, Protocol, Topology, Training
 
@@ -37,8 +38,6 @@ AXIS_TYPES: dict[str, type] = dict.fromkeys(AXES, str) | {
     "density": float,
     "seed": int,
 }
-THEN = "-then-"
-"""Between the two growths of a switch, as random-then-gradient."""
 SECTIONED = {
     name: f"{section}.{name}" for section, kind in SECTIONS.items() for name in setting_names(kind)
 }
@@ -271,11 +270,6 @@ class Run:
         yield "topology.prune", self.topology.prune if self.facts.grows else NOT_READ
         yield "training.optimizer", self.training.optimizer
         yield "training.schedule", self.training.schedule
-
-
-def growth_names(growth: str) -> list[str]:
-    """The criteria of a growth: one, or the two of a switch."""
-    return growth.split(THEN)
 
 
 def value_text(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dstcl.cli.config.options import add_params, params_of
+from dstcl.cli.config.options import add_params, params_of, say_remarks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,10 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print steps, images, time and disk of the preset."""
+    """Print steps, images, time and disk of the preset, and its parts where it has some."""
     from dstcl.study.estimate import cost_report
-    from dstcl.study.load import runs
+    from dstcl.study.load import runs, runs_by_part
 
     params = params_of(options)
-    print(f"preset {params.preset}: ", end="")
-    print(cost_report(runs(params), options.device, options.images_per_second, options.at_once))
+    planned, machine = runs(params), (options.device, options.images_per_second, options.at_once)
+    say_remarks(planned)
+    print(f"preset {params.preset}: {cost_report(planned, *machine, parts=runs_by_part(params))}")

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from dstcl.cli.config.options import add_params, params_of
+from dstcl.cli.config.options import add_params, params_of, say_remarks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def run(options: argparse.Namespace) -> None:
     from dstcl.study.load import runs
 
     planned = runs(params_of(options))
+    say_remarks(planned)
     if options.json:
         print(json.dumps([one.to_dict() for one in planned], indent=2))
         return

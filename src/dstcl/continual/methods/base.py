@@ -82,9 +82,14 @@ class Method:
     def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
         """Look at a finished task once more; nothing to remember unless a method says so."""
 
-    def dense_gradient_share(self, steps: int) -> float:
-        """Share of a task's steps whose weight gradient must be dense, for the count of FLOPs."""
+    def dense_gradient_share(self, steps: int, task: int) -> float:
+        """Share of the steps of a task (from 0, learned by now) whose weight gradient must be
+        dense, for the count of FLOPs."""
         return 0.0
+
+    def report(self) -> dict[str, Any]:
+        """What metrics.json says of a finished run besides; nothing unless a method has more."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """What `remember` keeps."""

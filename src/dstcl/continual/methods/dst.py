@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dstcl.continual.growth_plan import Planned, growth_plan_of
 from dstcl.continual.methods.base import Method, OpenTask
 from dstcl.continual.published import CANDIDATES, PublishedSparseTraining
 from dstcl.plugins import is_plugin
@@ -13,7 +19,8 @@ from dstcl.sparse import (
     growth_plan,
     prune_criterion,
 )
-from dstcl.study.run import Run, growth_names
+from dstcl.study.growths import growth_names
+from dstcl.study.run import Run
 
 
 class DynamicSparse(Method):
@@ -31,9 +38,11 @@ class DynamicSparse(Method):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self.plan = growth_plan_of(run)
         # Before hours are spent: criteria of a user's own are first used at the first update.
-        for name in filter(is_plugin, growth_names(run.growth)):
-            check_criterion(name, "grow")
+        if isinstance(self.plan, Planned):
+            for name in filter(is_plugin, growth_names(run.growth)):
+                check_criterion(name, "grow")
         if is_plugin(run.topology.prune):
             check_criterion(run.topology.prune, "prune")
 
@@ -46,7 +55,7 @@ class DynamicSparse(Method):
             task.network,
             task.optimizer,
             prune=topology.prune,
-            grow=run.growth,
+            grow=self.plan.of_task(task),
             switch_at=topology.switch_at,
             prune_rate=topology.prune_rate,
             floor=topology.prune_rate_floor,
@@ -59,10 +68,23 @@ class DynamicSparse(Method):
             **self.common(task),
         )
 
-    def dense_gradient_share(self, steps: int) -> float:
+    def state_dict(self) -> dict[str, Any]:
+        """The growths decided on."""
+        return {"growths": list(self.plan.by_task)}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """See `Method.load_state_dict`."""
+        self.plan.by_task = list(state["growths"])
+
+    def report(self) -> dict[str, Any]:
+        """The growth of each task, where the name of the growth alone does not say it."""
+        fixed = self.plan.by_task == [self.run.growth] * self.run.tasks
+        return {} if fixed else {"growth_by_task": self.plan.by_task[: self.run.learned]}
+
+    def dense_gradient_share(self, steps: int, task: int) -> float:
         """At every step where a criterion follows the gradient, else at updates that look at it."""
         run, topology = self.run, self.run.topology
-        plan = growth_plan(run.growth, topology.switch_at)
+        plan = growth_plan(self.plan.by_task[task], topology.switch_at)
         prune = prune_criterion(topology.prune)
         if plan.needs_momentum or prune.needs_momentum or topology.redistribute == "momentum":
             return 1.0
