@@ -38,6 +38,7 @@ COMMANDS = (
     "merge",
     "track",
     "register",
+    "reference read",
 )
 """In the order of `dstcl --help`; a word before another one is a group, a package of its own."""
 
