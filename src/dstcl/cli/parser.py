@@ -39,6 +39,7 @@ COMMANDS = (
     "track",
     "register",
     "reference read",
+    "reference forensics",
 )
 """In the order of `dstcl --help`; a word before another one is a group, a package of its own."""
 

@@ -110,13 +110,13 @@ def alone(curves: pd.DataFrame) -> pd.DataFrame:
 
     A curve is the mean A_k over k tasks, so the k-th task alone has k A_k - (k - 1) A_(k-1).
     """
-    ordered = curves.sort_values("task", kind="stable")
+    ordered = curves.reset_index(drop=True).sort_values("task", kind="stable")
     sums = ordered.task * ordered.accuracy_percent
     groups = [
         ordered[name].fillna(0) if name == "update_every" else ordered[name] for name in CURVE
     ]
     before = sums.groupby(groups, sort=False).shift(fill_value=0.0)
-    return curves.assign(alone_percent=(sums - before).reindex(curves.index))
+    return curves.assign(alone_percent=(sums - before).sort_index().to_numpy())
 
 
 def below_chance(curves: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
