@@ -24,10 +24,10 @@ MOST = 8
 
 OF_A_PERSON = ("DSTCL_", "MLFLOW_", "SNAKEMAKE_")
 """How names of settings begin with which a person works: data, devices, profiles, a server."""
-OF_THE_TESTS = "DSTCL_TEST_DATA"
+OF_THE_TESTS = ("DSTCL_TEST_DATA", "DSTCL_PAPER_PDF")
 
 for name in list(os.environ):
-    if name.startswith(OF_A_PERSON) and name != OF_THE_TESTS:
+    if name.startswith(OF_A_PERSON) and name not in OF_THE_TESTS:
         del os.environ[name]
 
 

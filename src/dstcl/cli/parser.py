@@ -38,6 +38,8 @@ COMMANDS = (
     "merge",
     "track",
     "register",
+    "reference read",
+    "reference forensics",
 )
 """In the order of `dstcl --help`; a word before another one is a group, a package of its own."""
 

@@ -1,0 +1,1 @@
+"""Read the paper's own numbers, and draw what they show."""

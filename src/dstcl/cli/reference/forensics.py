@@ -1,0 +1,37 @@
+"""Draw what the paper's numbers show of how they were made, and write them into its page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The numbers, where to draw, and the page."""
+    parser.add_argument(
+        "--numbers",
+        type=Path,
+        default=Path("reference/paper"),
+        help="folder of tables.csv and curves.csv (default %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/images"), help="folder (default %(default)s)"
+    )
+    parser.add_argument("--page", type=Path, help="a page whose tables of numbers are made anew")
+    parser.add_argument("--dpi", type=int, default=150, help="of the PNG (default %(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write paper-forensics.png and .svg, and the page if one is named."""
+    from dstcl.reference.data import read_paper_curves, read_paper_tables
+    from dstcl.reference.drawing import NAME, draw
+    from dstcl.reference.page import with_numbers
+    from dstcl.storage import write_bytes, write_text
+
+    tables, curves = read_paper_tables(options.numbers), read_paper_curves(options.numbers)
+    page = with_numbers(options.page.read_text(), tables, curves) if options.page else None
+    files = draw(tables, curves, options.dpi)
+    for suffix in ("png", "svg"):
+        write_bytes(options.out / f"{NAME}.{suffix}", files[suffix])
+    if page is not None:
+        write_text(options.page, page)
