@@ -60,6 +60,7 @@ class Module:
 
     def __init__(self, name: str, path: Path) -> None:
         self.name, self.path = name, path
+        self._imports: dict[bool, list[tuple[str, tuple[str, ...]]]] = {}
 
     @cached_property
     def nodes(self) -> tuple[ast.stmt, ...]:
@@ -71,13 +72,19 @@ class Module:
         """These statements as text that every Python version writes alike."""
         return _as_text(self.nodes)
 
-    def imports(self, in_functions: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def imports(self, in_functions: bool) -> list[tuple[str, tuple[str, ...]]]:
         """Full names of modules that the module may import, each with what it takes from it.
 
         Args:
             in_functions: whether imports inside functions count. They do not for a package that is
                 only imported on the way to one of its modules: nobody calls its functions.
         """
+        # Asked for once a digest, of which a study has dozens.
+        if in_functions not in self._imports:
+            self._imports[in_functions] = list(self._find_imports(in_functions))
+        return self._imports[in_functions]
+
+    def _find_imports(self, in_functions: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
         for node in _statements(self.nodes, in_functions):
             if isinstance(node, ast.Import):
                 yield from ((alias.name, ()) for alias in node.names)
@@ -182,13 +189,20 @@ def _effective(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
     for node in body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
-        if isinstance(node, ast.If) and not node.orelse and "TYPE_CHECKING" in ast.dump(node.test):
+        if isinstance(node, ast.If) and not node.orelse and _checks_types(node.test):
             continue
         if isinstance(node, ast.Assign) and all(
             isinstance(target, ast.Name) and target.id in METADATA for target in node.targets
         ):
             continue
         yield node
+
+
+def _checks_types(test: ast.expr) -> bool:
+    """Whether a condition speaks of TYPE_CHECKING, by itself or as ``typing.TYPE_CHECKING``."""
+    return any(
+        "TYPE_CHECKING" in getattr(part, "id", getattr(part, "attr", "")) for part in ast.walk(test)
+    )
 
 
 def _statements(nodes: Iterable[ast.stmt], in_functions: bool) -> Iterator[ast.stmt]:

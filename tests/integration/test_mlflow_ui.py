@@ -1,7 +1,5 @@
 """The synced runs as a person sees them: `mlflow ui` in a real browser."""
 
-import csv
-import json
 import re
 import shutil
 import time
@@ -14,6 +12,7 @@ from mlflow_server import mlflow_server
 from workspace import REPOSITORY, Browser
 
 from dstcl.tracking import sync
+from helpers.finished import csv_text, finished_run
 from helpers.runs import quick_run
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -24,9 +23,6 @@ GROWTHS = ("random", "gradient", "momentum")
 
 def write_run(results: Path, growth: str, seed: int) -> Path:
     """A finished run folder with plausible numbers."""
-    axes = f"mnist5k-{TASKS}tasks/corrected/cnn/dst/density0.1/erk/{growth}"
-    folder = results / PRESET / "runs" / axes / f"seed{seed}-{growth[:4]}{seed}"
-    folder.mkdir(parents=True)
     run = quick_run(
         tasks=TASKS,
         network="cnn",
@@ -37,39 +33,15 @@ def write_run(results: Path, growth: str, seed: int) -> Path:
         epochs=EPOCHS,
         learning_rate=0.1,
     )
-    config = run.to_dict()
-    accuracy = 0.9 + 0.02 * GROWTHS.index(growth) + 0.005 * seed
-    metrics = {
-        "digest": f"{growth[:4]}{seed}",
-        "acc": accuracy,
-        "bwt": -0.01,
-        "fwt": None,
-        "forgetting": 0.01,
-        "used_fraction": 0.3,
-        "seconds": 60.0,
-    }
-    provenance = {
-        "git_commit": "0123456789abcdef",
-        "git_dirty": False,
-        "device": "cpu",
-        "data_digest": "5e5e5e5e",
-        "started": "2026-01-02T03:04:05+00:00",
-        "finished": f"2026-01-02T03:0{5 + seed}:05+00:00",
-    }
-    for name, content in (("config", config), ("metrics", metrics), ("provenance", provenance)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    tables = {
-        "accuracy": [("after_task", "task", "accuracy")]
-        + [(i, j, accuracy) for i in range(1, TASKS + 1) for j in range(1, i + 1)],
-        "history": [("task", "epoch", "loss", "accuracy", "density")]
-        + [(t, e, 1 / e, 1 - 0.3 / e, 0.1) for t in (1, 2, 3) for e in range(1, EPOCHS + 1)],
-        "capacity": [("task", "layer", "size", "free")]
-        + [(t, "conv", 100, 100 - 10 * t) for t in range(1, TASKS + 1)],
-    }
-    for name, rows in tables.items():
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(rows)
-    return folder
+    acc = 0.9 + 0.02 * GROWTHS.index(growth) + 0.005 * seed
+    accuracy = [(i, j, acc) for i in range(1, TASKS + 1) for j in range(1, i + 1)]
+    return finished_run(
+        results / PRESET,
+        run,
+        metrics={"acc": acc, "bwt": -0.01, "fwt": None, "forgetting": 0.01},
+        provenance={"finished": f"2026-01-02T03:0{5 + seed}:05+00:00"},
+        files={"accuracy": csv_text(("after_task", "task", "accuracy"), accuracy)},
+    )
 
 
 @pytest.fixture(scope="module")

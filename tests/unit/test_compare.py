@@ -14,6 +14,7 @@ from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
 from dstcl.reports.summary import write_summary
 from dstcl.study.run import AXES
+from helpers.finished import study_tables
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 CELL = {
@@ -277,11 +278,9 @@ def claim_tables(summary: pd.DataFrame) -> Tables:
 
 
 def write_study(folder: Path, summary: pd.DataFrame, paper: str = "") -> str:
-    summary.to_csv(folder / "summary.csv", index=False)
-    compare(summary).to_csv(folder / "comparisons.csv", index=False)
     claims = judge_claims(load_claims(REFERENCE / "claims.yaml"), claim_tables(summary))
-    claims.to_csv(folder / "claims.csv", index=False)
-    (folder / "paper.csv").write_text(paper or ",".join(PAPER_COLUMNS) + "\n")
+    tables = {"summary": summary, "comparisons": compare(summary), "claims": claims}
+    study_tables(folder, {**tables, "paper": paper or ",".join(PAPER_COLUMNS) + "\n"})
     write_summary("quick", folder)
     return (folder / "summary.md").read_text()
 

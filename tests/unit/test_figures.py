@@ -28,6 +28,7 @@ from dstcl.figures.style import applied_style, growth_looks, init_looks
 from dstcl.figures.tables import Tables
 from dstcl.study.entries import GROWTH_CRITERIA
 from dstcl.study.run import AXES
+from helpers.finished import study_tables
 
 SUFFIXES = ("svg", "pdf", "png", "csv")
 # Layer sizes 10 and 40; weights (active, new, shared, free) by task.
@@ -69,16 +70,13 @@ class FakeRun:
 
 
 def write_study(folder: Path, *runs: FakeRun) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     tables = {
         "summary": [run.summary() for run in runs],
         "accuracy": [row for run in runs for row in run.accuracy()],
         "capacity": [row for run in runs for row in run.capacity()],
     }
-    for name, rows in tables.items():
-        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
-    for name, header in EMPTY.items():
-        (folder / f"{name}.csv").write_text(header + "\n")
+    study_tables(folder, tables)
+    study_tables(folder, {name: header + "\n" for name, header in EMPTY.items()})
     return folder
 
 

@@ -13,7 +13,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from result_folders import same_results
 
 from dstcl.cli import main
 from dstcl.data.stored import Prepared
@@ -26,6 +25,7 @@ from dstcl.storage import write_json, write_tensors
 from dstcl.study.code import training_code
 from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
+from helpers.finished import same_results
 from helpers.runs import changed
 
 TASKS = split_classes(10, 5, "natural")[:2]

@@ -21,6 +21,7 @@ from dstcl.evaluation.tables import dataset_titles
 from dstcl.figures import FIGURES, NOT_DRAWN
 from dstcl.reports.page import write_report
 from dstcl.reports.tables import claim_blocks
+from helpers.finished import study_tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = REPOSITORY / "workflow" / "report" / "report.html.j2"
@@ -64,9 +65,8 @@ def write_study(folder: Path, seeds: int = 3) -> Path:
         "paper": pd.DataFrame(columns=PAPER_COLUMNS),
         "provenance": made,
     }
-    (folder / "figures").mkdir(parents=True)
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+    study_tables(folder, tables)
+    (folder / "figures").mkdir()
     for name in FIGURES:
         drawn = name == "accuracy_over_tasks"
         numbers = pd.DataFrame({"x": [1]} if drawn else {NOT_DRAWN: [f"no {name} here"]})

@@ -13,11 +13,12 @@ import pytest
 from dstcl.cli import main
 from dstcl.jobs.epochs import FILE, EpochLog, Told, read_epochs
 from dstcl.study.plan import write_plan
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import Run
 from dstcl.tracking import SyncReport, TrackingError
 from dstcl.tracking import study as tracked
 from dstcl.tracking.database import check_server, tracking_errors
 from dstcl.tracking.unfinished import find_unfinished, judge
+from helpers.finished import finished_run
 from helpers.runs import changed
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
@@ -64,22 +65,13 @@ class Workspace:
         lock.write_text("") if yes else lock.unlink()
 
     def finish(self, seed: int) -> None:
-        run = self.runs[seed]
-        files = {
-            "config": json.dumps(run.to_dict()),
-            "metrics": json.dumps({"digest": run.digest, "acc": 0.9, "seconds": 2.0}),
-            "provenance": json.dumps(
-                {"started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-02T03:05:05+00:00"}
-            ),
-            "accuracy": "after_task,task,accuracy\n1,1,0.9\n2,1,0.9\n2,2,0.9\n",
-            "history": "task,epoch,loss,accuracy\n1,1,0.25,0.9\n",
-            "capacity": "task,layer,size,free\n1,conv,100,90\n",
-        }
-        folder = self.study / "runs" / run.folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = finished_run(
+            self.study,
+            self.runs[seed],
+            metrics={"acc": 0.9},
+            files={"history": "task,epoch,loss,accuracy\n1,1,0.25,0.9\n"},
+        )
         (folder / FILE).unlink(missing_ok=True)
-        for kind, content in files.items():
-            (folder / RESULT_FILES[kind]).write_text(content)
 
     def recorded(self) -> dict:
         """MLflow runs by seed; the parent is "parent"."""

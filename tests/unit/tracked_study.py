@@ -1,11 +1,11 @@
 """Finished run folders with known numbers, and the database that they were synced to."""
 
-import json
 from pathlib import Path
 
 from dstcl.study.run import Run
 from dstcl.tracking import SyncReport, sync
 from dstcl.tracking.entry import PARENT
+from helpers.finished import finished_run
 from helpers.runs import quick_run
 
 TASKS, EPOCHS = 2, 3
@@ -29,49 +29,37 @@ def tracked_run(seed: int, method: str = "dst", epochs: int = EPOCHS) -> Run:
 
 def write_run(results: Path, seed: int, method: str = "dst", epochs: int = EPOCHS) -> Path:
     """A finished run folder below ``results/tiny`` with numbers that follow from the seed."""
-    run = tracked_run(seed, method, epochs)
-    folder = results / "tiny" / "runs" / run.folder
-    folder.mkdir(parents=True)
-    digest, config = run.digest, run.to_dict()
-    metrics = {
-        "digest": digest,
-        "acc": 0.8 + seed / 100,
-        "bwt": -0.125,
-        "fwt": None,
-        "forgetting": 0.05 * seed,
-        "used_fraction": 0.25,
-        "seconds": 10.0 + seed,
-        "images_per_second": 1000,
-        "density_per_task": [0.1] * TASKS,
-    }
-    provenance = {
-        "git_commit": "c0ffee",
-        "git_dirty": True,
-        "versions": {"torch": "2.11"},
-        "device": "cpu",
-        "data_digest": "d" * 64,
-        "tasks_digest": "7a5c",
-        "started": "2026-01-02T03:04:05+00:00",
-        "finished": f"2026-01-02T03:04:{15 + seed}+00:00",
-    }
-    for name, content in (("config", config), ("metrics", metrics), ("provenance", provenance)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    (folder / "accuracy.csv").write_text(
-        "after_task,task,accuracy\n0,1,0.5\n0,2,0.4\n1,1,0.9\n1,2,0.3\n2,1,0.8\n2,2,0.7\n"
-    )
     rows = ["task,epoch,loss,accuracy,learning_rate,prune_rate,density,explored"]
     for task in range(1, TASKS + 1):
         for epoch in range(1, epochs + 1):
             rate = "" if epoch == 1 else "0.3"
             rows.append(f"{task},{epoch},{task + 1 / epoch},0.6,0.05,{rate},0.1,0.2")
-    (folder / "history.csv").write_text("\n".join(rows) + "\n")
-    (folder / "capacity.csv").write_text(
-        "task,layer,size,active,new,shared,free\n"
-        "1,conv,100,10,10,0,90\n1,head,300,30,30,0,270\n2,conv,100,10,8,2,80\n2,head,300,30,20,10,220\n"
+    return finished_run(
+        results / "tiny",
+        tracked_run(seed, method, epochs),
+        metrics={
+            "acc": 0.8 + seed / 100,
+            "bwt": -0.125,
+            "fwt": None,
+            "forgetting": 0.05 * seed,
+            "used_fraction": 0.25,
+            "seconds": 10.0 + seed,
+        },
+        provenance={
+            "git_dirty": True,
+            "data_digest": "d" * 64,
+            "finished": f"2026-01-02T03:04:{15 + seed}+00:00",
+        },
+        files={
+            "accuracy": "after_task,task,accuracy\n"
+            "0,1,0.5\n0,2,0.4\n1,1,0.9\n1,2,0.3\n2,1,0.8\n2,2,0.7\n",
+            "history": "\n".join(rows) + "\n",
+            "capacity": "task,layer,size,active,new,shared,free\n"
+            "1,conv,100,10,10,0,90\n1,head,300,30,30,0,270\n"
+            "2,conv,100,10,8,2,80\n2,head,300,30,20,10,220\n",
+            "overlap": None,
+        },
     )
-    (folder / "masks.safetensors").write_bytes(b"masks")
-    (folder / "weights.safetensors").write_bytes(b"weights")
-    return folder
 
 
 class Study:

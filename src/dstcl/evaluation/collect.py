@@ -13,6 +13,7 @@ from dstcl.evaluation.axes import cell_axes
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.storage import read_json, write_text
+from dstcl.study.recorded import AGAIN, read_config
 from dstcl.study.run import RESULT_FILES, Run
 
 MEASURES = (
@@ -197,18 +198,17 @@ def check_run(run: Run, folder: Path) -> None:
     Raises:
         CollectError: naming the file and the first key that differs.
     """
-    path = folder / RESULT_FILES["config"]
-    values = _read(path)
     try:
-        recorded = Run.from_dict(values)
+        recorded = read_config(folder)
     except ValueError as error:
-        raise CollectError(f"{path}: {error}; delete the folder and run again") from None
+        raise CollectError(str(error)) from None
     if recorded.digest != run.digest:
+        path = folder / RESULT_FILES["config"]
         difference = _first_difference(recorded.to_dict(), run.to_dict())
-        raise CollectError(f"{path}: {difference}; delete the folder and run again")
+        raise CollectError(f"{path}: {difference}; {AGAIN}")
     metrics = folder / RESULT_FILES["metrics"]
     if _read(metrics).get("digest") != run.digest:
-        raise CollectError(f"{metrics}: belongs to another run; delete the folder and run again")
+        raise CollectError(f"{metrics}: belongs to another run; {AGAIN}")
 
 
 def _first_difference(recorded: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from dstcl.networks.arithmetic import Arithmetic
 from dstcl.networks.build import build_network
 from dstcl.sparse.masks import unpack_mask
 from dstcl.storage import read_json, read_tensors
+from dstcl.study.recorded import AGAIN, read_config, refuse_older
 from dstcl.study.run import RESULT_FILES, Run
 
 if TYPE_CHECKING:
@@ -166,8 +167,11 @@ class LoadedRun:
     def _arithmetic(self) -> Arithmetic:
         """How the run computed, as far as a CPU can."""
         try:
+            refuse_older(self.provenance, ("engine",))
             engine = self.provenance["engine"]
             precision, layout = str(engine["precision"]), str(engine["layout"])
+        except ValueError as error:
+            raise ValueError(f"{self.path('provenance')}: {error}; {AGAIN}") from None
         except (KeyError, TypeError) as error:
             raise ValueError(f"{self.path('provenance')}: damaged ({_line(error)})") from None
         # TF32 is a matter of the GPU; what it computes on is float32.
@@ -196,20 +200,21 @@ def load_run(folder: str | Path) -> LoadedRun:
     for file in path.values():
         if not file.is_file():
             raise ValueError(f"{file}: no such file; a finished run has one")
-    config, metrics, provenance = (read_json(path[n]) for n in ("config", "metrics", "provenance"))
-    try:
-        run = Run.from_dict(config)
-    except ValueError as error:
-        raise ValueError(f"{path['config']}: {error}") from None
+    run = read_config(folder)
+    metrics, provenance = (read_json(path[name]) for name in ("metrics", "provenance"))
     _, header = read_tensors(path["weights"], lambda name: False)
     for kind, found in (("metrics", metrics), ("weights", header)):
         if not isinstance(found, dict) or found.get("digest") != run.digest:
             digest = found.get("digest") if isinstance(found, dict) else None
             raise ValueError(f"{path[kind]}: of run {digest}, not of {run.digest}")
     try:
+        refuse_older(header, ("data", "outputs"))
+        refuse_older(header["data"], DATA_FACTS)
         facts = {name: header["data"][name] for name in DATA_FACTS}
         facts |= {"outputs": header["outputs"], "image": tuple(facts["image"])}
-    except (KeyError, TypeError) as error:
+    except ValueError as error:
+        raise ValueError(f"{path['weights']}: {error}; {AGAIN}") from None
+    except TypeError as error:
         raise ValueError(f"{path['weights']}: damaged ({_line(error)})") from None
     return LoadedRun(folder, run, metrics, provenance, **facts)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.storage import read_json, write_json
+from dstcl.study.recorded import recorded_run
 from dstcl.study.run import Run
 
 
@@ -25,6 +26,6 @@ def read_plan(study: Path) -> tuple[str, list[Run]]:
     path = study / "plan.json"
     content: dict[str, Any] = read_json(path)
     try:
-        return content["preset"], [Run.from_dict(entry["run"]) for entry in content["runs"]]
+        return content["preset"], [recorded_run(entry["run"]) for entry in content["runs"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a plan ({error})") from None
+        raise ValueError(f"{path}: not a plan ({error}); delete it and run again") from None

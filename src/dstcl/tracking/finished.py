@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.recorded import read_config
+from dstcl.study.run import RESULT_FILES
 from dstcl.tracking.entry import (
     CONFIGURATION,
     KEY,
@@ -51,9 +52,8 @@ def content(folder: Path) -> str:
 def read_finished(folder: Path, key: str, content: str) -> Entry:
     """The entry of one finished run folder; raises ValueError naming the bad file."""
     files = {kind: folder / name for kind, name in RESULT_FILES.items()}
-    with naming(files["config"]):
-        run = Run.from_dict(json.loads(files["config"].read_text()))
-        name, configuration = titles(run)
+    run = read_config(folder)
+    name, configuration = titles(run)
     with naming(files["metrics"]):
         summary = json.loads(files["metrics"].read_text())
         tags = {"dstcl.digest": text(summary["digest"]), "dstcl.protocol": run.protocol}
