@@ -110,6 +110,7 @@ def _metrics(run: Run) -> dict[str, Any]:
         "acc": 0.8,
         "bwt": 0.0,
         "fwt": 0.0,
+        "fwt_by_position": None,
         "forgetting": 0.0,
         "learning_accuracy": 0.8,
         "used_fraction": run.tasks / 10,

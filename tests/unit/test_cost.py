@@ -27,13 +27,13 @@ from dstcl.study.cost import (
     work_of,
 )
 from dstcl.study.estimate import cost_report, stored_bytes
-from dstcl.study.load import load_file, runs
+from dstcl.study.load import load_file, runs, runs_by_part
 from helpers.runs import changed
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 PIPELINE = PARAMS.parent / "benchmarks" / "pipeline.json"
 QUICK = runs(load_file(PARAMS, "quick"))
-PAPER = [run for run in runs(load_file(PARAMS, "paper")) if run.method == "dst"]
+PAPER = runs(load_file(PARAMS, "paper", ["table-1", "table-2", "table-3", "table-4"]))
 
 
 def speed(device: str, network: str, images_per_second: float, threads: int = 1) -> Speed:
@@ -195,13 +195,25 @@ def test_a_run_leaves_what_was_foretold(
 
 def test_the_report_adds_up() -> None:
     report = cost_report(PAPER, "example", speeds=SPEEDS, at_once=8)
-    assert report.startswith("1,600 runs, 6,500,000,000 images in 87,000,000 steps\n")
+    assert report.startswith("336 runs, 1,320,000,000 images in 10,512,000 steps\n")
     hours = sum(run_seconds(work_of(run), 10_000.0) for run in PAPER) / 3600
     assert f"time: {hours:,.1f} hours" in report
     assert f"8 runs at once: {hours / 8:,.1f} hours" in report
     assert "measured by hand" in report
     (row,) = (line for line in report.splitlines() if line.startswith("cifar100         20"))
-    assert row.split()[2:6] == ["resnet18", "400", "20,000", "1,250,000"]
+    assert row.split()[2:6] == ["resnet18", "96", "10,000", "1,250,000"]
+
+
+def test_every_part_is_told_by_itself() -> None:
+    params = load_file(PARAMS, "paper", ["table-1", "table-3", "figure-a"])
+    report = cost_report(
+        runs(params), "example", speeds=SPEEDS, at_once=2, parts=runs_by_part(params)
+    )
+    lines = [line.split() for line in report.splitlines()]
+    hours = sum(run_seconds(work_of(run), 10_000.0) for run in runs(params)[96:]) / 7200
+    assert ["table-1", "96", "120,000,000", f"{hours:.1f}"] in lines
+    assert ["figure-a", "24", "120,000,000"] in [line[:3] for line in lines]
+    assert report.startswith("192 runs, ")  # those of figure-a are of table-3 too
 
 
 def test_a_device_that_nobody_measured_gets_no_invented_number() -> None:

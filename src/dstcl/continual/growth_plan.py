@@ -56,9 +56,16 @@ class Planned(GrowthPlan):
 
 
 def growth_plan_of(run: Run) -> GrowthPlan:
-    """The plan that a run's growth stands for."""
+    """The plan that a run's growth stands for.
+
+    Raises:
+        PluginError: a growth of one's own that leads nowhere.
+    """
     if plugins.is_plugin(run.growth) and growth_names(run.growth) == [run.growth]:
-        found = plugins.load(run.growth)
+        try:
+            found = plugins.load(run.growth)
+        except plugins.PluginError as error:
+            raise plugins.PluginError(f"grow: {error}") from error
         if isinstance(found, type) and issubclass(found, GrowthPlan):
             return found(run)
     return Planned(run)
