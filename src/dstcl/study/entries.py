@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
@@ -18,6 +19,9 @@ LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 def is_growth(name: str) -> bool:
     """Whether a name is of the form that a growth has."""
+    if "+" in name:
+        parts = [re.fullmatch(r"(\d+|0?\.\d+)x(.+)", part) for part in name.split("+")]
+        return all(part and is_growth(part[2]) for part in parts)
     names = growth_names(name)
     known = all(one in GROWTH_CRITERIA or plugins.is_plugin(one) for one in names)
     return known and len(set(names)) == len(names) <= 2
