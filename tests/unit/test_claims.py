@@ -1,5 +1,6 @@
 """Claims: what a file may say, the tests behind a verdict, and each verdict on made-up studies."""
 
+import re
 from itertools import product
 from math import isnan, sqrt
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from dstcl.evaluation.claim_kinds import KINDS
 from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claims import ClaimsError, load_claims
 from dstcl.evaluation.judge import COLUMNS, judge_claims
@@ -261,6 +263,23 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict, message: 
         read(tmp_path, text_of(**changes))
     assert str(caught.value).startswith(f"{tmp_path / 'claims.yaml'}: {message}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_examples_of_the_page_are_claims_and_show_every_kind(tmp_path: Path) -> None:
+    page = (REFERENCE.parent / "docs" / "claims.md").read_text()
+    (examples,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    claims = read(tmp_path, "claims:\n" + examples)
+    assert {claim.kind for claim in claims} == set(KINDS)
+
+
+def test_the_page_lists_every_claim_under_its_group() -> None:
+    page = (REFERENCE.parent / "docs" / "claims.md").read_text()
+    listed = {
+        int(n): ids.split(", ") for n, ids in re.findall(r"^\| (\d) .*\| (.*) \|$", page, re.M)
+    }
+    claims = load_claims(REFERENCE / "claims.yaml")
+    groups = {n: [claim.id for claim in claims if claim.group == n] for n in range(1, 9)}
+    assert listed == groups
 
 
 @pytest.mark.parametrize("text", ["", "[]", "claims: 3", "claims: []", "claims: [1]", "{", "a: 1"])
