@@ -1,5 +1,6 @@
 """Claims: what a file may say, the tests behind a verdict, and each verdict on made-up studies."""
 
+import re
 from itertools import product
 from math import isnan, sqrt
 from pathlib import Path
@@ -11,17 +12,18 @@ import pytest
 import yaml
 from scipy import stats
 
-from dstcl.evaluation.claim_tests import Tables
+from dstcl.evaluation.claim_kinds import KINDS
+from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claims import ClaimsError, load_claims
 from dstcl.evaluation.judge import COLUMNS, judge_claims
 from dstcl.evaluation.judge import test_randomness as randomness_of
-from dstcl.evaluation.statistics import above, every, holm, interaction, seeds_for_mean
+from dstcl.evaluation.statistics import above, every, holm, interaction, units_for_mean
 from dstcl.study.load import load_file, runs
 from helpers.runs import changed
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 RUN = runs(load_file(REFERENCE.parent / "params.yaml", "quick"))[0]
-CONTRACT = ["claim", "statement", "effect", "low", "high", "p", "seeds", "verdict"]
+CONTRACT = ["claim", "statement", "effect", "low", "high", "p", "units", "verdict"]
 
 # Statistics
 
@@ -88,7 +90,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_the_number_of_seeds_has_the_power_it_promises() -> None:
-    seeds = seeds_for_mean(0.02, 0.02, 0.05)
+    seeds = units_for_mean(0.02, 0.02, 0.05)
     assert seeds == 10  # tables of the one-sample t-test, d = 1, power 0.8
     rng = np.random.default_rng(0)
     shares = []
@@ -96,8 +98,8 @@ def test_the_number_of_seeds_has_the_power_it_promises() -> None:
         samples = rng.normal(0.02, 0.02, (4000, n))
         shares.append((stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05).mean())
     assert shares[1] == pytest.approx(0.8, abs=0.03)
-    assert seeds_for_mean(1e-6, 1.0, 0.05) is None
-    assert seeds_for_mean(0.02, 0.02, 0.01) > seeds
+    assert units_for_mean(1e-6, 1.0, 0.05) is None
+    assert units_for_mean(0.02, 0.02, 0.01) > seeds
 
 
 def test_interaction_of_two_by_two_is_the_t_test_of_its_contrast() -> None:
@@ -221,9 +223,9 @@ def read(tmp_path: Path, text: str) -> list[Any]:
 
 def test_the_paper_s_claims_are_well_formed() -> None:
     claims = load_claims(REFERENCE / "claims.yaml")
-    assert {"low-sparsity-erk", "collapse", "switch-beats-both", "no-forgetting"} <= {
-        claim.id for claim in claims
-    }
+    known = {claim.id for claim in claims}
+    assert {"low-sparsity-erk", "uniform-saturates-after-7", "adaptive-beats-both"} <= known
+    assert {claim.group for claim in claims} == {None, *range(1, 9)}
 
 
 @pytest.mark.parametrize(
@@ -240,13 +242,13 @@ def test_the_paper_s_claims_are_well_formed() -> None:
         ),
         ({"kind": "spread", "over": "grwth"}, "claim better: over: 'grwth' is no axis; allowed: "),
         ({"this": {"init": "ekr"}}, "claim better: this.init: 'ekr' is no init; allowed: uniform"),
-        ({"kind": "diff"}, "claim better: kind: diff; allowed: difference, spread"),
+        ({"kind": "diff"}, "claim better: kind: diff; allowed: difference, alike"),
         ({"kind": ...}, "claim better: kind: missing; allowed"),
         ({"this": ...}, "claim better: this: missing"),
         ({"where": {"density": 0.2}}, "claim better: this: says nothing of growth"),
         ({"where": {"density": "0.2"}}, "claim better: where.density.0: '0.2' should be a valid"),
-        ({"mor_than": 1}, "claim better: mor_than: unknown key; allowed: id, statement"),
-        ({"measure": "drop"}, "claim better: measure: drop needs after_task"),
+        ({"mor_than": 1}, "claim better: mor_than: unknown key; allowed: id, group"),
+        ({"measure": "late_minus_early"}, "claim better: measure: late_minus_early needs after_"),
         ({"after_task": 3}, "claim better: measure: acc has no use for after_task"),
         ({"only": {"dataset": "Cifar!"}}, "claim better: only.dataset: 'Cifar!' is no dataset"),
         ({"id": "Not a name"}, "claim Not a name: id: 'Not a name' String should match"),
@@ -261,6 +263,23 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict, message: 
         read(tmp_path, text_of(**changes))
     assert str(caught.value).startswith(f"{tmp_path / 'claims.yaml'}: {message}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_examples_of_the_page_are_claims_and_show_every_kind(tmp_path: Path) -> None:
+    page = (REFERENCE.parent / "docs" / "claims.md").read_text()
+    (examples,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    claims = read(tmp_path, "claims:\n" + examples)
+    assert {claim.kind for claim in claims} == set(KINDS)
+
+
+def test_the_page_lists_every_claim_under_its_group() -> None:
+    page = (REFERENCE.parent / "docs" / "claims.md").read_text()
+    listed = {
+        int(n): ids.split(", ") for n, ids in re.findall(r"^\| (\d) .*\| (.*) \|$", page, re.M)
+    }
+    claims = load_claims(REFERENCE / "claims.yaml")
+    groups = {n: [claim.id for claim in claims if claim.group == n] for n in range(1, 9)}
+    assert listed == groups
 
 
 @pytest.mark.parametrize("text", ["", "[]", "claims: 3", "claims: []", "claims: [1]", "{", "a: 1"])
@@ -323,7 +342,7 @@ def erk_gains(points: float):
 def test_a_difference_gets_each_verdict(tmp_path: Path, points: float, verdict: str) -> None:
     row = judged(tmp_path, study(erk_gains(points)))
     assert row["verdict"] == verdict
-    assert row["seeds"] == 5
+    assert row["units"] == 5
     assert row["low"] < points / 100 < row["high"]
     assert (row["p"] < 0.05) == (verdict != "inconclusive")
 
@@ -337,14 +356,14 @@ def test_the_effect_is_that_of_seeds_and_cells_are_no_replicates(tmp_path: Path)
     expected = stats.ttest_rel(means["erk"], means["uniform"])
     assert row["p"] == pytest.approx(expected.pvalue)
     assert row["effect"] == pytest.approx((means["erk"] - means["uniform"]).mean())
-    assert row["seeds"] == 5
+    assert row["units"] == 5
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_fewer_than_three_seeds_never_settle_anything(tmp_path: Path, seeds: int) -> None:
     row = judged(tmp_path, study(erk_gains(30.0), seeds, noise=1e-6))
     assert row["verdict"] == "inconclusive"
-    assert row["seeds_needed"] == 3
+    assert row["units_needed"] == 3
     assert "needs at least 3" in row["detail"]
     row = judged(tmp_path, study(erk_gains(0), seeds), kind="unchanged", this=..., that=...)
     assert row["verdict"] == "inconclusive"
@@ -353,8 +372,8 @@ def test_fewer_than_three_seeds_never_settle_anything(tmp_path: Path, seeds: int
 def test_an_inconclusive_verdict_says_how_many_seeds_would_settle_it(tmp_path: Path) -> None:
     row = judged(tmp_path, study(erk_gains(0.15), seeds=3))
     assert row["verdict"] == "inconclusive"
-    assert row["seeds_needed"] == seeds_for_mean(row["effect"], row["sd"], 0.05)
-    assert f"{row['seeds_needed']:.0f} seeds settle it" in row["detail"]
+    assert row["units_needed"] == units_for_mean(row["effect"], row["sd"], 0.05)
+    assert f"{row['units_needed']:.0f} seeds settle it" in row["detail"]
 
 
 def test_at_least_as_good_means_within_the_margin(tmp_path: Path) -> None:
@@ -459,12 +478,14 @@ def test_an_interaction_gets_each_verdict(tmp_path: Path) -> None:
     assert judged(tmp_path, none, **INTERACTION)["verdict"] == "inconclusive"
 
 
-def test_a_drop_after_a_task_and_the_share_of_used_weights(tmp_path: Path) -> None:
+def test_what_later_tasks_lose_and_the_share_of_used_weights(tmp_path: Path) -> None:
     tables = study(erk_gains(0))
     named = {"where": {"density": 0.2, "growth": "random", "init": "erk"}, "this": {}, "that": []}
-    row = judged(tmp_path, tables, **named, measure="drop", after_task=1, more_than=0.005)
-    assert row["effect"] == pytest.approx(0.01)
-    assert row["verdict"] == "supported"
+    row = judged(tmp_path, tables, **named, measure="late_minus_early", after_task=1)
+    assert row["effect"] == pytest.approx(-0.01)
+    assert row["verdict"] == "contradicted"
+    row = judged(tmp_path, tables, **named, measure="late_minus_early", after_task=2)
+    assert row["detail"] == "the claim needs 3 tasks, here are 2"
     row = judged(tmp_path, tables, **named, measure="used_after", after_task=2, more_than=0.5)
     assert row["effect"] == pytest.approx(0.36)
     assert row["verdict"] == "contradicted"
@@ -492,7 +513,7 @@ def test_changes_that_chance_may_have_made_say_nothing_of_forgetting(tmp_path: P
     never = {"kind": "unchanged", "where": {}, "this": ..., "that": ...}
     for accuracy in (tables.accuracy, changed):  # even if no change was seen
         row = judged(tmp_path, Tables(tables.summary, accuracy, tables.capacity, shuffled), **never)
-        assert (row["verdict"], row["seeds"]) == ("not tested", 0)
+        assert (row["verdict"], row["units"]) == ("not tested", 0)
         assert pd.isna(row["effect"])
         assert row["detail"] == (
             "accuracy is measured with chance under this protocol (batch_norm is batch)"
@@ -535,7 +556,7 @@ def test_forgetting_then_learning_again_is_a_change_too(tmp_path: Path) -> None:
 def test_cells_that_the_study_lacks_are_named(tmp_path: Path) -> None:
     tables = study(erk_gains(2.0))
     row = judged(tmp_path, tables, where={"density": 0.1, "growth": "random"})
-    assert (row["verdict"], row["seeds"]) == ("not tested", 0)
+    assert (row["verdict"], row["units"]) == ("not tested", 0)
     assert row["detail"] == "not in the study: density 0.1"
     some = tables.summary
     gone = some["init"].eq("erk") & some["growth"].eq("random") & some["density"].eq(0.2)
@@ -551,7 +572,7 @@ def test_a_seed_that_lacks_a_cell_is_left_out_and_named(tmp_path: Path) -> None:
     some = tables.summary
     gone = some["digest"].eq("4-erk-0.2-random")
     row = judged(tmp_path, Tables(some[~gone], tables.accuracy, tables.capacity))
-    assert row["seeds"] == 4
+    assert row["units"] == 4
     assert "left out: 4" in row["detail"]
 
 
@@ -586,7 +607,7 @@ def test_a_claim_that_says_nothing_of_a_varied_setting_is_about_its_mean(tmp_pat
     tables = varied(study(erk_gains(0.0)), {"50": 0.04, "400": 0.0}, init="erk")
     row = judged(tmp_path, tables)
     assert row["effect"] == pytest.approx(0.02, abs=0.003)
-    assert (row["seeds"], row["detail"]) == (5, "mean over topology.update_every 50, 400")
+    assert (row["units"], row["detail"]) == (5, "mean over topology.update_every 50, 400")
     for where, effect in (([50], 0.04), ([400.0], 0.0), (["50", 400], 0.02)):
         named = judged(tmp_path, tables, where=WHERE | {EVERY_50: where})
         assert named["effect"] == pytest.approx(effect, abs=0.003)
@@ -603,7 +624,7 @@ def test_a_seed_or_a_cell_that_lacks_a_value_is_no_part_of_the_mean(tmp_path: Pa
     runs = tables.summary
     gone = runs["digest"].eq("4-erk-0.2-random400")
     row = judged(tmp_path, Tables(runs[~gone], tables.accuracy, tables.capacity))
-    assert row["seeds"] == 4
+    assert row["units"] == 4
     assert "left out: 4" in row["detail"]
     gone = runs["digest"].str.endswith("erk-0.2-random400")
     row = judged(tmp_path, Tables(runs[~gone], tables.accuracy, tables.capacity))

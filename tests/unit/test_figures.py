@@ -82,8 +82,8 @@ def write_study(folder: Path, *runs: FakeRun) -> Path:
 
 DENSE = {"init": "none", "density": 1.0, "growth": "none"}
 EMPTY = {
-    "claims": "claim,statement,effect,low,high,p_holm,seeds,verdict,protocol,dataset,tasks,network,"
-    "more_than,kind,detail,source,note",
+    "claims": "claim,statement,effect,low,high,p_holm,units,unit,verdict,protocol,dataset,tasks,"
+    "network,more_than,kind,detail,source,note,paper_effect,paper_says_otherwise",
     "paper": "dataset,tasks,protocol,network,method,density,init,growth,task,paper_percent,"
     "reading_error,ours_percent,low_percent,high_percent,reproduced",
     "overlap": "digest,task,other,shared,jaccard",
@@ -136,7 +136,8 @@ def test_figures_call_ones_own_data_by_its_title(tmp_path):
     (study / "overlap.csv").write_text(EMPTY["overlap"] + "\n" + "a" * 10 + ",2,1,5,0.2\n")
     (study / "history.csv").write_text(EMPTY["history"] + "\n" + "a" * 10 + ",1,1,0.2\n")
     claim = (
-        "good,It is.,0.02,0.01,0.03,0.004,5,supported,corrected,flowers,2,net,0,difference,,s,\n"
+        "good,It is.,0.02,0.01,0.03,0.004,5,seeds,supported,corrected,flowers,2,net,0,difference,"
+        ",s,,,\n"
     )
     (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + claim)
     curve = "flowers,2,published,net,dst,0.2,erk,random,1,80,0.2,70,69,71,no\n"
@@ -710,8 +711,8 @@ def test_claims_are_drawn_in_points_and_untested_ones_are_not(tmp_path):
     study = two_seeds(tmp_path)
     block = "corrected,mnist5k,2,net"
     rows = [
-        f"good,It is.,0.02,0.01,0.03,0.004,5,supported,{block},0,difference,,s,\n",
-        f"absent,It is.,,,,,0,not tested,{block},0,difference,no runs,s,\n",
+        f"good,It is.,0.02,0.01,0.03,0.004,5,seeds,supported,{block},0,difference,,s,,,\n",
+        f"absent,It is.,,,,,0,seeds,not tested,{block},0,difference,no runs,s,,,\n",
     ]
     (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + "".join(rows))
     table = numbers(study, "claims").set_index("claim")

@@ -11,7 +11,7 @@ from shutil import which
 import pandas as pd
 import pytest
 
-from dstcl.evaluation.claim_tests import Tables
+from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.collect import cell_means
 from dstcl.evaluation.compare import compare
@@ -103,7 +103,7 @@ def test_a_verdict_has_its_effect_interval_p_and_seeds(page: Path) -> None:
     (row,) = [row for row in rows if "ERK is more accurate than uniform" in row]
     # Differences 3.0, 3.1 and 3.2 points.
     words = " ".join(unescape(re.sub(r"<[^>]+>", " ", row)).split())
-    assert "supported +3.10 (+2.85 to +3.35) p < 0.001, 3 seeds" in words
+    assert "supported +3.10 (+2.85 to +3.35) p = 0.001, 3 seeds" in words
 
 
 def test_figures_that_do_not_apply_are_a_line_at_the_end(page: Path) -> None:
@@ -153,7 +153,16 @@ def test_a_missing_table_and_a_broken_template_are_named(tmp_path: Path) -> None
 
 def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
     row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "claim": "c", "statement": "s"}
-    row |= {"source": "x", "note": None, "verdict": "not tested", "detail": "d", "seeds": 0}
+    row |= {
+        "source": "x",
+        "note": None,
+        "paper_effect": None,
+        "paper_says_otherwise": None,
+        "verdict": "not tested",
+        "detail": "d",
+        "units": 0,
+        "unit": "seeds",
+    }
     names = ("odd", "published", "corrected")
     table = pd.DataFrame([row | {"protocol": name} for name in names])
     (block,) = claim_blocks(table, str.upper)
@@ -165,7 +174,17 @@ def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
 
 def test_a_protocol_that_tests_no_claim_has_a_line_and_no_column() -> None:
     row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "claim": "c", "statement": "s"}
-    row |= {"source": "x", "note": None, "detail": "d", "seeds": 3, "effect": 0.1, "p_holm": 0.01}
+    row |= {
+        "source": "x",
+        "note": None,
+        "paper_effect": None,
+        "paper_says_otherwise": None,
+        "detail": "d",
+        "units": 3,
+        "unit": "seeds",
+        "effect": 0.1,
+        "p_holm": 0.01,
+    }
     row |= {"low": 0.05, "high": 0.15}
     verdicts = {"corrected": "supported", "published": "not tested"}
     rows = [row | {"protocol": name, "verdict": verdict} for name, verdict in verdicts.items()]
@@ -193,7 +212,17 @@ def test_claims_that_no_protocol_tests_are_a_line_and_no_rows(page: Path) -> Non
 
 def test_a_claim_that_one_protocol_tests_has_a_row_with_a_dash_for_the_other() -> None:
     row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "statement": "s", "source": "x"}
-    row |= {"note": None, "detail": "d", "seeds": 3, "effect": 0.1, "low": 0.05, "high": 0.15}
+    row |= {
+        "note": None,
+        "paper_effect": None,
+        "paper_says_otherwise": None,
+        "detail": "d",
+        "units": 3,
+        "unit": "seeds",
+        "effect": 0.1,
+        "low": 0.05,
+        "high": 0.15,
+    }
     verdicts = [
         ("corrected", "one", "supported"),
         ("corrected", "two", "not tested"),

@@ -21,6 +21,7 @@ rule claims:
         plan=f"{RESULTS}/plan.json",
         claims=f"{REFERENCE}/claims.yaml",
         paper=f"{REFERENCE}/paper.csv",
+        numbers=multiext(f"{REFERENCE}/paper/", "tables.csv", "curves.csv"),
     output:
         multiext(f"{RESULTS}/", "claims.csv", "paper.csv"),
     log:

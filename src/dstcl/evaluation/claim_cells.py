@@ -129,6 +129,14 @@ class Blocks(Selection):
                 return about_only(axis, values)
         return ""
 
+    def holds(self, block: dict[str, Any]) -> str:
+        """That the claim leaves out this block, which has all that is named; empty if not."""
+        named = {axis: values for axis in BLOCK if (values := getattr(self, axis)) is not None}
+        if not named or any(block[axis] not in values for axis, values in named.items()):
+            return ""
+        words = " and ".join(f"{axis} {block[axis]}" for axis in named)
+        return f"the claim is not about {words}"
+
 
 def about_only(axis: str, values: list[Any]) -> str:
     """Why a claim says nothing of other values of an axis."""

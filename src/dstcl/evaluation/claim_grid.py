@@ -17,6 +17,7 @@ from dstcl.evaluation.axes import (
     varied_axes,
 )
 from dstcl.evaluation.claim_cells import about_only
+from dstcl.evaluation.replication import SEEDS, Unit
 
 Cell = tuple[Any, ...]
 Selections = Mapping[str, list[dict[str, list[Any]]]]
@@ -32,11 +33,12 @@ class Grid:
 
     Args:
         runs: of one block, one row per run.
+        unit: what is repeated; a setting that is the unit is no axis of a cell.
     """
 
-    def __init__(self, runs: pd.DataFrame) -> None:
+    def __init__(self, runs: pd.DataFrame, unit: Unit = SEEDS) -> None:
         self.runs = runs
-        self.varied = varied_axes(runs)
+        self.varied = [axis for axis in varied_axes(runs) if axis != unit.column]
         self.axes = [*CONFIGURATION, *self.varied]
 
     def cells(self, axes: dict[str, list[Any]]) -> list[Cell]:

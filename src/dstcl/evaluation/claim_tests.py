@@ -2,49 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import product
-from math import nan
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dstcl.evaluation.axes import values_read
 from dstcl.evaluation.claim_grid import Cell, Grid, NotTested, restricted
-from dstcl.evaluation.claims import (
+from dstcl.evaluation.claim_kinds import (
+    Alike,
     AnyClaim,
     Claim,
     Contrast,
     Difference,
     Interaction,
+    Saturation,
     Spread,
     Unchanged,
+    Untestable,
 )
-from dstcl.evaluation.statistics import Evidence, above, every, interaction
+from dstcl.evaluation.claim_measures import Phases, Tables, learned_tasks, measured
+from dstcl.evaluation.replication import INTERVAL, SEEDS, Unit, unit_of
+from dstcl.evaluation.statistics import Evidence, above, every, interaction, mean_interval
 
 Sets = dict[str, list[list[Cell]]]
 """Cells by the key of the claim that names them, a list for each selection."""
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What a study measured: one row per run, and long tables by the run's digest."""
+class Finding:
+    """What a test found, before it is judged among the others of its block.
 
-    summary: pd.DataFrame
-    accuracy: pd.DataFrame
-    capacity: pd.DataFrame
-    randomness: Mapping[str, str] = field(default_factory=dict)
-    """By digest: settings under which tests draw random numbers; runs without any may be left out
-    (`dstcl.evaluation.judge.test_randomness`)."""
+    Attributes:
+        evidence: for the claim, of so many units.
+        agrees: whether the numbers as they are say what is claimed, sure or not.
+        unit: what was repeated.
+        detail: what a reader should know of the test.
+    """
+
+    evidence: Evidence
+    agrees: bool
+    unit: Unit = SEEDS
+    detail: str = ""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a test found, before it is judged among the others of its block."""
+class Measured:
+    """What a test is given: cells by the keys of the claim, and their values.
 
-    evidence: Evidence
-    detail: str = ""
+    Attributes:
+        values: a row a unit, a column a cell; by the name of the measure if there are several.
+        learned: how many tasks were learned.
+    """
+
+    grid: Grid
+    sets: Sets
+    values: dict[str, pd.DataFrame]
+    learned: int
+
+    @property
+    def first(self) -> pd.DataFrame:
+        """The values of the only measure, or the first."""
+        return next(iter(self.values.values()))
 
 
 def find(claim: AnyClaim, block: dict[str, Any], runs: pd.DataFrame, tables: Tables) -> Finding:
@@ -53,32 +75,65 @@ def find(claim: AnyClaim, block: dict[str, Any], runs: pd.DataFrame, tables: Tab
     Raises:
         NotTested: the claim says nothing of the block, or the study lacks cells it names.
     """
-    if reason := claim.only.lacks(block):
+    if reason := claim.lacks(block):
         raise NotTested(reason)
-    for axis, values in claim.only.settings().items():
-        runs = restricted(runs, axis, values)
+    if isinstance(claim, Untestable):
+        raise NotTested(f"not testable here: {claim.why}")
+    for axis, wanted in claim.only.settings().items():
+        runs = restricted(runs, axis, wanted)
+    runs = _learned_enough(claim, runs)
     if isinstance(claim, Unchanged):
         return _unchanged(claim, runs, tables)
-    grid = Grid(runs)
     selections = claim.selections()
+    unit = _unit(selections, runs)
+    grid = Grid(runs, unit)
     sets = {key: [grid.cells(axes) for axes in found] for key, found in selections.items()}
     _check_compared(claim, sets, grid)
-    wide = _values(claim, runs, tables).pivot_table("value", "seed", grid.axes, aggfunc="mean")
+    values = {
+        name: runs.assign(value=found).pivot_table("value", unit.column, grid.axes, aggfunc="mean")
+        for name, found in measured(claim, runs, tables).items()
+    }
     named = list(
         dict.fromkeys(cell for found in sets.values() for cells in found for cell in cells)
     )
-    grid.check(named, wide)
-    complete = wide[named].dropna()
-    left_out = sorted(set(runs["seed"]) - set(complete.index))
-    details = [grid.averaged(selections)]
-    if isinstance(claim, Interaction):
-        evidence, best = _interaction(claim, complete, grid)
-        details.append(best)
-    else:
-        evidence = _PER_SEED[type(claim)](claim, complete, sets, grid)
+    grid.check(named, next(iter(values.values())))
+    complete = {name: table[named].dropna() for name, table in values.items()}
+    given = Measured(grid, sets, complete, int(learned_tasks(runs).min()))
+    evidence, agrees, detail = _TESTS[type(claim)](claim, given)
+    there = values_read(runs, INTERVAL) if unit is not SEEDS else sorted(set(runs["seed"]))
+    left_out = [str(value) for value in there if value not in given.first.index]
+    details = [grid.averaged(selections), detail]
     if left_out:
-        details.append(f"seeds without all cells left out: {', '.join(map(str, left_out))}")
-    return Finding(evidence, "; ".join(filter(None, details)))
+        details.append(f"{unit.many} without all cells left out: {', '.join(left_out)}")
+    return Finding(evidence, agrees, unit, "; ".join(filter(None, details)))
+
+
+def _learned_enough(claim: Claim, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that learned the tasks that the claim is about."""
+    tasks = int(runs["tasks"].max())
+    needed = claim.needs(tasks)
+    if needed > tasks:
+        raise NotTested(f"the claim needs {needed} tasks, here are {tasks}")
+    learned = learned_tasks(runs)
+    if (learned < needed).all():
+        raise NotTested(f"only the first {learned.max()} of {tasks} tasks were learned")
+    return runs[learned >= needed]
+
+
+def _unit(selections: dict[str, list[dict[str, list[Any]]]], runs: pd.DataFrame) -> Unit:
+    """What is repeated in the runs of a claim.
+
+    A claim that compares or names intervals does not repeat them, nor does a method without any:
+    its one run is no observation at each of several intervals.
+    """
+    axes = [found for several in selections.values() for found in several]
+    if INTERVAL not in runs or any(INTERVAL in found for found in axes):
+        return SEEDS
+    methods = {method for found in axes for method in found["method"]}
+    by_method = {method: runs[runs["method"] == method] for method in methods}
+    if not all(values_read(own, INTERVAL) for own in by_method.values()):
+        return SEEDS
+    return unit_of(pd.concat(by_method.values()))
 
 
 def _check_compared(claim: Claim, sets: Sets, grid: Grid) -> None:
@@ -105,33 +160,40 @@ def _same_on_both_sides(sets: Sets) -> bool:
     return here == there or here[0] == here[1]
 
 
-def _values(claim: Claim, runs: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """The runs with the claim's measure as column ``value``."""
-    measure = getattr(claim, "measure", "acc")
-    if measure in runs:
-        return runs.assign(value=runs[measure].astype(float))
-    task = int(getattr(claim, "after_task", 0))
-    if measure == "drop":
-        rows = tables.accuracy
-        rows = rows[rows["after_task"].eq(rows["task"]) & rows["digest"].isin(runs["digest"])]
-        late = rows["task"] > task
-        before, after = (rows[side].groupby("digest")["accuracy"].mean() for side in (~late, late))
-        return runs.assign(value=runs["digest"].map(before - after))
-    rows = tables.capacity
-    rows = rows[rows["task"].eq(task) & rows["digest"].isin(runs["digest"])]
-    sums = rows.groupby("digest")[["free", "size"]].sum()
-    return runs.assign(value=runs["digest"].map(1 - sums["free"] / sums["size"]))
+Tested = tuple[Evidence, bool, str]
+"""Evidence, whether the numbers agree with the claim, and what to say of the test."""
 
 
-def _difference(claim: Difference, wide: pd.DataFrame, sets: Sets, _: Grid) -> Evidence:
-    this = wide[sets["this"][0]].mean(axis=1)
-    others = [wide[cells].mean(axis=1) for cells in sets.get("that", [])]
+def _judged(values: pd.Series[float], boundary: float) -> Tested:
+    """Of a claim with one number a unit."""
+    evidence = above(values.tolist(), boundary)
+    return evidence, evidence.effect > boundary, ""
+
+
+def _mean(given: Measured, key: str, number: int = 0) -> pd.Series[float]:
+    """Mean over the cells of a selection, in each unit."""
+    return given.first[given.sets[key][number]].mean(axis=1)
+
+
+def _difference(claim: Difference, given: Measured) -> Tested:
+    this = _mean(given, "this")
+    others = [_mean(given, "that", number) for number in range(len(given.sets.get("that", [])))]
     differences = [this - that for that in others] or [this]
-    return every([above(values.tolist(), claim.more_than) for values in differences])
+    evidence = every([above(values.tolist(), claim.more_than) for values in differences])
+    return evidence, evidence.effect > claim.more_than, ""
 
 
-def _spread(claim: Spread, wide: pd.DataFrame, sets: Sets, grid: Grid) -> Evidence:
-    """Standard deviations over the axis in each seed and combination of the others, averaged."""
+def _alike(claim: Alike, given: Measured) -> Tested:
+    """Two one-sided tests: neither side is ahead by as much as the margin."""
+    ahead = _mean(given, "this") - _mean(given, "that")
+    evidence = every([above(values.tolist(), -claim.within) for values in (ahead, -ahead)])
+    leader = "this" if ahead.mean() > 0 else "that"
+    return evidence, evidence.effect > -claim.within, f"`{leader}` is ahead"
+
+
+def _spread(claim: Spread, given: Measured) -> Tested:
+    """Standard deviations over the axis in each unit and combination of the others, averaged."""
+    grid, wide = given.grid, given.first
     unnamed = grid.unnamed(claim.selections())
 
     def spread(cells: list[Cell]) -> pd.Series[float]:
@@ -146,41 +208,86 @@ def _spread(claim: Spread, wide: pd.DataFrame, sets: Sets, grid: Grid) -> Eviden
         ]
         return pd.concat(deviations, axis=1).mean(axis=1)
 
-    less = spread(sets["that"][0]) - spread(sets["this"][0])
-    return above(less.tolist(), claim.more_than)
+    that = spread(given.sets["that"][0])
+    less = that - spread(given.sets["this"][0]) if "this" in given.sets else that
+    return _judged(less, claim.more_than)
 
 
-def _contrast(claim: Contrast, wide: pd.DataFrame, sets: Sets, _: Grid) -> Evidence:
-    mean = {key: wide[found[0]].mean(axis=1) for key, found in sets.items()}
-    here, there = (mean[f"this {place}"] - mean[f"that {place}"] for place in ("here", "there"))
-    return above((here - there).tolist(), claim.more_than)
+def _contrast(claim: Contrast, given: Measured) -> Tested:
+    here, there = (
+        _mean(given, f"this {place}") - _mean(given, f"that {place}") for place in ("here", "there")
+    )
+    return _judged(here - there, claim.more_than)
 
 
-def _interaction(claim: Interaction, wide: pd.DataFrame, grid: Grid) -> tuple[Evidence, str]:
+def _interaction(claim: Interaction, given: Measured) -> Tested:
     """The F-test, and the best level under each condition."""
     axes = claim.selections()["where"][0]
     levels = axes[claim.of]
     depends = list(claim.depends_on)
     conditions = list(product(*(axes[axis] for axis in depends)))
-    cube = np.full((len(wide), len(conditions), len(levels)), nan)
+    cube = np.full((len(given.first), len(conditions), len(levels)), nan)
     for i, condition in enumerate(conditions):
         for j, level in enumerate(levels):
             fixed = dict(zip(depends, condition)) | {claim.of: level}
-            cells = grid.cells(axes | {axis: [value] for axis, value in fixed.items()})
-            cube[:, i, j] = wide[cells].mean(axis=1)
-    if not len(wide):
-        return above([]), ""
+            cells = given.grid.cells(axes | {axis: [value] for axis, value in fixed.items()})
+            cube[:, i, j] = given.first[cells].mean(axis=1)
+    if not len(cube):
+        return above([]), False, ""
     best = cube.mean(0).argmax(1)
     words = [
         f"{' '.join(map(str, condition))}: {levels[index]}"
         for condition, index in zip(conditions, best)
     ]
-    return interaction(
-        cube, claim.more_than
-    ), f"best {claim.of} by {' and '.join(depends)}: {', '.join(words)}"
+    evidence = interaction(cube, claim.more_than)
+    detail = f"best {claim.of} by {' and '.join(depends)}: {', '.join(words)}"
+    return evidence, evidence.effect > claim.more_than, detail
 
 
-_PER_SEED: dict[type, Any] = {Difference: _difference, Spread: _spread, Contrast: _contrast}
+def _saturation(claim: Saturation, given: Measured) -> Tested:
+    """Two one-sided tests: later tasks lost more than the boundary, and those before them less.
+
+    Effect and interval are those of what the later tasks lost.
+    """
+
+    def lost(name: str) -> list[float]:
+        wide = given.values[name]
+        values = wide[given.sets["this"][0]].mean(axis=1)
+        if "that" in given.sets:
+            values = values - wide[given.sets["that"][0]].mean(axis=1)
+        return [float(value) for value in values]
+
+    phases = Phases.around(claim.after_task, given.learned)
+    evidence = above(lost("beyond"), claim.more_than)
+    agrees = evidence.effect > claim.more_than
+    detail = f"{_tasks(phases.beyond)} against {_tasks(phases.first)}"
+    if "until" not in given.values:
+        return evidence, agrees, detail
+    before = lost("until")
+    kept = above([-value for value in before], -claim.more_than)
+    together = every([evidence, kept])
+    found = mean_interval(before)
+    interval = f" ({100 * found.low:.1f} to {100 * found.high:.1f})" if isfinite(found.low) else ""
+    detail += f"; {_tasks(phases.until)} lost {100 * found.mean:.1f} points{interval}"
+    both = replace(
+        evidence, support=together.support, against=together.against, needed=together.needed
+    )
+    return both, agrees and found.mean < claim.more_than, detail
+
+
+def _tasks(ends: tuple[int, int]) -> str:
+    first, last = ends
+    return f"task {first}" if first == last else f"tasks {first} to {last}"
+
+
+_TESTS: dict[type, Any] = {
+    Difference: _difference,
+    Alike: _alike,
+    Spread: _spread,
+    Contrast: _contrast,
+    Interaction: _interaction,
+    Saturation: _saturation,
+}
 
 
 def _unchanged(claim: Unchanged, runs: pd.DataFrame, tables: Tables) -> Finding:
@@ -205,7 +312,8 @@ def _unchanged(claim: Unchanged, runs: pd.DataFrame, tables: Tables) -> Finding:
         raise NotTested("tasks were not measured right after they were learned")
     changed = changes[changes > 0].index.get_level_values("digest").nunique()
     largest, total = float(changes.max()), changes.index.get_level_values("digest").nunique()
-    seeds = runs["seed"].nunique()
-    evidence = Evidence(0.0 - largest, nan, nan, nan, nan, nan, seeds, lambda level: None)
+    unit = unit_of(runs)
+    units = runs["seed"].nunique() if unit is SEEDS else len(values_read(runs, INTERVAL))
+    evidence = Evidence(0.0 - largest, nan, nan, nan, nan, nan, units, lambda level: None)
     detail = f"minus the largest change of an accuracy; {changed} of {total} runs have any"
-    return Finding(evidence, detail)
+    return Finding(evidence, largest == 0, unit, detail)

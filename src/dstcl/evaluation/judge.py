@@ -9,19 +9,23 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.evaluation.axes import BLOCK
+from dstcl.evaluation.axes import BLOCK, SETTING
 from dstcl.evaluation.claim_grid import NotTested
-from dstcl.evaluation.claim_tests import Tables, find
-from dstcl.evaluation.claims import AnyClaim, Unchanged, load_claims
+from dstcl.evaluation.claim_kinds import AnyClaim, Unchanged
+from dstcl.evaluation.claim_measures import Tables
+from dstcl.evaluation.claim_tests import find
+from dstcl.evaluation.claims import load_claims
+from dstcl.evaluation.claims_on_paper import judge_paper, read_paper_study
 from dstcl.evaluation.collect import write_csv
 from dstcl.evaluation.paper import compare_with_paper, read_paper
-from dstcl.evaluation.statistics import MOST_SEEDS, holm
+from dstcl.evaluation.replication import UNITS, unit_of
+from dstcl.evaluation.statistics import MOST_UNITS, holm
 from dstcl.evaluation.tables import read_table
 from dstcl.study.plan import read_plan
 from dstcl.study.run import Run
 
 LEVEL = 0.05
-FEWEST_SEEDS = 3
+FEWEST_UNITS = 3
 VERDICTS = ("supported", "contradicted", "inconclusive", "not tested")
 COLUMNS = (
     "claim",
@@ -30,21 +34,23 @@ COLUMNS = (
     "low",
     "high",
     "p",
-    "seeds",
+    "units",
     "verdict",
     *("protocol", "dataset", "tasks", "network"),
-    *("p_holm", "seeds_needed", "sd", "more_than", "kind", "measure", "source", "detail", "note"),
+    *("unit", "p_holm", "units_needed", "sd", "more_than", "kind", "measure", "group", "source"),
+    *("detail", "note", "paper_effect", "paper_says_otherwise"),
 )
 
 
 def write_claims(study: Path, reference: Path) -> None:
-    """Test ``reference/claims.yaml`` on the study and put ``reference/paper.csv`` beside it.
+    """Test ``reference/claims.yaml`` on the study and put the paper's own numbers beside it.
 
     Raises:
         ValueError: a file is missing or says something that cannot be used; names it.
     """
     claims = load_claims(reference / "claims.yaml")
     paper = read_paper(reference / "paper.csv")
+    own = read_paper_study(reference / "paper")
     random = {run.digest: test_randomness(run) for run in read_plan(study)[1]}
     summary, accuracy, capacity = (
         read_table(study, name) for name in ("summary", "accuracy", "capacity")
@@ -52,8 +58,24 @@ def write_claims(study: Path, reference: Path) -> None:
     if unplanned := set(summary["digest"]) - set(random):
         raise ValueError(f"{study / 'summary.csv'}: run {min(unplanned)} is not in plan.json")
     tables = Tables(summary, accuracy, capacity, random)
-    write_csv(study / "claims.csv", judge_claims(claims, tables))
+    write_csv(
+        study / "claims.csv",
+        with_paper(judge_claims(claims, tables), judge_paper(claims, own, summary)),
+    )
     write_csv(study / "paper.csv", compare_with_paper(tables.summary, tables.accuracy, paper))
+
+
+def with_paper(claims: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """The paper's own effect beside each row of the same data, number of tasks and network.
+
+    Args:
+        claims: of a study.
+        paper: of the paper's numbers (`dstcl.evaluation.claims_on_paper.judge_paper`).
+    """
+    key = ["claim", *SETTING]
+    effects = paper.set_index(key)["effect"].to_dict()
+    found = [effects.get(tuple(row), nan) for row in claims[key].itertuples(index=False)]
+    return claims.assign(paper_effect=found)
 
 
 def test_randomness(run: Run) -> str:
@@ -75,12 +97,13 @@ def judge_claims(claims: Sequence[AnyClaim], tables: Tables) -> pd.DataFrame:
 
     p is two-sided and uncorrected, low and high are the 95 % interval that belongs to it;
     ``p_holm`` is corrected over the claims tested in the block, and the verdict follows it.
+    ``unit`` says what was repeated, seeds or update intervals, and ``units`` how often.
     """
     rows: list[dict[str, Any]] = []
     for values, runs in tables.summary.groupby(list(BLOCK), sort=False):
         rows += _block(claims, dict(zip(BLOCK, values)), runs, tables)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({"seeds": "Int64", "seeds_needed": "Int64"})
+    return table.astype({"units": "Int64", "units_needed": "Int64", "group": "Int64"})
 
 
 def _block(
@@ -91,8 +114,9 @@ def _block(
     for claim in claims:
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= block | {"claim": claim.id, "kind": claim.kind, "source": claim.source}
-        row |= {"statement": claim.statement, "note": claim.note}
-        row |= {"more_than": getattr(claim, "more_than", nan), "seeds": 0}
+        row |= {"statement": claim.statement, "note": claim.note, "group": claim.group}
+        row |= {"paper_says_otherwise": claim.paper_says_otherwise, "unit": unit_of(runs).many}
+        row |= {"more_than": getattr(claim, "more_than", nan), "units": 0}
         exact = isinstance(claim, Unchanged)
         row["measure"] = getattr(claim, "measure", "accuracy" if exact else "acc")
         try:
@@ -102,7 +126,8 @@ def _block(
             continue
         found = finding.evidence
         row |= {"effect": found.effect, "sd": found.sd, "low": found.low, "high": found.high}
-        row |= {"seeds": found.seeds, "p": found.p, "detail": finding.detail, "evidence": found}
+        row |= {"units": found.units, "p": found.p, "detail": finding.detail, "evidence": found}
+        row["unit"] = finding.unit.many
         rows.append(row)
     _judge(rows)
     return [{name: row.get(name) for name in COLUMNS} for row in rows]
@@ -111,14 +136,15 @@ def _block(
 def _judge(rows: Sequence[dict[str, Any]]) -> None:
     """Correct p-values over the block's tests and write verdicts with their reasons."""
     found = [row for row in rows if "evidence" in row]
-    tested = [row for row in found if row["seeds"] >= FEWEST_SEEDS and not isnan(row["p"])]
+    tested = [row for row in found if row["units"] >= FEWEST_UNITS and not isnan(row["p"])]
     for row, p_holm in zip(tested, holm([row["p"] for row in tested])):
         row["p_holm"] = p_holm
     for row in found:
         evidence, reasons = row["evidence"], [row["detail"]] * bool(row["detail"])
-        if row["seeds"] < FEWEST_SEEDS:
-            row["verdict"], row["seeds_needed"] = "inconclusive", FEWEST_SEEDS
-            reasons.append(f"{_seeds(row['seeds'])}; a verdict needs at least {FEWEST_SEEDS}")
+        unit = UNITS[row["unit"]]
+        if row["units"] < FEWEST_UNITS:
+            row["verdict"], row["units_needed"] = "inconclusive", FEWEST_UNITS
+            reasons.append(f"{unit.count(row['units'])}; a verdict needs at least {FEWEST_UNITS}")
         elif row["kind"] == "unchanged":
             row["verdict"] = "supported" if row["effect"] == 0 else "contradicted"
         elif row["p_holm"] < LEVEL:
@@ -126,7 +152,7 @@ def _judge(rows: Sequence[dict[str, Any]]) -> None:
             row["verdict"] = "supported" if supported else "contradicted"
         else:
             row["verdict"] = "inconclusive"
-            row["seeds_needed"] = evidence.needed(LEVEL / len(tested))
+            row["units_needed"] = evidence.needed(LEVEL / len(tested))
             reasons.append(_why_inconclusive(row, len(tested)))
         row["detail"] = "; ".join(reasons)
 
@@ -136,13 +162,9 @@ def _why_inconclusive(row: dict[str, Any], tests: int) -> str:
         reason = f"clear alone, but not as one of {tests} tests (Holm)"
     else:
         reason = "the interval holds both answers"
-    needed = row["seeds_needed"]
+    needed, many = row["units_needed"], row["unit"]
     if needed is None:
-        return f"{reason}; the effect is so close to the boundary that {MOST_SEEDS} seeds are few"
-    if needed <= row["seeds"]:
-        return f"{reason}; with as many new seeds it would come out 4 times in 5"
-    return f"{reason}; if effect and spread are as seen, {needed} seeds settle it 4 times in 5"
-
-
-def _seeds(number: int) -> str:
-    return "1 seed" if number == 1 else f"{number} seeds"
+        return f"{reason}; the effect is so close to the boundary that {MOST_UNITS} {many} are few"
+    if needed <= row["units"]:
+        return f"{reason}; with as many new {many} it would come out 4 times in 5"
+    return f"{reason}; if effect and spread are as seen, {needed} {many} settle it 4 times in 5"

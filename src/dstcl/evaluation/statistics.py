@@ -1,9 +1,10 @@
-"""Means with intervals, and tests that few seeds can carry: is an effect above a boundary?
+"""Means with intervals, and tests that few repetitions can carry: is an effect above a boundary?
 
-A seed is one observation: runs of one seed share initial weights, tasks and batches, so that its
-cells are averaged first and never counted as replicates. Student's t is used because resampling
-fails with so few: with 3 seeds a percentile bootstrap of "95 %" covers the truth 76 times in 100
-(85 with 5, 90 with 10), and no sign-flip or rank test can reach p < 0.05 below 6.
+A unit of replication, a seed or an update interval (`dstcl.evaluation.replication`), is one
+observation: runs of one seed share initial weights, tasks and batches, so that its cells are
+averaged first and never counted as replicates. Student's t is used because resampling fails with so
+few: with 3 units a percentile bootstrap of "95 %" covers the truth 76 times in 100 (85 with 5, 90
+with 10), and no sign-flip or rank test can reach p < 0.05 below 6.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-MOST_SEEDS = 1000
+MOST_UNITS = 1000
 POWER = 0.8
 
 
@@ -58,8 +59,8 @@ class Evidence:
     """An effect, its 95 % interval, and one-sided p-values on either side of the boundary.
 
     ``support`` is small where the effect is above the boundary, ``against`` where it is below.
-    ``needed`` gives the seeds that settle the question with a power of 80 % at a two-sided level,
-    if effect and spread are those seen here; None where more than `MOST_SEEDS`.
+    ``needed`` gives the units that settle the question with a power of 80 % at a two-sided level,
+    if effect and spread are those seen here; None where more than `MOST_UNITS`.
     """
 
     effect: float
@@ -68,7 +69,7 @@ class Evidence:
     high: float
     support: float
     against: float
-    seeds: int
+    units: int
     needed: Callable[[float], int | None]
 
     @property
@@ -78,25 +79,25 @@ class Evidence:
 
 
 def above(values: Sequence[float], boundary: float = 0.0) -> Evidence:
-    """Is the mean of these values, one a seed, above the boundary? (One-sample Student's t.)
+    """Is the mean of these values, one a unit, above the boundary? (One-sample Student's t.)
 
     Of paired differences this is the paired t-test; with a negative boundary a test of
     non-inferiority with that margin. Fewer than two values have no p-value (NaN).
     """
     found = mean_interval(values)
-    seeds, distance = len(values), found.mean - boundary
-    if seeds < 2:
-        return Evidence(found.mean, nan, nan, nan, nan, nan, seeds, lambda level: None)
-    if found.sd < 1e-12:  # every seed says the same
+    units, distance = len(values), found.mean - boundary
+    if units < 2:
+        return Evidence(found.mean, nan, nan, nan, nan, nan, units, lambda level: None)
+    if found.sd < 1e-12:  # every unit says the same
         support, against = float(distance <= 1e-12), float(distance >= -1e-12)
     else:
-        t = distance / (found.sd / sqrt(seeds))
-        support, against = (float(tail(t, seeds - 1)) for tail in (stats.t.sf, stats.t.cdf))
+        t = distance / (found.sd / sqrt(units))
+        support, against = (float(tail(t, units - 1)) for tail in (stats.t.sf, stats.t.cdf))
 
     def needed(level: float) -> int | None:
-        return seeds_for_mean(distance, found.sd, level)
+        return units_for_mean(distance, found.sd, level)
 
-    return Evidence(found.mean, found.sd, found.low, found.high, support, against, seeds, needed)
+    return Evidence(found.mean, found.sd, found.low, found.high, support, against, units, needed)
 
 
 def every(tests: Sequence[Evidence]) -> Evidence:
@@ -107,7 +108,7 @@ def every(tests: Sequence[Evidence]) -> Evidence:
     of the weakest part.
     """
     weakest = max(tests, key=lambda test: test.support if isfinite(test.support) else -test.effect)
-    if any(test.seeds < 2 for test in tests):
+    if any(test.units < 2 for test in tests):
         return weakest
 
     def needed(level: float) -> int | None:
@@ -121,36 +122,36 @@ def every(tests: Sequence[Evidence]) -> Evidence:
 def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
     """Do the differences between levels depend on the condition?
 
-    Repeated-measures F-test of the interaction with seeds as blocks and the degrees of freedom of
+    Repeated-measures F-test of the interaction with units as blocks and the degrees of freedom of
     Greenhouse and Geisser (1959), which allow for unequal variances and correlations and are
-    cautious with few seeds. The effect is the root mean square of what is left of the cell means
+    cautious with few units. The effect is the root mean square of what is left of the cell means
     after conditions' and levels' means, without the part that noise adds; its interval inverts
     the noncentral F distribution.
 
     Args:
-        cube: values, shape (seeds, conditions, levels).
+        cube: values, shape (units, conditions, levels).
         boundary: an interaction smaller than this counts as none, in the values' units.
     """
-    seeds, conditions, levels = cube.shape
+    units, conditions, levels = cube.shape
     centred = cube - cube.mean(1, keepdims=True) - cube.mean(2, keepdims=True)
     centred = centred + cube.mean((1, 2), keepdims=True)
     squares = float((centred.mean(0) ** 2).sum())
     cells, free = conditions * levels, (conditions - 1) * (levels - 1)
-    if seeds < 2:
-        return Evidence(sqrt(squares / cells), nan, nan, nan, nan, nan, seeds, lambda level: None)
-    residual = (centred - centred.mean(0)).reshape(seeds, -1)
+    if units < 2:
+        return Evidence(sqrt(squares / cells), nan, nan, nan, nan, nan, units, lambda level: None)
+    residual = (centred - centred.mean(0)).reshape(units, -1)
     gram = residual @ residual.T
-    noise = float(np.trace(gram)) / (free * (seeds - 1))
-    if noise < 1e-20:  # every seed says the same
+    noise = float(np.trace(gram)) / (free * (units - 1))
+    if noise < 1e-20:  # every unit says the same
         effect = sqrt(squares / cells)
         support, against = float(effect <= boundary), float(effect >= boundary)
         settled = 3 if abs(effect - boundary) > 1e-12 else None
-        return Evidence(effect, 0.0, effect, effect, support, against, seeds, lambda level: settled)
+        return Evidence(effect, 0.0, effect, effect, support, against, units, lambda level: settled)
     epsilon = min(1.0, max(1 / free, float(np.trace(gram) ** 2 / (free * (gram**2).sum()))))
-    f = seeds * squares / free / noise
-    one, two = epsilon * free, epsilon * free * (seeds - 1)
-    unit = epsilon * seeds * cells / noise
-    true_epsilon = _true_epsilon(epsilon, free, seeds)
+    f = units * squares / free / noise
+    one, two = epsilon * free, epsilon * free * (units - 1)
+    scale = epsilon * units * cells / noise
+    true_epsilon = _true_epsilon(epsilon, free, units)
 
     def share_below(noncentrality: float) -> float:
         return _share_below(f, one, two, noncentrality)
@@ -162,10 +163,10 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
         top = 1.0
         while share_below(top) > share:
             top *= 2
-        return sqrt(brentq(lambda nc: share_below(nc) - share, 0.0, top) / unit)
+        return sqrt(brentq(lambda nc: share_below(nc) - share, 0.0, top) / scale)
 
-    mean_square = max(0.0, squares - free * noise / seeds) / cells
-    at_boundary = share_below(unit * boundary**2)
+    mean_square = max(0.0, squares - free * noise / units) / cells
+    at_boundary = share_below(scale * boundary**2)
 
     def needed(level: float) -> int | None:
         above_boundary = mean_square > boundary**2
@@ -192,7 +193,7 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
         root(0.025),
         1 - at_boundary,
         at_boundary,
-        seeds,
+        units,
         needed,
     )
 
@@ -215,20 +216,20 @@ def _f_with_share(share: float, one: float, two: float, noncentrality: float) ->
     return float(stats.ncf.ppf(share, one, two, noncentrality))
 
 
-def _estimated_epsilon(true: float, free: int, seeds: int) -> float:
-    """What the estimate of epsilon is like with so many seeds: the fewer, the smaller.
+def _estimated_epsilon(true: float, free: int, units: int) -> float:
+    """What the estimate of epsilon is like with so many units: the fewer, the smaller.
 
     The ratio of the expectations of its numerator and denominator, of a Wishart distribution.
     """
-    inverse, m = 1 / (free * true), seeds - 1
+    inverse, m = 1 / (free * true), units - 1
     return min(1.0, max(1 / free, (m + 2 * inverse) / ((m + 1) * inverse + 1) / free))
 
 
-def _true_epsilon(estimate: float, free: int, seeds: int) -> float:
-    """The inverse of `_estimated_epsilon`, from 1 / free to 1; two seeds say nothing of it."""
-    if seeds < 3:
+def _true_epsilon(estimate: float, free: int, units: int) -> float:
+    """The inverse of `_estimated_epsilon`, from 1 / free to 1; two units say nothing of it."""
+    if units < 3:
         return 1.0
-    found, m = 1 / (free * estimate), seeds - 1
+    found, m = 1 / (free * estimate), units - 1
     inverse = (found * m - 1) / (m + 1 - 2 * found)
     return 1 / (free * min(1.0, max(1 / free, inverse)))
 
@@ -243,8 +244,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def seeds_for_mean(distance: float, sd: float, level: float) -> int | None:
-    """Seeds for which a two-sided t-test at this level finds this distance with power 80 %."""
+def units_for_mean(distance: float, sd: float, level: float) -> int | None:
+    """Units for which a two-sided t-test at this level finds this distance with power 80 %."""
     if sd < 1e-12:
         return 3 if abs(distance) > 1e-12 else None
 
@@ -256,8 +257,8 @@ def seeds_for_mean(distance: float, sd: float, level: float) -> int | None:
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:
-    """Smallest number from 3 to `MOST_SEEDS` that is enough; None if none is."""
-    low, high = 3, MOST_SEEDS
+    """Smallest number from 3 to `MOST_UNITS` that is enough; None if none is."""
+    low, high = 3, MOST_UNITS
     if not enough(high):
         return None
     while low < high:

@@ -16,7 +16,8 @@ from dstcl.study.run import AXES
 
 TEXT = (
     *("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth"),
-    *("claim", "statement", "verdict", "kind", "source", "detail", "note", "reproduced"),
+    *("claim", "statement", "verdict", "kind", "source", "unit", "detail", "note"),
+    *("paper_says_otherwise", "reproduced"),
 )
 """Columns that stay text even where they look like numbers, as varied settings do."""
 MADE = ("digest", "data_digest", "started", "finished")
@@ -26,7 +27,8 @@ SPREADS = [
     for part in ("mean", "low", "high")
 ]
 DIFFERENCE = ("difference", "sd", "low", "high")
-VERDICT = ("effect", "low", "high", "more_than", "p_holm", "seeds")
+VERDICT = ("effect", "low", "high", "more_than", "p_holm", "paper_effect", "units")
+REMARKS = ("detail", "note", "paper_says_otherwise")
 OURS = ("ours_percent", "low_percent", "high_percent")
 WEIGHTS = ("task", "size", "active", "shared", "free")
 
@@ -62,9 +64,9 @@ TABLES = {
     ),
     "provenance": Needs(MADE, (), MADE[1:]),
     "claims": Needs(
-        (*BLOCK, "claim", "statement", "verdict", "kind", "source", "detail", "note", *VERDICT),
+        (*BLOCK, "claim", "statement", "verdict", "kind", "source", "unit", *REMARKS, *VERDICT),
         ("tasks", *VERDICT),
-        ("detail", "note", *VERDICT[:-1]),
+        (*REMARKS, *VERDICT[:-1]),
     ),
     "paper": Needs(
         (*CELL, "task", "paper_percent", "reading_error", *OURS, "reproduced"),

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 from dstcl.evaluation.axes import BLOCK
+from dstcl.evaluation.replication import UNITS
 from dstcl.evaluation.tables import Title
 from dstcl.figures.panels import legend_above, name_rows, stacked
 from dstcl.figures.style import GREY, VERDICTS
@@ -19,11 +20,11 @@ from dstcl.figures.tables import NotDrawnError, Tables
 CAPTION = (
     "What the paper claims, tested on this study. The dot is the effect of a claim in points of "
     "accuracy, the line its 95 % interval; effects are positive in the claim's favour. The grey "
-    "tick is the boundary beyond which the claim holds. A verdict needs three seeds and p < "
-    "0.05 after Holm's correction over the claims of a block, so an interval may leave the "
-    "boundary out while the verdict is open. Claims that cannot be tested are left out. "
-    "Protocols that flip one switch are in the figure ablation. docs/claims.md explains the "
-    "tests."
+    "tick is the boundary beyond which the claim holds. A verdict needs three seeds, or update "
+    "intervals where these are what is repeated, and p < 0.05 after Holm's correction over the "
+    "claims of a block, so an interval may leave the boundary out while the verdict is open. "
+    "Claims that cannot be tested are left out. Protocols that flip one switch are in the figure "
+    "ablation. docs/claims.md explains the tests."
 )
 
 
@@ -78,8 +79,8 @@ def _draw_block(title: Title, rows: pd.DataFrame, subfigure: SubFigure) -> None:
 def _draw_claim(panel: Axes, place: int, row: dict[Any, Any]) -> None:
     look = VERDICTS[str(row["verdict"])]
     words = f"{look['sign']} {row['verdict']}"
-    if row["seeds"]:
-        words += f" · {row['seeds']} seed{'s' if row['seeds'] != 1 else ''}"
+    if row["units"]:
+        words += f" · {UNITS[row['unit']].count(row['units'])}"
     panel.annotate(
         words, (1.01, place), xycoords=("axes fraction", "data"), va="center", color=look["color"]
     )

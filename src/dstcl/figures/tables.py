@@ -67,8 +67,19 @@ class Tables:
     @cached_property
     def claims(self) -> pd.DataFrame:
         """One row per claim and block."""
-        columns = {"claim", "statement", "effect", "low", "high", "p_holm", "seeds", "verdict"}
-        columns |= {"protocol", "dataset", "tasks", "network", "more_than", "kind", "detail"}
+        columns = {
+            "claim",
+            "statement",
+            "effect",
+            "low",
+            "high",
+            "p_holm",
+            "units",
+            "unit",
+            "verdict",
+        }
+        columns |= {"verdict", "protocol", "dataset", "tasks", "network", "more_than", "kind"}
+        columns |= {"detail"}
         rows = read_table(self.study, "claims")
         return rows[[name for name in rows if name in columns]]
 

@@ -19,6 +19,7 @@ from dstcl.evaluation.axes import (
     varied_axes,
 )
 from dstcl.evaluation.paper import TOLERANCE
+from dstcl.evaluation.replication import INTERVALS
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
 from dstcl.figures import FIGURES, caption
@@ -51,12 +52,14 @@ def _claims_tables(claims: pd.DataFrame, title: Title, mean: str) -> list[str]:
     """What became of the paper's claims, a table for each data set and network."""
     parts = [
         "## The paper's claims",
-        "Effects in points, positive in the claim's favour, with the 95 % interval over seeds; a "
-        "verdict needs 3 seeds and p < 0.05 after Holm's correction (docs/claims.md). Reasons are "
-        "in claims.csv.",
+        "Effects in points, positive in the claim's favour, with the 95 % interval over seeds, or "
+        "over update intervals where these are what is repeated; a verdict needs 3 of them and p < "
+        "0.05 after Holm's correction (docs/claims.md). Reasons are in claims.csv.",
     ]
     if mean:
-        parts.append(f"A claim that says nothing of a varied setting is tested on the {mean}.")
+        repeated = INTERVALS.many in set(claims["unit"])
+        but = "; where update intervals are repeated, each is one observation" if repeated else ""
+        parts.append(f"A claim that says nothing of a varied setting is tested on the {mean}{but}.")
     for block in claim_blocks(claims, title):
         rows = []
         for claim in block["claims"]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dstcl.evaluation.axes import SETTING, SUBNETWORK
 from dstcl.evaluation.paper import averaged_over, rank_agreement
+from dstcl.evaluation.replication import UNITS
 from dstcl.evaluation.tables import Title
 
 MAIN_PROTOCOLS = ("corrected", "published")
@@ -30,6 +31,8 @@ def claim_blocks(claims: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
         for row in rows.to_dict("records"):
             claim = named.setdefault(row["claim"], {"claim": row["claim"], "by_protocol": {}})
             claim |= {name: _text(row[name]) for name in ("statement", "source", "note")}
+            claim["otherwise"] = _text(row["paper_says_otherwise"])
+            claim["paper"] = _points(row["paper_effect"])
             claim["by_protocol"][row["protocol"]] = _verdict(row)
         words, network = setting_words(key, title)
         tested = [
@@ -61,13 +64,18 @@ def claim_blocks(claims: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
 
 def _verdict(row: dict[Any, Any]) -> dict[str, Any]:
     """A verdict in words and in points."""
-    found = {"verdict": row["verdict"], "detail": _text(row["detail"]), "seeds": int(row["seeds"])}
+    count = UNITS[row["unit"]].count(int(row["units"]))
+    found = {"verdict": row["verdict"], "detail": _text(row["detail"]), "units": count}
     if row["verdict"] == "not tested":
         return found | {"effect": "", "interval": "", "p": ""}
-    effect = "" if pd.isna(row["effect"]) else f"{100 * row['effect']:+.2f}"
+    effect = _points(row["effect"])
     interval = "" if pd.isna(row["low"]) else f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
     p = "" if pd.isna(row["p_holm"]) else _p_value(row["p_holm"])
     return found | {"effect": effect, "interval": interval, "p": p}
+
+
+def _points(effect: float) -> str:
+    return "" if pd.isna(effect) else f"{100 * effect:+.2f}"
 
 
 def _p_value(p: float) -> str:
