@@ -6,6 +6,8 @@ The JSON Schema of params.yaml is generated from these classes (`make schema`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -17,7 +19,7 @@ from dstcl.data.superclasses import SUPERCLASSES
 from dstcl.study.entries import GrowthName, MethodEntry, NetworkEntry
 from dstcl.study.fields import BuiltInOr, Fraction, check_setting, setting_names
 from dstcl.study.methods import method_facts
-from dstcl.study.run import growth_names
+from dstcl.study.run import decay_problem, growth_names
 from dstcl.study.settings import SECTIONS, Engine, Protocol, Topology, Training
 
 
@@ -361,6 +363,23 @@ class Params(Model):
                         f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
                         "epoch that is best in validation and needs a share above 0, as 0.1"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _weight_decay_moves_no_frozen_weight(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                if all(benchmark.tasks == 1 for benchmark in block.benchmarks):
+                    continue
+                decays = block.vary.get("training.weight_decay", [preset.training.weight_decay])
+                for protocol, method, decay in product(block.protocols, block.methods, decays):
+                    training = replace(preset.training, weight_decay=decay)
+                    own = self.protocols[protocol].mask_counts
+                    for counts in block.vary.get("switches.mask_counts", [own]):
+                        if problem := decay_problem(training, counts, method.source):
+                            raise ValueError(
+                                f"presets.{name}.training.{problem} (protocol {protocol})"
+                            )
         return self
 
     @model_validator(mode="after")
