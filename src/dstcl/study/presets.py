@@ -68,7 +68,7 @@ class Benchmark(Model):
     image_size: Annotated[int, Field(ge=8, le=256)] | None = None
     """Edge of the prepared images in pixels; null for the data set's own."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Epochs a task here; null for the preset's."""
+    """Epochs per task here; null for the preset's."""
     batch_size: Annotated[int, Field(ge=2)] | None = None
     """Batch size here; null for the preset's."""
     update_every: Annotated[int, Field(ge=1)] | None = None
@@ -110,7 +110,7 @@ class OwnDataset(Model):
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""
     mean: list[Fraction] | None = None
-    """A value a channel on the scale 0 to 1; null to measure it on the training images."""
+    """One value per channel on the scale 0 to 1; null to measure it on the training images."""
     std: list[Annotated[float, Field(gt=0, le=1)]] | None = None
     """As mean."""
     title: str | None = None
