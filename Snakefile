@@ -19,7 +19,7 @@ report: "workflow/report/workflow.rst"
 container: "envs/dstcl.sif"
 
 
-# Checks params.yaml and lists its runs; everything after it is one stage a file, in order.
+# Checks params.yaml and lists its runs; everything after it is one stage per file, in order.
 include: "workflow/rules/common.smk"
 
 

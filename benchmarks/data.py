@@ -115,7 +115,7 @@ def preparing(images: Path, folder: Path) -> dict[str, dict[str, float]]:
 
 
 def ways_to_batches(data: Prepared) -> dict[str, Callable[[], int]]:
-    """One function a way: one epoch of augmented batches of one task of 10 classes; its images."""
+    """One function per way: an epoch of augmented batches of a task of 10 classes; its images."""
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
 
@@ -168,7 +168,7 @@ def ways_to_batches(data: Prepared) -> dict[str, Callable[[], int]]:
 
 
 def batches(data: Prepared, rounds: int) -> dict[str, dict[str, object]]:
-    """Images a second of every way, in turns."""
+    """Images per second of every way, in turns."""
     ways = ways_to_batches(data)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for attempt in range(rounds + 1):

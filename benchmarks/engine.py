@@ -2,10 +2,11 @@
 
     python benchmarks/engine.py [--network resnet18] [--images 2000] [--rounds 5] [--device cuda]
 
-Images a second of training steps, topology updates and masks included, evaluation not; second epoch
-of a task, so that what is compiled or cached is. Variants take turns within each round; medians and
-quartiles, and the loss that each ends with, which must be much the same. With --at-once, so many
-processes of one thread each train at the same time. Writes engine-<network>-<device>.json here.
+Images per second of training steps, topology updates and masks included, evaluation not; second
+epoch of a task, so that what is compiled or cached is. Variants take turns within each round;
+medians and quartiles, and the loss that each ends with, which must be much the same. With
+--at-once, so many processes of one thread each train at the same time. Writes
+engine-<network>-<device>.json here.
 The plain loop needs torchvision, which comes with the extra ``dev``; --no-plain-loop leaves it out.
 """
 
@@ -131,7 +132,7 @@ def _one_of_many(run: Run, images: int, device: str) -> tuple[float, float, int]
 
 
 def together(run: Run, images: int, device: str, count: int) -> float:
-    """Images a second of so many runs at the same time, in all: from the first start of a second
+    """Images per second of so many runs at the same time, in all: from the first start of a second
     epoch to the last end."""
     context = get_context("spawn")
     with ProcessPoolExecutor(count, context, _line_up, (context.Barrier(count),)) as pool:

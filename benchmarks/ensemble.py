@@ -4,7 +4,7 @@
 
 Each network has weights, masks (of gradients) and images of its own. Stacked, a step of all of them
 is one call (torch.func.vmap: convolutions become grouped ones); apart, each takes its step in turn.
-Both are first checked to have the same losses. Images a second in all; the two take turns within
+Both are first checked to have the same losses. Images per second in all; the two take turns within
 each round; medians. Processes side by side are measured by engine.py. Writes
 ensemble-<network>-<device>.json here.
 """

@@ -53,7 +53,7 @@ def memory(
 
 
 def print_memory(runs: Sequence[dict[str, Any]]) -> None:
-    """A row a run; memory of a process and a checkpoint in MiB, what a task adds in KiB."""
+    """One row per run; memory of a process and a checkpoint in MiB, what a task adds in KiB."""
 
     def unit(run: dict[str, Any], name: str, size: int, digits: int | None = None) -> float | str:
         return round(run[name] / size, digits) if name in run else ""

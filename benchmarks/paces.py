@@ -41,7 +41,7 @@ class Pace:
 
     @property
     def between_updates(self) -> float:
-        """Images a second of the steps alone."""
+        """Images per second of the steps alone."""
         return self.images / (self.seconds - sum(self.updates))
 
     @property

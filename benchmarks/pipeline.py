@@ -1,4 +1,4 @@
-"""Time the pipeline as a person calls it, in an empty workspace: one command a row.
+"""Time the pipeline as a person calls it, in an empty workspace: one command per row.
 
     python benchmarks/pipeline.py [--keep FOLDER]    # about 5 minutes; writes pipeline.json here
 

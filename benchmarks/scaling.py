@@ -94,7 +94,7 @@ class Bench:
 
 
 def speeds(variants: Sequence[Variants], rounds: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """By axis and value: images a second and milliseconds of an update, median and quartiles of
+    """By axis and value: images per second and milliseconds of an update, median and quartiles of
     the rounds, and how many times those of the axis's first value."""
     paces: dict[str, dict[str, list[Pace]]] = {}
     for _ in range(rounds):

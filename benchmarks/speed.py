@@ -1,4 +1,4 @@
-"""How fast runs train on this machine, and what memory they take: a row a network.
+"""How fast runs train on this machine, and what memory they take: one row per network.
 
     python benchmarks/speed.py [--device cuda] [--networks resnet18]   # src/dstcl/study/speeds.csv
 

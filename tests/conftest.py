@@ -15,6 +15,7 @@ FIRST = [
     "test_pipeline.py",
     "test_profiles.py",
     "test_reruns_plans.py",
+    "test_plugin_study.py",
     "test_mlflow_server.py",
     "test_finished_study.py",
     "test_many.py",

@@ -33,7 +33,7 @@ def environment_of_its_own() -> Iterator[None]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A repository with a tiny study, run once to the end; tests must not change it.
 
-    One a module, so that stories of one kind cannot disturb those of another."""
+    One per module, so that stories of one kind cannot disturb those of another."""
     return make_project(tmp_path_factory.mktemp("made") / "project")
 
 

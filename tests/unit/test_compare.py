@@ -74,7 +74,7 @@ def test_one_seed_has_a_difference_but_no_interval() -> None:
 
 
 def test_over_all_cells_each_seed_counts_once() -> None:
-    """Differences .1 and .3 in two cells: one number a seed, .2, with no spread between seeds."""
+    """Differences .1 and .3 in two cells: one number per seed, .2, with no spread between seeds."""
     rows = [
         *accuracies("random", [0.5, 0.6]),
         *accuracies("gradient", [0.6, 0.7]),

@@ -584,6 +584,65 @@ def test_logits_of_all_classes_need_one_head_for_all() -> None:
     assert runs(load(put(values, "protocols.other.head", "shared")))
 
 
+def decaying(**changes: Any) -> Config:
+    """Weight decay with mask counts as in the paper's code, and what is changed of that."""
+    values = put(config(), f"{TINY}.training.weight_decay", 0.1)
+    values = put(values, f"{TINY}.protocols", ["other"])
+    values = put(values, "protocols.other.mask_counts", "bernoulli")
+    for key, value in changes.items():
+        values = put(values, key.replace("__", "."), value)
+    return values
+
+
+MOVED = (
+    "weight_decay: 0.1; it would move frozen weights under mask_counts: bernoulli; "
+    "allowed: 0, or mask_counts: exact"
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"presets__tiny__methods": ["static", "dst"]},
+        {
+            "presets__tiny__training__weight_decay": 0.0,
+            "presets__tiny__training__optimizer_settings": {"weight_decay": 0.1},
+        },
+        {
+            "presets__tiny__training__weight_decay": 0.0,
+            "presets__tiny__vary": {"training.weight_decay": [0.0, 0.1]},
+        },
+        {
+            "protocols__other__mask_counts": "exact",
+            "presets__tiny__vary": {"switches.mask_counts": ["exact", "bernoulli"]},
+        },
+        {
+            "presets__tiny__protocols": ["corrected"],
+            "presets__tiny__extra": [{"protocols": ["other"]}],
+        },
+    ],
+)
+def test_weight_decay_that_would_move_frozen_weights_is_refused(changes: dict[str, Any]) -> None:
+    assert refusal(decaying(**changes)) == (
+        f"params.yaml: {TINY}.training.{MOVED} (protocol other)"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"presets__tiny__training__weight_decay": 0.0},
+        {"protocols__other__mask_counts": "exact"},
+        {"presets__tiny__methods": ["static", "finetune"]},  # whose masks are not drawn that way
+        {"presets__tiny__benchmarks": [{"dataset": "mnist5k", "tasks": 1}]},  # nothing is frozen
+        {"presets__tiny__training__optimizer_settings": {"weight_decay": 0}},
+    ],
+)
+def test_weight_decay_that_moves_no_frozen_weight_is_allowed(changes: dict[str, Any]) -> None:
+    assert runs(load(decaying(**changes)))
+
+
 def test_a_mistake_in_a_preset_that_is_not_run_is_refused_too() -> None:
     other = config()["presets"]["tiny"] | {"growths": ["gradeint"]}
     assert "presets.big.growths[0]: 'gradeint'" in refusal(put(config(), "presets.big", other))

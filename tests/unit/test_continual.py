@@ -243,7 +243,7 @@ def test_same_seed_twice_gives_identical_files_apart_from_times(
 
 @pytest.fixture
 def colours(tmp_path: Path) -> tuple[Path, Path]:
-    """Two tasks of two classes, noise in colour: 48 training and 12 test images a class."""
+    """Two tasks of two classes, noise in colour: 48 training and 12 test images per class."""
     draws = torch.Generator().manual_seed(0)
     data, tasks = tmp_path / "colours.safetensors", tmp_path / "tasks.json"
     tensors = {

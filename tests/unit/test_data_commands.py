@@ -44,7 +44,7 @@ def encoded(seed: int) -> bytes:
 
 
 def tree(folder: Path, equal: dict[str, str] | None = None) -> Path:
-    """4 training and 2 test images a class; ``equal`` makes some the same as others."""
+    """4 training and 2 test images per class; ``equal`` makes some the same as others."""
     for part, each in (("train", 4), ("test", 2)):
         for number, name in enumerate("abc"):
             for k in range(each):

@@ -580,7 +580,7 @@ def test_ablation_finds_protocols_of_one_switch_and_pairs_by_seed(tmp_path):
 
 def test_ablation_shows_how_a_switch_changes_what_growth_and_init_do(tmp_path):
     """Seed 2 lacks a cell under the flip, and erk with gradient was never flipped."""
-    acc = {  # by protocol, init and growth: a value a seed
+    acc = {  # by protocol, init and growth: one value per seed
         ("corrected", "uniform", "random"): (0.50, 0.60, 0.10),
         ("corrected", "uniform", "gradient"): (0.55, 0.67, 0.90),
         ("corrected", "erk", "random"): (0.52, 0.63, 0.20),

@@ -197,6 +197,17 @@ def test_a_wrong_description_is_refused_in_one_line(path: str, value: Any, words
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_description_whose_weight_decay_would_move_frozen_weights_is_refused() -> None:
+    described = quick_run(mask_counts="bernoulli").to_dict()
+    described["training"]["weight_decay"] = 0.1
+    with pytest.raises(ValueError) as caught:
+        Run.from_dict(described)
+    assert str(caught.value) == (
+        "run description: training.weight_decay: 0.1; it would move frozen weights under "
+        "mask_counts: bernoulli; allowed: 0, or mask_counts: exact"
+    )
+
+
 @pytest.mark.parametrize("key", ["training.epochs", "switches.head", "topology.update_every"])
 def test_what_has_no_default_and_is_read_must_be_said(key: str) -> None:
     described = quick_run().to_dict()

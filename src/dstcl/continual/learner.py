@@ -41,7 +41,7 @@ class Outcome:
     Attributes:
         store: the consolidated network and its sub-networks.
         accuracy: rows ``after_task, task, accuracy``; see `dstcl.continual.metrics`.
-        history: one row a task and epoch; one an epoch where all tasks are learned at once.
+        history: one row per task and epoch; one per epoch where all tasks are learned at once.
         effort: time and images of training.
         fwt_by_position: forward transfer as the paper's code measures it; see `Learner`.
     """

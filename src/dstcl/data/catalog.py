@@ -27,9 +27,9 @@ class DatasetInfo:
         channels: colour channels of the prepared images.
         image_size: edge of the prepared square images, in pixels, unless the study asks for
             another.
-        mean, std: a value a channel, on the scale 0 to 1, used to normalise; empty to measure them
-            on the training images when the set is prepared.
-        train_per_class, test_per_class: images a class in the complete set (MNIST: on average);
+        mean, std: one value per channel, on the scale 0 to 1, used to normalise; empty to measure
+            them on the training images when the set is prepared.
+        train_per_class, test_per_class: images per class in the complete set (MNIST: on average);
             0 if not known.
         title: how figures and reports call it.
         fixed_size: whether there is no other size than ``image_size``.

@@ -1,4 +1,4 @@
-"""One file a data set, decoded once: uint8 images, labels and the split, with a digest."""
+"""One file per data set, decoded once: uint8 images, labels and the split, with a digest."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class ChannelStatistics:
             counts += np.bincount(pixels[:, channel].ravel(), minlength=256)
 
     def mean_and_std(self) -> tuple[list[float], list[float]]:
-        """A value a channel, to 4 digits."""
+        """One value per channel, to 4 digits."""
         values = np.arange(256) / 255
         share = self._counts / np.maximum(self._counts.sum(axis=1, keepdims=True), 1)
         mean = share @ values

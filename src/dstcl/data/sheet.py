@@ -21,7 +21,7 @@ TEXT = 12
 
 
 def write_sheet(data: Prepared, out: Path, samples: int = 10) -> None:
-    """Draw the sheet as PNG: a row a class, its name and evenly spaced training images."""
+    """Draw the sheet as PNG: one row per class: its name and evenly spaced training images."""
     content = io.BytesIO()
     sheet(data, samples).save(content, "PNG")
     write_bytes(out, content.getvalue())

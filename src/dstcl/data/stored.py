@@ -24,7 +24,7 @@ class Prepared:
         labels: int64, (N,).
         is_test: bool, (N,).
         class_names: by label.
-        mean, std: for normalisation, on the scale 0 to 1, one value a channel.
+        mean, std: for normalisation, on the scale 0 to 1, one value per channel.
         digest: over pixels, labels and split.
         dataset: name of the data set.
     """

@@ -1,4 +1,4 @@
-"""Finished runs to tables: a row a run, a cell, a comparison; and long tables for figures."""
+"""Finished runs to tables: one row per run, cell or comparison; and long tables for figures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LONG_TABLES = {
 OVERLAP = ("task", "other", "shared", "jaccard")
 HISTORY = ("task", "epoch", "explored")
 EPOCHS_KEPT = 20
-"""Epochs a task that the study's table of the history keeps, evenly spread with first and last."""
+"""Epochs per task that the study's table of the history keeps: evenly spread, with both ends."""
 MADE_BY = {
     "code": ("code",),
     "git_commit": ("git_commit",),
@@ -239,7 +239,7 @@ def summary_row(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def cell_means(summary: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell (all axes but the seed): seeds, mean, standard deviation, 95 % interval."""
+    """One row per cell (all axes but the seed): seeds, mean, standard deviation, 95 % interval."""
     axes, rows = cell_axes(summary), []
     for values, group in summary.groupby(axes, sort=False):
         row: dict[str, Any] = dict(zip(axes, values)) | {"seeds": len(group)}

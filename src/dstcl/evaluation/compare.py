@@ -42,11 +42,11 @@ def compare(summary: pd.DataFrame, measure: str = "acc") -> pd.DataFrame:
     the first (``axis`` is then ``protocol x growth`` or ``protocol x init``), over all cells only.
 
     Args:
-        summary: one row a run, with the axes as columns.
+        summary: one row per run, with the axes as columns.
         measure: the column compared.
 
     Returns:
-        A row a comparison: the axes (``*`` where a mean over its values was taken), ``axis``,
+        One row per comparison: the axes (``*`` where a mean over its values was taken), ``axis``,
         ``value``, ``reference``, then seeds, mean difference, sd and 95 % interval (Student's t
         over the seeds' differences). NaN where fewer than two seeds have both.
     """
@@ -151,7 +151,7 @@ def _paired_methods(
 def _estimates(
     paired: pd.DataFrame, names: Sequence[str], fixed: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """For all values of these axes: the mean over the others, one number a seed."""
+    """For all values of these axes: the mean over the others, one number per seed."""
     rest = [str(name) for name in paired if name not in (*names, "seed", "difference")]
     for key, group in paired.groupby(list(names), sort=False):
         per_seed = _per_seed(group, rest)

@@ -34,7 +34,7 @@ class PaperError(ValueError):
 
 
 def read_paper(path: Path) -> pd.DataFrame:
-    """The paper's curves: mean accuracy over the tasks seen so far, in per cent, a row a point.
+    """The paper's curves: mean accuracy over the tasks seen so far, in per cent, one row per point.
 
     Raises:
         PaperError: naming the file and what is wrong with it.

@@ -79,7 +79,7 @@ class Evidence:
 
 
 def above(values: Sequence[float], boundary: float = 0.0) -> Evidence:
-    """Is the mean of these values, one a unit, above the boundary? (One-sample Student's t.)
+    """Is the mean of these values, one per unit, above the boundary? (One-sample Student's t.)
 
     Of paired differences this is the paired t-test; with a negative boundary a test of
     non-inferiority with that margin. Fewer than two values have no p-value (NaN).

@@ -59,7 +59,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 
 def _changes(runs: pd.DataFrame, key: Any, labels: dict[str, str]) -> pd.DataFrame:
-    """A row a protocol and effect: the effect under both and its change, paired by seed."""
+    """One row per protocol and effect: the effect under both and its change, paired by seed."""
     cell = [axis for axis in cell_axes(runs) if axis not in (*PART, "protocol")]
     under = {name: rows.pivot_table("acc", "seed", cell) for name, rows in runs.groupby("protocol")}
     rows = []

@@ -42,7 +42,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 
 def _tasks(tables: Tables) -> pd.DataFrame:
-    """A row a run and task: accuracy when learned and free weights before, in per cent."""
+    """One row per run and task: accuracy when learned and free weights before, in per cent."""
     masked = tables.capacity[tables.capacity.init != NOT_READ]
     sums = masked.groupby([*RUN, "task"], sort=False, as_index=False)[["size", "free"]].sum()
     before = sums.assign(free=100 * sums.free / sums["size"], task=sums.task + 1)

@@ -15,10 +15,10 @@ def expected_use(layers: pd.DataFrame) -> pd.DataFrame:
     """Share of the weights used so far, and of a task's weights that were used before it.
 
     Args:
-        layers: a row a run, task and layer: digest, task, layer, size, active.
+        layers: one row per run, task and layer: digest, task, layer, size, active.
 
     Returns:
-        A row a run and task, in order of task: digest, task, ``expected_used`` (of all weights,
+        One row per run and task, in order of task: digest, task, ``expected_used`` (of all weights,
         after the task) and ``expected_reused`` (of the task's active weights), in per cent.
     """
     rows = layers.sort_values("task", kind="stable")
@@ -41,7 +41,7 @@ def expected_overlap(layers: pd.DataFrame) -> pd.DataFrame:
         layers: as in `expected_use`.
 
     Returns:
-        A row a run and pair, ``other`` before ``task``: digest, task, other, expected_percent.
+        One row per run and pair, ``other`` before ``task``: digest, task, other, expected_percent.
     """
     found = []
     for digest, rows in layers.groupby("digest", sort=False):

@@ -1,4 +1,4 @@
-"""Which device a run may use: cards shared by slots, a lock a slot, held until the process ends.
+"""Which device a run may use: cards shared by slots, one lock per slot, held to the process's end.
 
 Snakemake counts GPUs but does not say which one a job got, so jobs on one machine agree here. The
 kernel frees the locks of a process that dies, however it dies. Without torch: CUDA reads

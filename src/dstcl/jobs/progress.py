@@ -12,7 +12,7 @@ from dstcl.study.run import Run
 
 
 class EpochProgress:
-    """Called after every epoch; a bar over all epochs on a terminal, else ten lines a task."""
+    """Called after every epoch; a bar over all epochs on a terminal, else ten lines per task."""
 
     def __init__(self, run: Run) -> None:
         self._epochs = run.training.epochs

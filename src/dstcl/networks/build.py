@@ -44,7 +44,7 @@ def build_network(
     """A freshly initialised network; the same seed gives the same weights.
 
     What comes back is the module itself. Its last linear layer, or the named one, is its head: a
-    `Head` with an output a class, which takes the place of the one that a network of a user's own
+    `Head` with one output per class, which takes the place of the one that a user's own network
     was made with. `find_head` finds it again. Batch norm is what the protocol wants.
 
     Args:

@@ -1,4 +1,4 @@
-"""The head of a network: its last linear layer, one output a class."""
+"""The head of a network: its last linear layer, one output per class."""
 
 from __future__ import annotations
 

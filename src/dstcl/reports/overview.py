@@ -33,8 +33,8 @@ def overview(summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
     """Numbers by name; accuracies are fractions, measures that no run has are left out.
 
     Args:
-        summary: a row a run.
-        cells: a row a configuration, with ``acc_mean`` over its seeds.
+        summary: one row per run.
+        cells: one row per configuration, with ``acc_mean`` over its seeds.
     """
     blocks = summary.groupby(list(METHOD_BLOCK), sort=False)
     return {

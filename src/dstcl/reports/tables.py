@@ -16,7 +16,7 @@ MAIN_PROTOCOLS = ("corrected", "published")
 
 
 def claim_blocks(claims: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
-    """For each data set, number of tasks and network: its protocols, and a row a claim.
+    """For each data set, number of tasks and network: its protocols, and one row per claim.
 
     A claim that none of the protocols can test has no row; ``untested`` names, by protocol, all
     claims that it cannot test.

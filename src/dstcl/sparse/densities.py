@@ -177,7 +177,7 @@ def _density_problem(found: Any, shapes: Shapes, density: float) -> str:
 
 
 def active_counts(shapes: Shapes, densities: Mapping[str, float]) -> dict[str, int]:
-    """Number of active weights a layer: the nearest integer, but never an empty layer."""
+    """Number of active weights per layer: the nearest integer, but never an empty layer."""
     return {
         name: max(1, min(prod(shape), int(densities[name] * prod(shape) + 0.5)))
         for name, shape in shapes.items()

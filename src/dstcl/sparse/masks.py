@@ -1,4 +1,4 @@
-"""Masks as boolean tensors: drawing, and one bit a weight on disk."""
+"""Masks as boolean tensors: drawing, and one bit per weight on disk."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def unpack_masks(packed: Mapping[str, Tensor], shapes: Shapes) -> Masks:
 
 
 class PackedMasks(Mapping[str, Tensor]):
-    """Masks kept at one bit a weight: a mapping of boolean masks, each unpacked when asked for.
+    """Masks kept at one bit per weight: a mapping of boolean masks, each unpacked when asked for.
 
     Args:
         packed: bytes by layer, as `pack_masks` returns them.

@@ -18,7 +18,7 @@ EPS = 1e-8
 
 
 class Moments:
-    """Running moments of the unmasked gradients, one tensor a layer.
+    """Running moments of the unmasked gradients, one tensor per layer.
 
     For optimisers with ``betas`` (Adam, AdamW) the score is the bias-corrected first moment over
     the root of the second, else the gradient accumulated with the optimiser's momentum (0.9 if

@@ -29,7 +29,7 @@ class Kind:
         run: one of them.
         count: how many there are.
         work: what one has to do, or None where the size of the data set is not known.
-        speed: images a second, or None where nobody has measured it.
+        speed: images per second, or None where nobody has measured it.
         source: where the speed comes from.
     """
 
@@ -221,7 +221,7 @@ def _disk(runs: Sequence[Run]) -> str:
 
 
 def stored_bytes(run: Run) -> int:
-    """Size of a run's weights and masks: the dense store, and of each task one bit a weight, its
+    """Size of a run's weights and masks: the dense store, and of each task one bit per weight, its
     head and its normalisation; where each task has a network of its own, one more dense store
     per task. Tables and texts are some kilobytes."""
     import torch

@@ -135,13 +135,16 @@ def read_description(values: Mapping[str, Any]) -> Run:
     vary = values.get("vary", [])
     if not isinstance(vary, list) or not all(isinstance(key, str) for key in vary):
         raise ValueError(f"{where}: vary is {vary!r}, not a list of keys")
-    return Run(
-        **axes,
-        **sections,
-        network_source=network,
-        method_source=MethodSource(source, settings),
-        vary=tuple(vary),
-    )
+    try:
+        return Run(
+            **axes,
+            **sections,
+            network_source=network,
+            method_source=MethodSource(source, settings),
+            vary=tuple(vary),
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _read(run: Run, section: str) -> Iterator[tuple[str, Any]]:

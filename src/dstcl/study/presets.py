@@ -6,6 +6,7 @@ The JSON Schema of params.yaml is generated from these classes (`make schema`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -26,6 +27,7 @@ from dstcl.study.entries import GrowthName, MethodEntry, NetworkEntry
 from dstcl.study.fields import BuiltInOr, Fraction, check_setting, setting_names
 from dstcl.study.growths import growth_by_task, growth_names
 from dstcl.study.methods import method_facts
+from dstcl.study.run import decay_problem
 from dstcl.study.settings import SECTIONS, Engine, Protocol, Topology, Training
 
 
@@ -83,7 +85,7 @@ class Benchmark(Model):
     image_size: Annotated[int, Field(ge=8, le=256)] | None = None
     """Edge of the prepared images in pixels; null for the data set's own."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Epochs a task here; null for the preset's."""
+    """Epochs per task here; null for the preset's."""
     batch_size: Annotated[int, Field(ge=2)] | None = None
     """Batch size here; null for the preset's."""
     update_every: Annotated[int, Field(ge=1)] | None = None
@@ -127,7 +129,7 @@ class OwnDataset(Model):
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""
     mean: list[Fraction] | None = None
-    """A value a channel on the scale 0 to 1; null to measure it on the training images."""
+    """One value per channel on the scale 0 to 1; null to measure it on the training images."""
     std: list[Annotated[float, Field(gt=0, le=1)]] | None = None
     """As mean."""
     title: str | None = None
@@ -407,6 +409,23 @@ class Params(Model):
                         f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
                         "epoch that is best in validation and needs a share above 0, as 0.1"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _weight_decay_moves_no_frozen_weight(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                if all(benchmark.tasks == 1 for benchmark in block.benchmarks):
+                    continue
+                decays = block.vary.get("training.weight_decay", [preset.training.weight_decay])
+                for protocol, method, decay in product(block.protocols, block.methods, decays):
+                    training = replace(preset.training, weight_decay=decay)
+                    own = self.protocols[protocol].mask_counts
+                    for counts in block.vary.get("switches.mask_counts", [own]):
+                        if problem := decay_problem(training, counts, method.source):
+                            raise ValueError(
+                                f"presets.{name}.training.{problem} (protocol {protocol})"
+                            )
         return self
 
     @model_validator(mode="after")

@@ -110,6 +110,11 @@ class Run:
     method_source: MethodSource
     vary: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        method, counts = self.method_source.source, self.switches.mask_counts
+        if self.tasks > 1 and (problem := decay_problem(self.training, counts, method)):
+            raise ValueError(f"training.{problem}")
+
     def axes(self) -> dict[str, Any]:
         """The axes by name: the nine, and every varied setting as text between growth and seed."""
         own = {axis: getattr(self, axis) for axis in AXES}
@@ -270,6 +275,23 @@ class Run:
         yield "topology.prune", self.topology.prune if self.facts.grows else NOT_READ
         yield "training.optimizer", self.training.optimizer
         yield "training.schedule", self.training.schedule
+
+
+def decay_problem(training: Training, mask_counts: str, method: str) -> str:
+    """What is wrong with the weight decay of several tasks, "" if nothing: key, value, a remedy.
+
+    With mask counts as in the paper's code, gradients of frozen weights are zeroed, but not what
+    the optimiser adds to them: weight decay would change finished tasks.
+    """
+    decay = training.optimizer_settings.get("weight_decay", training.weight_decay)
+    if not decay or mask_counts != "bernoulli":
+        return ""
+    if "switches.mask_counts" not in method_facts(method).reads:
+        return ""
+    return (
+        f"weight_decay: {decay!r}; it would move frozen weights under mask_counts: bernoulli; "
+        "allowed: 0, or mask_counts: exact"
+    )
 
 
 def value_text(value: Any) -> str:

@@ -97,7 +97,7 @@ class Experiment:
         from mlflow.store.db import utils
 
         utils.MAX_RETRY_COUNT = ATTEMPTS
-        # A line a migration of a new database; many lines a failed attempt to open one.
+        # One line per migration of a new database; many per failed attempt to open one.
         for logger, level in (("alembic", logging.WARNING), (utils.__name__, logging.ERROR)):
             logging.getLogger(logger).setLevel(level)
         self._database = database_file(uri)

@@ -23,7 +23,7 @@ os.environ[LOCKS] = str(folder / "locks")
 
 
 def note(what: str) -> None:
-    """One line a change, in the order of time."""
+    """One line per change, in the order of time."""
     with (folder / "log").open("a") as log:
         log.write(f"{what} {os.environ[VISIBLE]}\n")
 

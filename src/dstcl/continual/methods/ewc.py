@@ -31,7 +31,7 @@ class EwcSettings(Settings):
 class EwcMemory:
     """The quadratic penalties of all finished tasks, kept as two tensors a layer.
 
-    Kirkpatrick et al. 2017, equation 3, with one penalty a task:
+    Kirkpatrick et al. 2017, equation 3, with one penalty per task:
     ``strength / 2 * sum_k sum_i F[k, i] (w[i] - w[k, i])^2``. Its gradient needs only
     ``sum_k F[k]`` and ``sum_k F[k] w[k]``.
 

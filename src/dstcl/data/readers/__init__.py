@@ -1,4 +1,4 @@
-"""Readers: from what is on disk to arrays, one module a layout.
+"""Readers: from what is on disk to arrays, one module per layout.
 
 A reader is told a folder or archive and gives labels, split and class names at once, and pixels
 piece by piece. Which reader fits is seen from the file names, not asked.
