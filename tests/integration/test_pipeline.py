@@ -126,8 +126,9 @@ def test_the_command_line_is_laid_over_params(workspace: Workspace) -> None:
     assert seeds() == 1
     assert seeds("--configfile", "more.yaml") == 3
     assert seeds("--configfile", "more.yaml", "few.json") == 2
-    over = "presets={quick: {seeds: [7, 8, 9, 10]}}"
-    assert seeds("--configfile", "more.yaml", "--config", over) == 4
+    (workspace.folder / "paper.yaml").write_text("preset: paper\n")
+    files = ("--configfile", "more.yaml", "paper.yaml")
+    assert seeds(*files, "--config", "preset=quick") == 3
     (workspace.folder / "twice.yaml").write_text("preset: quick\npreset: paper\n")
     done = workspace.run("--dry-run", "--configfile", "twice.yaml")
     assert done.returncode != 0
