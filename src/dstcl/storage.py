@@ -14,9 +14,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from yaml import SafeLoader
 
 
 METADATA = "dstcl"
+MOST_BY_ALIASES = 1_000_000
+"""Characters that aliases may add to a YAML file: a hundred times what params.yaml has."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -59,11 +62,27 @@ def read_json(path: Path) -> Any:
         ValueError: naming the file, if it is missing or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+    return parse_json(content, str(path))
+
+
+def parse_json(content: str | bytes, source: str) -> Any:
+    """What a JSON text means.
+
+    Args:
+        source: names the text in messages.
+
+    Raises:
+        ValueError: naming the source, if it is not JSON or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError(f"{source}: nested too deeply") from None
+    except ValueError as error:  # of the syntax, of UTF-8, or of a number of 5,000 digits
+        raise ValueError(f"{source}: not JSON ({error})") from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -71,20 +90,18 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         ValueError: one line that names the file and, where there is one, the line: it is missing,
-            cannot be read, is not YAML, or has a key twice, of which YAML would take the last.
+            cannot be read, is not YAML, is nested too deeply, has a key twice, of which YAML would
+            take the last, or aliases that make far more of it than is written.
     """
     import yaml  # not needed for training
 
-    class UniqueKeys(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value]
-            repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
-            if repeated:
-                raise ValueError(f"line {node.start_mark.line + 1}: key {repeated[0]!r} twice")
-            return super().construct_mapping(node, deep)
-
     try:
-        return yaml.load(path.read_text(), UniqueKeys)
+        loader = yaml.SafeLoader(path.read_text())
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _check_nodes(root, loader)
+        return loader.construct_document(root)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -93,8 +110,59 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}:{where} is not YAML") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _check_nodes(root: Any, loader: SafeLoader) -> None:
+    """Refuse keys that are there twice and aliases that grow, before any value is made.
+
+    Each node is visited once and without recursion; an alias is the node that it names.
+    """
+    sizes: dict[int, int] = {}
+    above: set[int] = set()
+    written = 0
+    waiting = [(root, False)]
+    while waiting:
+        node, visited = waiting.pop()
+        line, parts = f"line {node.start_mark.line + 1}", _parts(node)
+        if visited:
+            own = 1 if parts else 1 + len(node.value)
+            written += own
+            sizes[id(node)] = own + sum(sizes[id(part)] for part in parts)
+            if sizes[id(node)] - written > MOST_BY_ALIASES:
+                raise ValueError(f"{line}: aliases make more than {MOST_BY_ALIASES} characters")
+            above.discard(id(node))
+        elif id(node) in above:
+            raise ValueError(f"{line}: an alias stands within what it stands for")
+        elif id(node) not in sizes:
+            _refuse_twice(node, loader)
+            above.add(id(node))
+            waiting += [(node, True), *((part, False) for part in reversed(parts))]
+
+
+def _parts(node: Any) -> list[Any]:
+    """What a list holds, or keys and values of a mapping."""
+    if node.id == "mapping":
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if node.id == "sequence" else []
+
+
+def _refuse_twice(node: Any, loader: SafeLoader) -> None:
+    """Keys that are written differently can be the same: ``yes`` and ``true``."""
+    if node.id != "mapping":
+        return
+    seen: set[Any] = set()
+    for key, _ in node.value:
+        if key.id != "scalar":
+            continue
+        special = key.tag.endswith((":merge", ":value"))
+        value = (key.value,) if special else loader.construct_object(key)
+        if value in seen:
+            raise ValueError(f"line {key.start_mark.line + 1}: key {key.value!r} twice")
+        seen.add(value)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -135,8 +203,10 @@ def read_tensors(
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            if not isinstance(header, dict):
+                raise ValueError("its metadata are no mapping")
             return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}, header  # noqa: SIM118
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path}: damaged ({error})") from None

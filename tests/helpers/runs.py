@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dstcl.continual.learner import Learner, Outcome, learner_of
-from dstcl.data.stored import Prepared
+from dstcl.data.stored import Prepared, content_digest, split_digest
+from dstcl.storage import write_tensors
 from dstcl.study.load import load_file, runs
 from dstcl.study.run import Run
 
@@ -25,6 +27,26 @@ def changed(run: Run, **values: Any) -> Run:
     """A run with other axes or settings, each by its own name: ``epochs=2, head="shared"``."""
     own = {"strength": "method.strength"}
     return run.changed({own.get(name, name): value for name, value in values.items()})
+
+
+def task_split(data: Prepared | str, tasks: list[list[int]], **more: Any) -> dict[str, Any]:
+    """The content of a task file.
+
+    Args:
+        data: what it is for, or the digest of that.
+    """
+    digest = data if isinstance(data, str) else data.digest
+    content = {"data_digest": digest, "tasks": tasks, **more}
+    return content | {"digest": split_digest(content)}
+
+
+def write_prepared(path: Path, data: Prepared) -> Prepared:
+    """Write a prepared file with the digest of its content; gives back what is in it."""
+    data = replace(data, digest=content_digest(data))
+    fields = asdict(data)
+    tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
+    write_tensors(path, tensors, fields)
+    return data
 
 
 def learner(run: Run, data: Prepared, tasks: list[list[int]], **more: Any) -> Learner:

@@ -19,6 +19,14 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def memory_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of files is not what a person's own commands remember."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def environment_of_its_own() -> Iterator[None]:
     """What a test leaves in the environment, as MLflow's set_tracking_uri does, ends with it: the

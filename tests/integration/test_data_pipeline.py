@@ -94,3 +94,31 @@ def test_unequal_tasks_are_a_split_of_their_own(workspace: Workspace) -> None:
     assert done.returncode == 0, done.stdout
     split = workspace.folder / "data/tasks/mnist5k-28px-3tasks/seed0-sizes6+2x2.json"
     assert split.exists()
+
+
+def test_corrected_labels_train_again_and_a_second_plan_reads_no_image(
+    workspace: Workspace,
+) -> None:
+    """Two labels exchanged in a list: its name, its size and its time stay what they were."""
+    flowers(workspace.folder / "unpacked")
+    names = sorted(p.relative_to(workspace.folder) for p in workspace.folder.rglob("*.png"))
+    rows = [f"{name.parent.name}-{name.name},{name.parent.name}" for name in names]
+    for name in names:
+        target = workspace.folder / "flowers" / "images" / f"{name.parent.name}-{name.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (workspace.folder / name).rename(target)
+    shutil.rmtree(workspace.folder / "unpacked")
+    listed = workspace.folder / "flowers" / "train.csv"
+    listed.write_text("\n".join(["filename,label", *rows]) + "\n")
+    own_study(workspace)
+    workspace.params["datasets"]["flowers"]["path"] = "flowers"
+    workspace.change(training={"epochs": 1})
+    done = workspace.run("train")
+    assert done.returncode == 0, done.stdout
+    assert "Nothing to be done" in workspace.run("train", "--dry-run").stdout
+    before, text = listed.stat(), listed.read_text()
+    text = text.replace(",kind0", ",kindX").replace(",kind1", ",kind0").replace(",kindX", ",kind1")
+    listed.write_text(text)
+    os.utime(listed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    planned = jobs(workspace.run("train", "--dry-run").stdout)
+    assert (planned["prepare"], planned["train_run"]) == (1, 1)

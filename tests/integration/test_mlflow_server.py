@@ -12,6 +12,8 @@ from mlflow_server import curve, mlflow_server, recorded
 from ports import free_ports
 from workspace import BIN, Workspace
 
+from dstcl.data.stored import split_digest
+
 pytestmark = [pytest.mark.pipeline, pytest.mark.server]
 
 
@@ -44,7 +46,8 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
     assert workspace.run("tasks").returncode == 0
     splits = sorted(workspace.folder.glob("data/tasks/*/seed*.json"))
     content = json.loads(splits[1].read_text())
-    splits[1].write_text(json.dumps(content | {"data_digest": "other"}))
+    content["data_digest"] = "other"
+    splits[1].write_text(json.dumps(content | {"digest": split_digest(content)}))
     wrapper = workspace.folder / "bin" / "dstcl"
     wrapper.parent.mkdir()
     # Seed 2 is killed as the kernel would: nothing is said, nothing is cleaned up.

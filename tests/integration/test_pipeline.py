@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dry_runs import jobs
 from workspace import BIN, REPOSITORY, Workspace
 
 from dstcl.study.load import load_file, runs
@@ -86,6 +87,55 @@ def test_bad_input_ends_before_any_job_with_one_line(
     assert all(word in said[0] for word in words), said[0]
     assert "Traceback" not in done.stdout
     assert not (workspace.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("preset: quick\n", "key 'preset' twice"),
+        (f"more: {'[' * 5_000}{']' * 5_000}\n", "nested too deeply"),
+        ("more: &a [*a]\n", "an alias stands within what it stands for"),
+        ("__use_yte__: true\n?open('made', 'w').close(): 1\n", "unknown key"),
+        (f"more: {'9' * 5_000}\n", "Exceeds the limit"),
+    ],
+)
+def test_snakemake_reads_what_the_other_commands_read(
+    workspace: Workspace, more: str, words: str
+) -> None:
+    """Its own reader takes the last of two equal keys, and runs code of a template language."""
+    with (workspace.folder / "params.yaml").open("a") as file:
+        file.write(more)
+    done = workspace.run("--dry-run")
+    assert done.returncode != 0
+    (said,) = [line for line in done.stdout.splitlines() if "params.yaml:" in line]
+    assert words in said
+    assert "Traceback" not in done.stdout
+    assert not (workspace.folder / "made").exists()
+
+
+def test_the_command_line_is_laid_over_params(workspace: Workspace) -> None:
+    """Files over params.yaml, single values over both; mapping by mapping."""
+
+    def seeds(*arguments: str) -> int:
+        done = workspace.run("--dry-run", "train", *arguments)
+        assert done.returncode == 0, done.stdout
+        return jobs(done.stdout)["train_run"]
+
+    (workspace.folder / "more.yaml").write_text("presets: {quick: {seeds: [0, 1, 2]}}\n")
+    (workspace.folder / "few.json").write_text('{"presets": {"quick": {"seeds": [4, 5]}}}')
+    assert seeds() == 1
+    assert seeds("--configfile", "more.yaml") == 3
+    assert seeds("--configfile", "more.yaml", "few.json") == 2
+    (workspace.folder / "paper.yaml").write_text("preset: paper\n")
+    files = ("--configfile", "more.yaml", "paper.yaml")
+    assert seeds(*files, "--config", "preset=quick") == 3
+    (workspace.folder / "twice.yaml").write_text("preset: quick\npreset: paper\n")
+    done = workspace.run("--dry-run", "--configfile", "twice.yaml")
+    assert done.returncode != 0
+    assert "twice.yaml: line 2: key 'preset' twice" in done.stdout
+    (workspace.folder / "params.yaml").rename(workspace.folder / "whole.yaml")
+    assert seeds("--configfile", "whole.yaml") == 1
+    assert "params.yaml: no such file" in workspace.run("--dry-run").stdout
 
 
 def test_an_unknown_preset_names_the_known_ones(workspace: Workspace) -> None:

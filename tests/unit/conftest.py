@@ -1,6 +1,7 @@
 """Real digits, few enough for unit tests."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from dstcl.data.catalog import DATASETS
 from dstcl.data.readers.mnist5k import read_mnist5k
-from dstcl.data.stored import Prepared
+from dstcl.data.stored import Prepared, content_digest
 from dstcl.sparse import GROW, INITS, PRUNE
 from dstcl.study.run import Run
 from helpers.runs import quick_run
@@ -21,20 +22,29 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def memory_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of files is not what a person's own commands remember."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits() -> Prepared:
     """Every fifth image of MNIST-5k: 1,000 real digits."""
     source = read_mnist5k()
     info = DATASETS["mnist5k"]
-    return Prepared(
+    data = Prepared(
         torch.from_numpy(source.pixels[::5].copy()),
         torch.from_numpy(source.labels[::5].copy()),
         torch.from_numpy(source.is_test[::5].copy()),
         source.class_names,
         list(info.mean),
         list(info.std),
-        "digest-of-digits",
+        digest="",
     )
+    return replace(data, digest=content_digest(data))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from dstcl.jobs.train import train_run
 from dstcl.storage import read_json, write_json, write_tensors
 from dstcl.study.run import RESULT_FILES, Run
 from helpers.finished import same_results
-from helpers.runs import changed
+from helpers.runs import changed, task_split
 
 TASKS = split_classes(10, 5, "natural")[:2]
 CPU = torch.device("cpu")
@@ -232,7 +232,7 @@ def inputs(tmp_path: Path, digits: Prepared) -> tuple[Path, Path]:
     fields = asdict(digits)
     tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
     write_tensors(data, tensors, fields)
-    write_json(tasks, {"data_digest": digits.digest, "digest": "d", "tasks": TASKS})
+    write_json(tasks, task_split(digits, TASKS))
     return data, tasks
 
 

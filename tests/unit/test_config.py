@@ -26,7 +26,15 @@ from dstcl.study import settings as settings_of_runs
 from dstcl.study.entries import GROWTH_CRITERIA, MethodEntry, NetworkEntry
 from dstcl.study.fields import plain_settings, setting_names, setting_types
 from dstcl.study.growths import THEN
-from dstcl.study.load import ConfigError, json_schema, load, load_file, runs, runs_by_part
+from dstcl.study.load import (
+    ConfigError,
+    json_schema,
+    layered,
+    load,
+    load_file,
+    runs,
+    runs_by_part,
+)
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.presets import (
     Benchmark,
@@ -918,6 +926,35 @@ def test_every_key_is_described_for_editors() -> None:
             assert value.get("description"), f"{model}.{name}"
 
 
+# Files over files, as Snakemake lays them
+
+
+def test_each_layer_replaces_what_it_says_and_keeps_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("p: {x: &x {n: 1, m: 1}, y: *x}\nq: [1, 2]\nr: 1\n")
+    (tmp_path / "b.yaml").write_text("p: {x: {n: 2}}\nq: [3]\nr: {s: 1}\n")
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    found = layered(files, {"p": {"x": {"k": 3}}, "t": {"u": 1}})
+    assert found == {
+        "p": {"x": {"n": 2, "m": 1, "k": 3}, "y": {"n": 1, "m": 1}},
+        "q": [3],
+        "r": {"s": 1},
+        "t": {"u": 1},
+    }
+    assert layered([], {"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("a: 1\nb: 2\na: 3\n", "line 3: key 'a' twice"), ("[1]", "a mapping"), ("", "a mapping")],
+)
+def test_a_layer_that_is_no_configuration_is_named(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path / 'a.yaml'}: {words}")):
+        layered([tmp_path / "a.yaml"], {})
+
+
 # The plan of a study
 
 
@@ -972,21 +1009,16 @@ def test_training_needs_nothing_but_what_the_package_depends_on(tmp_path: Path) 
     """`dstcl train` on a machine without pydantic, mlflow, pandas, snakemake, dvc and yaml."""
     import torch
 
-    from dstcl.storage import write_tensors
+    from dstcl.data.stored import Prepared
+    from helpers.runs import write_prepared
 
     generator = torch.Generator().manual_seed(0)
     run = a_run(tasks=2, epochs=1, batch_size=8, update_every=1, image_size=8)
     data = tmp_path / run.data_file
     data.parent.mkdir()
-    write_tensors(
-        data,
-        {
-            "images": torch.randint(256, (40, 1, 8, 8), generator=generator, dtype=torch.uint8),
-            "labels": torch.arange(40) % 4,
-            "is_test": torch.arange(40) % 10 < 4,
-        },
-        {"class_names": ["a", "b", "c", "d"], "mean": [0.5], "std": [0.5], "digest": "d"},
-    )
+    images = torch.randint(256, (40, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    labels, is_test = torch.arange(40) % 4, torch.arange(40) % 10 < 4
+    write_prepared(data, Prepared(images, labels, is_test, list("abcd"), [0.5], [0.5], ""))
     write_plan("study", [run], tmp_path / "study" / "plan.json")
     (tmp_path / "run.json").write_text(json.dumps(run.to_dict()))
     code = """

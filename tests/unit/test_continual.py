@@ -1,6 +1,5 @@
 """The learner: isolation bit for bit, what is measured when, and the files of a run."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from dstcl.sparse import SparseTraining, unpack_masks
 from dstcl.storage import read_json, read_tensors, write_json, write_tensors
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.study.settings import Training
-from helpers.runs import changed
+from helpers.runs import changed, task_split, write_prepared
 
 TASKS = split_classes(10, 5, "natural")
 CPU = torch.device("cpu")
@@ -221,7 +220,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, digits: Prepared) -> tuple[
     fields = asdict(digits)
     tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
     write_tensors(data, tensors, fields)
-    write_json(tasks, {"data_digest": digits.digest, "digest": "d", "tasks": TASKS})
+    write_json(tasks, task_split(digits, TASKS))
     return data, tasks
 
 
@@ -251,9 +250,9 @@ def colours(tmp_path: Path) -> tuple[Path, Path]:
         "labels": torch.arange(240) % 4,
         "is_test": torch.arange(240) >= 192,
     }
-    facts = {"class_names": list("abcd"), "mean": [0.5] * 3, "std": [0.25] * 3, "digest": "c"}
-    write_tensors(data, tensors, facts)
-    write_json(tasks, {"data_digest": "c", "digest": "d", "tasks": [[0, 1], [2, 3]]})
+    facts = {"class_names": list("abcd"), "mean": [0.5] * 3, "std": [0.25] * 3, "digest": ""}
+    written = write_prepared(data, Prepared(**tensors, **facts))
+    write_json(tasks, task_split(written, [[0, 1], [2, 3]]))
     return data, tasks
 
 
@@ -327,7 +326,7 @@ def test_a_split_of_other_data_is_refused(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = tmp_path / "tasks.json"
-    other.write_text(json.dumps({"data_digest": "x", "digest": "d", "tasks": TASKS}))
+    write_json(other, task_split("x", TASKS))
     with pytest.raises(ValueError, match="made for other data"):
         train_run(short_run, inputs[0], other, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -21,7 +21,8 @@ from dstcl.data.check import check, duplicates
 from dstcl.data.prepare import prepare
 from dstcl.data.raw import read_header
 from dstcl.data.sheet import sheet
-from dstcl.data.stored import load_prepared
+from dstcl.data.stored import Prepared, load_prepared
+from helpers.runs import write_prepared
 
 TOY = DatasetInfo(3, 3, 8, (0.5,) * 3, (0.3,) * 3, 4, 2, "Toy")
 
@@ -398,7 +399,7 @@ def test_an_entry_can_be_given_as_json(place: Path) -> None:
     assert load_prepared(Path("out")).mean == [0.1] * 3
     for wrong in ("{", "[]", '{"path": "mine"}'):
         arguments = ["flowers", "--image-size", "8", "--own", wrong, "--out", "other"]
-        assert "--own: not the JSON of an entry" in refusal("prepare", *arguments)
+        assert "dstcl: --own: not " in refusal("prepare", *arguments)
 
 
 def test_another_number_of_classes_than_declared_is_refused(place: Path) -> None:
@@ -424,3 +425,83 @@ def test_wrong_options_are_named(place: Path, option: str, value: str, words: st
     options = {"--image-size": "8", "--out": "out"} | {option: value}
     arguments = [text for pair in options.items() for text in pair]
     assert words in refusal("prepare", "toy", *arguments)
+
+
+# Bounds, and what was changed since
+
+
+def test_a_sheet_of_too_many_images_is_refused_before_it_is_drawn(place: Path) -> None:
+    data = Prepared(
+        torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8),
+        torch.zeros(40_000, dtype=torch.int64),
+        torch.zeros(40_000, dtype=torch.bool),
+        ["a"],
+        [0.5],
+        [0.5],
+        "",
+    )
+    write_prepared(Path("data.safetensors"), data)
+    said = refusal("sheet", "x", "--data", "data.safetensors", "--out", "o", "--samples", "1000000")
+    assert said == (
+        "dstcl: --samples: 40000 images of each of 1 classes are too many for one picture; "
+        "at most 28344"
+    )
+    assert not Path("o").exists()
+
+
+def test_a_sheet_is_as_wide_as_a_class_has_images(place: Path) -> None:
+    tree(Path("raw/toy"))
+    prepare("toy", 8, Path("toy.safetensors"))
+    data = load_prepared(Path("toy.safetensors"))
+    assert sheet(data, 1_000_000).size == sheet(data, 4).size
+
+
+def test_a_check_sees_that_the_source_has_changed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels that were corrected after the set was prepared."""
+    tree(Path("raw/toy"))
+    path = Path("data/prepared/toy-8px.safetensors")
+    prepare("toy", 8, path)
+    said(capsys, "check", "toy")
+    one, other = Path("raw/toy/train/a/0.png"), Path("raw/toy/train/b/0.png")
+    content = one.read_bytes(), other.read_bytes()
+    one.write_bytes(content[1])
+    other.write_bytes(content[0])
+    assert "its source is now toy:18:" in refusal("check", "toy")
+    prepare("toy", 8, path)
+    said(capsys, "check", "toy")
+    Path("raw/toy").rename("raw/away")
+    said(capsys, "check", "toy")
+
+
+def test_the_name_of_a_set_is_no_pattern(place: Path) -> None:
+    tree(Path("raw/toy"))
+    prepare("toy", 8, Path("data/prepared/toy-8px.safetensors"))
+    assert "*: no file" in refusal("check", "*")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"path": ""}, "path: ''; a text is needed"),
+        ({"path": ["a"]}, "path: ['a']; a text is needed"),
+        ({"classes": "3"}, "classes: '3'; a whole number above 0 is needed"),
+        ({"channels": True}, "channels: True; a whole number"),
+        ({"mean": ["0.5"] * 3}, "mean: ['0.5', '0.5', '0.5']; null or 3 numbers"),
+        ({"std": [0.5]}, "std: [0.5]; null or 3 numbers"),
+        ({"std": [float("nan")] * 3}, "std: [nan, nan, nan]; null or 3 numbers"),
+    ],
+)
+def test_a_wrong_entry_of_own_data_is_named(
+    place: Path, change: dict[str, object], words: str
+) -> None:
+    entry = {"path": "raw/toy", "classes": 3, "image_size": 8, "channels": 3} | change
+    own = ("--own", json.dumps(entry))
+    assert words in refusal("prepare", "mine", "--image-size", "8", "--out", "out", *own)
+
+
+@pytest.mark.parametrize("own", ["[" * 100_000, "[]", "7", '{"path"', "{}"])
+def test_own_data_that_are_no_entry_are_told_in_one_line(place: Path, own: str) -> None:
+    said = refusal("prepare", "mine", "--image-size", "8", "--out", "out", "--own", own)
+    assert said.startswith("dstcl: --own: ")

@@ -1,6 +1,8 @@
 """Archives and images that are broken, mislabelled or meant to harm: one line, and no file."""
 
 import os
+import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -8,6 +10,8 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -336,3 +340,161 @@ def test_a_full_disk_is_named_and_left_empty(raw: Path, small_disk: Path) -> Non
         f"dstcl: {small_disk / 'cifar10.safetensors'}: no space left; 1 MiB needed\n"
     )
     assert list(small_disk.iterdir()) == []
+
+
+# What is no image file, or no file at all
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 8
+%%EndComments
+0 0 8 8 rectfill
+showpage
+%%EOF
+"""
+
+
+@contextmanager
+def patience(seconds: int = 20) -> Iterator[None]:
+    """What hangs is interrupted."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_no_other_program_sees_an_image(
+    raw: Path, refusal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow gives what begins as PostScript to Ghostscript, whatever its name says."""
+    program = tmp_path / "bin" / "gs"
+    unpacked(tmp_path / "bin", {"gs": f"#!/bin/sh\ntouch {tmp_path}/called; exit 1\n".encode()})
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    path = zipped(raw / "toy.zip", tree() | {"train/ant/9.png": EPS})
+    said = refuse(refusal, tmp_path)
+    assert said == f"{path}:train/ant/9.png: not an image (neither PNG nor JPEG)"
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "PPM", "WEBP", "ICO", "TGA"])
+def test_only_png_and_jpeg_are_decoded(
+    raw: Path, refusal: list[str], tmp_path: Path, kind: str
+) -> None:
+    image = encoded(picture(1), kind)
+    zipped(raw / "toy.zip", tree() | {"train/ant/9.png": image})
+    assert refuse(refusal, tmp_path).endswith("9.png: not an image (neither PNG nor JPEG)")
+
+
+def test_a_png_called_jpg_is_an_image_all_the_same(raw: Path, tmp_path: Path) -> None:
+    extra = {"train/ant/8.jpg": encoded(picture(1)), "train/ant/9.png": encoded(picture(2), "JPEG")}
+    zipped(raw / "toy.zip", tree() | extra)
+    prepare("toy", 8, tmp_path / "out.safetensors")
+    assert len(load_prepared(tmp_path / "out.safetensors").labels) == 10
+
+
+def test_a_large_image_of_few_bytes_is_not_decoded(
+    raw: Path, refusal: list[str], tmp_path: Path
+) -> None:
+    black = encoded(Image.new("L", (4000, 4000)))
+    path = zipped(raw / "toy.zip", tree() | {"train/ant/9.png": black})
+    said = refuse(refusal, tmp_path)
+    assert said == f"{path}:train/ant/9.png: 4000 x 4000 pixels in {len(black)} bytes; refused"
+
+
+def make_odd(path: Path, kind: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.relpath(path))
+    else:
+        path.symlink_to(kind)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "/dev/zero", "/dev/null"])
+@pytest.mark.parametrize("name", ["train/ant/9.png", "train.csv", "train.parquet", "meta"])
+def test_pipes_and_devices_are_named_and_not_opened(
+    raw: Path, refusal: list[str], tmp_path: Path, kind: str, name: str
+) -> None:
+    flat = name != "train/ant/9.png"
+    files = {f"images/{k}.png": encoded(picture(k)) for k in range(4)} if flat else tree()
+    if name == "meta":
+        files |= {"train": b"", "test": b""}
+    unpacked(raw / "toy", files)
+    make_odd(raw / "toy" / name, kind)
+    with patience():
+        said = refuse(refusal, tmp_path)
+    assert said.startswith(f"{raw / 'toy' / name}: is no plain file")
+
+
+@pytest.mark.parametrize("name", ["toy.zip", "toy"])
+def test_a_source_that_is_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    own = replace(TOY, path=str(tmp_path / name))
+    with patience(), pytest.raises(DataError, match="neither a folder nor a file"):
+        prepare("mine", 8, tmp_path / "out.safetensors", own)
+
+
+def test_a_folder_with_a_device_is_not_added(raw: Path, tmp_path: Path) -> None:
+    from dstcl.data.add import add
+
+    unpacked(tmp_path / "here", tree())
+    make_odd(tmp_path / "here" / "train/ant/9.png", "/dev/zero")
+    with patience(), pytest.raises(DataError, match=r"9.png: is no plain file"):
+        add("toy", tmp_path / "here")
+    assert list(raw.iterdir()) == []
+
+
+def test_what_a_link_to_a_folder_holds_is_not_added(raw: Path, tmp_path: Path) -> None:
+    """No reader follows it; a link to a folder around it would be copied without end."""
+    from dstcl.data.add import add
+
+    unpacked(tmp_path / "here", tree())
+    (tmp_path / "here" / "train" / "again").symlink_to(tmp_path / "here")
+    added = add("toy", tmp_path / "here")
+    copied = {p.relative_to(added).as_posix(): p.read_bytes() for p in added.rglob("*.png")}
+    assert copied == tree()
+
+
+@pytest.mark.parametrize("name", [b"train/ant/\xff.png", b"train/\xff/1.png"])
+def test_a_name_that_is_no_text_is_told(
+    raw: Path, refusal: list[str], tmp_path: Path, name: bytes
+) -> None:
+    unpacked(raw / "toy", tree() | {os.fsdecode(name): encoded(picture(1))})
+    said = refuse(refusal, tmp_path)
+    assert "\\udcff" in said
+    assert said.endswith("this name is not UTF-8; rename it")
+    said.encode()
+
+
+def listed(raw: Path, **lists: str) -> None:
+    images = {f"images/{k}.png": encoded(picture(k)) for k in range(8)}
+    rows = "\n".join(f"{k}.png,{'ant' if k < 4 else 'bee'}" for k in range(8))
+    texts = {"train": f"filename,label\n{rows}\n"} | lists
+    unpacked(raw / "toy", images | {f"{k}.csv": text.encode() for k, text in texts.items()})
+
+
+def test_a_list_with_an_endless_cell_is_one_line(
+    raw: Path, refusal: list[str], tmp_path: Path
+) -> None:
+    listed(raw, test=f"filename,label\n{'x' * 200_000},ant\n")
+    said = refuse(refusal, tmp_path)
+    assert said.startswith(f"{raw / 'toy'}:test.csv line 2: not CSV")
+    listed(raw, test=f"filename,label\n{'x' * 100_000},ant\n")
+    assert len(refuse(refusal, tmp_path)) < 400
+
+
+def test_an_image_with_two_labels_is_refused(raw: Path, refusal: list[str], tmp_path: Path) -> None:
+    listed(raw, val="filename,label\n3.png,bee\n")
+    assert refuse(refusal, tmp_path).endswith("'3.png' is listed as 'ant' and 'bee'") or (
+        refuse(refusal, tmp_path).endswith("'3.png' is listed as 'bee' and 'ant'")
+    )

@@ -8,9 +8,11 @@ import json
 import os
 import pickle
 import pickletools
+import shutil
 import struct
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
+from dstcl.data.contents import file_digest
 from dstcl.data.raw import DataError, fingerprint, read_header, source_state
 from dstcl.data.readers import open_source
 from dstcl.data.readers.records import RecordError, read_record
@@ -676,6 +679,101 @@ def test_the_fingerprint_of_an_archive_sees_a_change_anywhere(raw: Path) -> None
     assert len(found) == 3
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A memory of its own, in which files count as old at once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("dstcl.data.contents.SETTLED", -1.0)
+
+
+def exchanged(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Other content of the same size under the old time of change."""
+    before, content = path.stat(), change(path.read_bytes())
+    assert len(content) == before.st_size
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def first_byte(content: bytes) -> bytes:
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
+LISTED = b"filename,label\nx.png,ant\ny.png,bee\n"
+CHANGES: dict[str, Callable[[bytes], bytes]] = {
+    "train.csv": lambda c: (
+        c.replace(b"ant", b"xxx").replace(b"bee", b"ant").replace(b"xxx", b"bee")
+    ),
+    "t10k-labels-idx1-ubyte": lambda c: c[:-2] + c[:-3:-1],
+    "meta": first_byte,
+    "val/val_annotations.txt": first_byte,
+    "train/a/1.png": first_byte,
+    "train.parquet": first_byte,
+}
+
+
+@pytest.mark.parametrize("small", [True, False], ids=["small", "large"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_folder_holds_decides_its_fingerprint(
+    raw: Path, settled: None, monkeypatch: pytest.MonkeyPatch, name: str, small: bool
+) -> None:
+    tree = {other: encoded(picture(1, 16, 16, 3)) for other in CHANGES} | {"train.csv": LISTED}
+    tree["t10k-labels-idx1-ubyte"] = b"\0\0\x08\x01\0\0\0\2\3\4"
+    unpacked(raw / "toy", tree)
+    if not small:
+        monkeypatch.setattr("dstcl.data.raw.SMALL", 100)
+    before = fingerprint(raw / "toy")
+    assert fingerprint(raw / "toy") == before
+    exchanged(raw / "toy" / name, CHANGES[name])
+    assert fingerprint(raw / "toy") != before
+
+
+@pytest.mark.parametrize("name", ["cifar-100-python.tar", "toy.zip", "toy.parquet"])
+def test_every_byte_of_a_large_archive_decides_its_fingerprint(
+    raw: Path, settled: None, name: str
+) -> None:
+    """A plain tar has no checksums of contents, and a zip's directory can exceed its last bytes."""
+    (raw / name).write_bytes(bytes(9 * 2**20))
+    before = fingerprint(raw / name)
+    exchanged(raw / name, first_byte)
+    assert fingerprint(raw / name) != before
+
+
+def test_images_are_read_once_and_lists_of_labels_each_time(
+    raw: Path, settled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noted(place: str) -> str:
+        read.append(os.path.relpath(place, raw / "toy"))
+        return file_digest(place)
+
+    monkeypatch.setattr("dstcl.data.raw.file_digest", noted)
+    monkeypatch.setattr("dstcl.data.raw.SMALL", 200)
+    images = {f"images/{k}.png": encoded(picture(k, 16, 16, 3)) for k in range(3)}
+    unpacked(raw / "toy", images | {"train.csv": LISTED, "labels/more.png": images["images/0.png"]})
+    before = fingerprint(raw / "toy")
+    assert sorted(read) == [*images, "labels/more.png", "train.csv"]
+    for _ in range(2):
+        read.clear()
+        assert fingerprint(raw / "toy") == before
+        assert read == ["train.csv"]
+    shutil.rmtree(Path(os.environ["XDG_CACHE_HOME"]))
+    assert fingerprint(raw / "toy") == before
+    assert len(read) == 6
+
+
+def test_what_must_not_be_opened_has_a_fingerprint_too(raw: Path) -> None:
+    unpacked(raw / "toy", {"train.csv": LISTED})
+    found = {fingerprint(raw / "toy")}
+    os.mkfifo(raw / "toy" / "pipe.csv")
+    (raw / "toy" / "zero.png").symlink_to("/dev/zero")
+    (raw / "toy" / "nowhere.png").symlink_to("nothing")
+    (raw / "toy" / "again").symlink_to(".")
+    found.add(fingerprint(raw / "toy"))
+    assert len(found) == 2
+
+
 def test_the_source_is_remembered_where_it_is_gone(raw: Path, tmp_path: Path) -> None:
     """A clone that has pulled prepared data alone must not prepare them again."""
     from dstcl.data.prepare import prepare
@@ -691,8 +789,6 @@ def test_the_source_is_remembered_where_it_is_gone(raw: Path, tmp_path: Path) ->
 
 
 def test_folder_and_zip_have_one_source_digest(raw: Path, tmp_path: Path) -> None:
-    import shutil
-
     as_folder(raw / "toy")
     digests = []
     for kind in ("folder", "zip"):

@@ -21,7 +21,7 @@ from dstcl.jobs.loaded import LoadedRun
 from dstcl.networks.head import find_head
 from dstcl.storage import read_tensors, write_json, write_tensors
 from dstcl.study.run import RESULT_FILES, NetworkSource, Run
-from helpers.runs import changed
+from helpers.runs import changed, task_split
 
 TASKS = [[3, 1], [0, 7, 5], [8, 2]]
 DENSE = {"density": 1.0, "init": "none", "growth": "none"}
@@ -60,8 +60,7 @@ def train(root: Path, digits: Prepared, run: Run, monkeypatch: pytest.MonkeyPatc
     fields = asdict(digits)
     tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
     write_tensors(root / "digits.safetensors", tensors, fields)
-    split = {"data_digest": digits.digest, "digest": "d", "tasks": TASKS}
-    write_json(root / "tasks.json", split)
+    write_json(root / "tasks.json", task_split(digits, TASKS))
     learners: list[Learner] = []
 
     def noted(*arguments: Any) -> Learner:
@@ -180,7 +179,7 @@ def test_numbers_masks_and_tables_are_those_of_the_run(trained: Trained) -> None
     run, outcome = trained.loaded, trained.learner.outcome
     assert run.run == trained.learner.run
     assert run.metrics == json.loads((trained.folder / "metrics.json").read_text())
-    assert run.provenance["data_digest"] == "digest-of-digits"
+    assert run.provenance["data_digest"] == trained.digits.digest
     assert run.class_names == [["3", "1"], ["0", "7", "5"], ["8", "2"]]
     assert (run.image, run.outputs) == ((1, 28, 28), 3)
     assert run.accuracy.to_dict("records") == outcome.accuracy

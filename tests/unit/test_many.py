@@ -26,7 +26,7 @@ from dstcl.study.code import training_code
 from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
 from helpers.finished import same_results
-from helpers.runs import changed
+from helpers.runs import changed, task_split
 
 TASKS = split_classes(10, 5, "natural")[:2]
 COMMAND = [sys.executable, "-c", "from dstcl.cli import main; main()", "train-study", "study"]
@@ -46,7 +46,7 @@ def planned(
         for path in (data, tasks):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(data, tensors, fields)
-        write_json(tasks, {"data_digest": digits.digest, "digest": "d", "tasks": TASKS})
+        write_json(tasks, task_split(digits, TASKS))
     write_plan("study", runs, Path("study", "plan.json"))
     return runs
 

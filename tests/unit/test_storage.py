@@ -352,7 +352,7 @@ def test_yaml_gives_what_was_written(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b"a: [1\nb: 2\n", ": line 2 is not YAML"),
-        (b"a: 1\nb: {c: 1,\n  c: 2}\n", ": line 2: key 'c' twice"),
+        (b"a: 1\nb: {c: 1,\n  c: 2}\n", ": line 3: key 'c' twice"),
         (b"\xff\xfe\xff", ": cannot be read"),
         (b"a: !!python/object/apply:os.getcwd []\n", ": line 1 is not YAML"),
     ],
@@ -364,6 +364,79 @@ def test_a_wrong_yaml_file_is_named_in_one_line(tmp_path: Path, content: bytes, 
         read_yaml(path)
     assert str(caught.value).startswith(f"{path}{words}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def bomb(levels: int, word: str = "lol") -> str:
+    lines = [f"a0: &a0 [{', '.join([word] * 9)}]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (bomb(10), "line 6: aliases make more than 1000000 characters"),
+        (bomb(4, "x" * 1000), "line 4: aliases make more than"),
+        ("a: &a [1, *a]", "line 1: an alias stands within what it stands for"),
+        ("a: &a {<<: *a}", "line 1: an alias stands within what it stands for"),
+        (f"a: {'[' * 5_000}{']' * 5_000}", "nested too deeply"),
+        (f"a: {'9' * 5_000}", "Exceeds the limit"),
+        ("yes: 1\ntrue: 2", "line 2: key 'true' twice"),
+        ("1: a\n0x1: b", "line 2: key '0x1' twice"),
+        ("a: {<<: {b: 1}, <<: {c: 1}}", "line 1: key '<<' twice"),
+    ],
+)
+def test_yaml_that_is_more_than_it_seems_is_refused_in_one_line(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_anchors_and_merges_that_people_write_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("a: {m: &m {<<: &b {x: 1, y: 1}, x: 2}}\nt: {<<: *m, z: 3}\nu: [*b, *b]\n")
+    base, own = {"x": 1, "y": 1}, {"x": 2, "y": 1}
+    assert read_yaml(path) == {"a": {"m": own}, "t": own | {"z": 3}, "u": [base, base]}
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "null\n"])
+def test_an_empty_yaml_file_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "file.yaml").write_text(content)
+    assert read_yaml(tmp_path / "file.yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a": ' * 200_000, "nested too deeply"),
+        (b"9" * 5_000, "not JSON (Exceeds the limit"),
+        (b"\xff\xfe\xff", "not JSON"),
+        (b"", "not JSON"),
+    ],
+)
+def test_a_wrong_json_file_is_named_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        read_json(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("metadata", ["[" * 100_000, "[]", "7", "{"])
+def test_tensors_with_odd_metadata_are_named(tmp_path: Path, metadata: str) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "file.safetensors"
+    save_file({"a": torch.ones(2)}, path, {"dstcl": metadata})
+    with pytest.raises(ValueError, match=re.escape(f"{path}: damaged")):
+        read_tensors(path)
 
 
 def test_storing_needs_the_standard_library_alone() -> None:

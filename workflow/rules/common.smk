@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dstcl.codedigest import code_digest
-from dstcl.study.load import ConfigError, load, runs
+from dstcl.study.load import ConfigError, layered, load, runs
 from dstcl.study.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
@@ -20,7 +20,20 @@ from dstcl.study.run import RESULT_FILES
 # them for garbage as often as Python does by itself takes a seventh of the planning time.
 gc.set_threshold(100_000)
 
+# Not by `configfile:`, which takes the last of two equal keys and can run code of a template
+# language: what the other commands refuse must not be another study here. Until here `config`
+# holds what --configfile and --config say, which is all there is where params.yaml is not.
+PARAMS_FILES = [Path("params.yaml")]
+if workflow.config_settings.replace_workflow_config or (
+    config and not PARAMS_FILES[0].exists()
+):
+    PARAMS_FILES = []
+workflow.configfiles += map(str, PARAMS_FILES)
 try:
+    layered(
+        [path for path in workflow.overwrite_configfiles if path.suffix != ".json"], {}
+    )
+    config = layered(PARAMS_FILES, config)
     PARAMS = load(config)
 except ConfigError as error:
     sys.exit(str(error))

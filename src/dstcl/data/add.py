@@ -12,8 +12,9 @@ from urllib.request import Request as WebRequest
 from urllib.request import urlopen
 
 from dstcl.data.catalog import Download
-from dstcl.data.raw import DataError, candidates, known, raw_folder
+from dstcl.data.raw import DataError, candidates, known, raw_folder, walk
 from dstcl.data.readers import read_files
+from dstcl.data.readers.files import open_file
 from dstcl.data.readers.source import Request
 from dstcl.storage import replacing
 
@@ -74,7 +75,10 @@ def _name(dataset: str, path: Path, archives: tuple[str, ...]) -> str:
 def _copy_folder(path: Path, target: Path) -> None:
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
     try:
-        shutil.copytree(path, temporary, dirs_exist_ok=True)
+        for name, _ in walk(path):
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            with open_file(path / name) as source, (temporary / name).open("wb") as copy:
+                shutil.copyfileobj(source, copy, STEP)
         temporary.chmod(0o755)
         temporary.rename(target)
     except BaseException:

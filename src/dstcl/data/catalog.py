@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 
@@ -131,19 +132,37 @@ DATASETS = {
 def own_dataset(name: str, entry: Mapping[str, Any]) -> DatasetInfo:
     """A data set of the user's own, from its entry under ``datasets`` in params.yaml.
 
-    The entry has been checked by `dstcl.study.presets.OwnDataset`; mean and std may be absent.
+    Ranges are checked by `dstcl.study.presets.OwnDataset`; mean, std and title may be null.
+
+    Raises:
+        ValueError: naming a value that is missing or of another kind.
     """
+    for key, kind in (("path", str), ("classes", int), ("image_size", int), ("channels", int)):
+        if not entry.get(key) or type(entry[key]) is not kind:
+            raise ValueError(f"{key}: {entry.get(key)!r}; {_KINDS[kind]} is needed")
+    for key in ("mean", "std"):
+        values = entry.get(key)
+        if values is not None and not _is_numbers(values, entry["channels"]):
+            raise ValueError(f"{key}: {values!r}; null or {entry['channels']} numbers are needed")
     return DatasetInfo(
         entry["classes"],
         entry["channels"],
         entry["image_size"],
-        tuple(entry["mean"] or ()),
-        tuple(entry["std"] or ()),
+        tuple(entry.get("mean") or ()),
+        tuple(entry.get("std") or ()),
         0,
         0,
-        entry["title"] or name,
+        entry.get("title") or name,
         path=entry["path"],
     )
+
+
+_KINDS = {str: "a text", int: "a whole number above 0"}
+
+
+def _is_numbers(values: Any, count: int) -> bool:
+    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    return numbers and len(values) == count and all(map(isfinite, values))
 
 
 def dataset_title(dataset: str) -> str:

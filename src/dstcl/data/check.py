@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ import numpy as np
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
 from dstcl.data.prepare import ChannelStatistics
-from dstcl.data.raw import DataError, find_raw, raw_folder, read_header
-from dstcl.data.stored import Prepared, load_prepared
+from dstcl.data.raw import DataError, find_raw, raw_folder, read_header, source_state
+from dstcl.data.stored import AGAIN, Prepared, content_digest, read_prepared
 
 PREPARED = Path("data/prepared")
 TOLERANCE = 0.03
@@ -40,7 +41,7 @@ def find_prepared(dataset: str) -> Path:
     Raises:
         DataError: none, or several sizes.
     """
-    found = sorted(PREPARED.glob(f"{dataset}-*px.safetensors"))
+    found = sorted(PREPARED.glob(f"{glob.escape(dataset)}-*px.safetensors"))
     if len(found) == 1:
         return found[0]
     if found:
@@ -51,13 +52,16 @@ def find_prepared(dataset: str) -> Path:
     )
 
 
-def check(path: Path) -> Report:
+def check(path: Path, own: DatasetInfo | None = None) -> Report:
     """Everything that can be said of a prepared file.
+
+    Args:
+        own: facts of a set of the user's own, whose source is looked for as they say.
 
     Raises:
         ValueError: it cannot be read.
     """
-    data, header = load_prepared(path), read_header(path)
+    data, header = read_prepared(path), read_header(path)
     report = Report()
     digest = content_digest(data)
     report.lines.append(f"{path}: {data.dataset}, digest {digest}")
@@ -65,6 +69,10 @@ def check(path: Path) -> Report:
         report.problems.append(f"its digest should be {data.digest}: the file has been changed")
     source = header.get("fingerprint", "")
     report.lines.append(f"made from {source or 'an unknown source'}")
+    if own or data.dataset in DATASETS:
+        present = source_state(data.dataset, path, own)
+        if present != source:
+            report.problems.append(f"its source is now {present}: {AGAIN}")
     _counts(data, report)
     _statistics(data, report)
     if converted := header.get("converted"):
@@ -72,15 +80,6 @@ def check(path: Path) -> Report:
         report.lines.append(f"converted: {told}")
     _duplicates(data, report)
     return report
-
-
-def content_digest(data: Prepared) -> str:
-    """The digest over pixels, labels and split, computed anew."""
-    digest = hashlib.sha256()
-    for tensor in (data.images, data.labels, data.is_test):
-        for piece in tensor.split(4096):
-            digest.update(piece.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _counts(data: Prepared, report: Report) -> None:

@@ -16,6 +16,7 @@ from dstcl.data.catalog import DatasetInfo
 from dstcl.data.raw import DataError, known, source_state
 from dstcl.data.readers import open_source
 from dstcl.data.readers.source import Notes, Pixels, Source
+from dstcl.data.stored import described
 from dstcl.storage import METADATA, replacing
 
 # Space in a file's header for what is only known when all images are decoded.
@@ -85,9 +86,12 @@ def _write(file: IO[bytes], source: Source, facts: Mapping[str, Any], info: Data
     digest.update(source.labels.astype("<i8").tobytes())
     digest.update(source.is_test.tobytes())
     mean, std = statistics.mean_and_std()
+    used = list(info.mean) or mean, list(info.std) or [value or 1.0 for value in std]
+    names = facts["class_names"]
+    digest.update(described(facts["dataset"], names, *used, (count, *source.shape)))
     found = {
-        "mean": list(info.mean) or mean,
-        "std": list(info.std) or [value or 1.0 for value in std],
+        "mean": used[0],
+        "std": used[1],
         "measured_mean": mean,
         "measured_std": std,
         "source_digest": notes.digest[:16],

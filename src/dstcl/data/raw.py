@@ -9,14 +9,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
+from dstcl.data.contents import file_digest, remembered
 
-# Holds a zip's directory or a gzip's trailer, and with it checksums of all that is inside.
-TAIL = 8 * 2**20
+SMALL = 8 * 2**20
+"""Bytes that are read within some hundredths of a second."""
+LABELS = re.compile(r".*\.(csv|txt|meta)|(.*/)?meta|.*labels[^/]*")
+"""Files of which readers take labels alone: lists, annotations, IDX labels, CIFAR's class names."""
 
 
 class DataError(ValueError):
@@ -80,37 +84,72 @@ def candidates(dataset: str) -> list[Path]:
     return found + others[:1]
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, in no order; links to folders are not followed.
+def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All files below a folder by relative path, in no order; links to folders are not followed.
 
     Raises:
         DataError: a folder that cannot be read, which is never passed over in silence.
     """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
-
-    for place, _, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            yield Path(place, name)
+    waiting = [("", os.fspath(folder))]
+    while waiting:
+        above, place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((f"{above}{entry.name}/", entry.path))
+                    elif not entry.is_dir():
+                        yield above + entry.name, entry
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
 
 
 def fingerprint(path: Path) -> str:
-    """A short text that changes with the content, in constant time for archives.
+    """A short text that changes with the content of a file or folder.
 
-    Of a file its size and its last 8 MiB, which in a zip or gzip hold the checksums of everything
-    inside; of a folder the names and sizes of its files. Time stamps do not count.
+    Names and contents of all files count, time stamps do not. What gives labels, and sources that
+    are small altogether, are read each time; the rest is read once and then remembered for as long
+    as `dstcl.data.contents.remembered` takes it for the same.
     """
-    digest = hashlib.sha256()
     if path.is_dir():
-        files = sorted((p.relative_to(path).as_posix(), p.stat().st_size) for p in walk(path))
-        digest.update(json.dumps(files).encode())
-        return f"{path.name}:{len(files)}:{digest.hexdigest()[:16]}"
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - TAIL))
-        digest.update(file.read())
-    return f"{path.name}:{size}:{digest.hexdigest()[:16]}"
+        found = sorted((name, os.path.join(path, name)) for name, _ in walk(path))
+    else:
+        found = [(path.name, os.fspath(path))]
+    statuses = {name: _status(place) for name, place in found}
+    sizes = {name: known.st_size for name, known in statuses.items() if known}
+    small = sum(sizes.values()) <= SMALL
+    often = {name for name, n in sizes.items() if n <= SMALL and (small or LABELS.fullmatch(name))}
+    rest = [(name, known) for name, known in statuses.items() if known and name not in often]
+    places = dict(found)
+    digest = hashlib.sha256()
+    for name in statuses:
+        digest.update(f"{name!a} {sizes.get(name)}\n".encode())
+    digest.update(_contents(places[name] for name in statuses if name in often).encode())
+    if rest:
+        what = f"contents of {os.path.abspath(path)}"
+        held = remembered(what, rest, lambda: _contents(places[name] for name, _ in rest))
+        digest.update(held.encode())
+    count = len(found) if path.is_dir() else sum(sizes.values())
+    return f"{path.name}:{count}:{digest.hexdigest()[:16]}"
+
+
+def _status(place: str) -> os.stat_result | None:
+    """Of a file; None for what is none and must not be opened: a pipe, a device, a dead link."""
+    try:
+        status = os.stat(place)
+    except FileNotFoundError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _contents(places: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for place in places:
+        try:
+            digest.update(file_digest(place).encode())
+        except PermissionError:
+            digest.update(b"not to be read\n")
+    return digest.hexdigest()
 
 
 def source_state(dataset: str, prepared: Path, own: DatasetInfo | None = None) -> str:
@@ -134,5 +173,5 @@ def read_header(prepared: Path) -> dict[str, Any]:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, 2**26)))
         return dict(json.loads(header["__metadata__"]["dstcl"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}

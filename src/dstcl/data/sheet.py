@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from dstcl.data.catalog import dataset_title
@@ -18,6 +19,8 @@ NAME_WIDTH = 130
 MARGIN = 12
 THUMB = 40
 TEXT = 12
+MOST_PIXELS = 50_000_000
+"""Of the images on a sheet together."""
 
 
 def write_sheet(data: Prepared, out: Path, samples: int = 10) -> None:
@@ -28,9 +31,23 @@ def write_sheet(data: Prepared, out: Path, samples: int = 10) -> None:
 
 
 def sheet(data: Prepared, samples: int = 10) -> Image.Image:
-    """The sheet as an image; classes run down columns of about equal height."""
+    """The sheet as an image; classes run down columns of about equal height.
+
+    Args:
+        samples: images a class, where it has as many.
+
+    Raises:
+        ValueError: the image would be too large to be looked at.
+    """
     classes = len(data.class_names)
     thumb = max(THUMB, min(2 * THUMB, data.images.shape[-1]))
+    samples = min(samples, int(torch.bincount(data.labels[~data.is_test], minlength=1).max()))
+    most = MOST_PIXELS // (classes * (thumb + GAP) ** 2)
+    if samples > max(most, 1):
+        raise ValueError(
+            f"--samples: {samples} images of each of {classes} classes are too many for one "
+            f"picture; at most {max(most, 1)}"
+        )
     width = NAME_WIDTH + samples * (thumb + GAP) + MARGIN
     columns = max(1, round(math.sqrt(classes * (thumb + GAP) / width)))
     rows = math.ceil(classes / columns)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +104,7 @@ def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> 
     Args:
         order: see `dstcl.data.orders`.
     """
-    from dstcl.data.stored import load_prepared
+    from dstcl.data.stored import load_prepared, split_digest
 
     prepared = load_prepared(data)
     if prepared.dataset not in ("", dataset):
@@ -122,5 +120,4 @@ def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> 
     }
     if fraction := parse_order(order).validation:
         description["validation"] = held_out(prepared, fraction)
-    text = json.dumps(description, sort_keys=True)
-    write_json(out, description | {"digest": hashlib.sha256(text.encode()).hexdigest()[:16]})
+    write_json(out, description | {"digest": split_digest(description)})

@@ -58,6 +58,38 @@ def load_file(
     return load(with_preset(values, preset, parts), str(path))
 
 
+def layered(files: Sequence[Path], values: Mapping[str, Any]) -> dict[str, Any]:
+    """YAML files and values, each laid over what is before it, mapping by mapping.
+
+    What Snakemake makes of its configuration, but read as every other command reads it.
+
+    Raises:
+        ConfigError: a file is missing, is not YAML, has a key twice, or holds no mapping.
+    """
+    whole: dict[str, Any] = {}
+    for path in files:
+        try:
+            layer = read_yaml(path)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if not isinstance(layer, dict):
+            raise ConfigError(f"{path}: a mapping with keys at the top is needed")
+        _lay_over(whole, layer)
+    _lay_over(whole, values)
+    return whole
+
+
+def _lay_over(below: dict[Any, Any], above: Mapping[Any, Any]) -> None:
+    """Mappings are copied: two that an alias made one must not change together."""
+    for key, value in above.items():
+        if isinstance(value, Mapping):
+            if not isinstance(below.get(key), dict):
+                below[key] = {}
+            _lay_over(below[key], value)
+        else:
+            below[key] = value
+
+
 def with_preset(values: Any, preset: str | None, parts: Sequence[str] = ()) -> Any:
     """The configuration with another preset or parts, if such are given."""
     given = {"preset": preset, "parts": list(parts)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -42,12 +41,16 @@ def run(options: argparse.Namespace) -> None:
 def _own(options: argparse.Namespace) -> DatasetInfo | None:
     """Facts of a data set of the user's own, from --own or from params.yaml."""
     from dstcl.data.catalog import own_dataset
+    from dstcl.storage import parse_json
 
     if not options.own:
         return own_datasets(options.params).get(options.dataset)
+    entry = parse_json(options.own, "--own")
+    if not isinstance(entry, dict):
+        raise ValueError("--own: not the JSON of an entry under datasets")
     try:
-        return own_dataset(options.dataset, json.loads(options.own))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return own_dataset(options.dataset, entry)
+    except ValueError as error:
         raise ValueError(f"--own: not the JSON of an entry under datasets ({error})") from None
 
 

@@ -46,6 +46,8 @@ def read_files(request: Request) -> Source:
     Raises:
         DataError: naming the file that cannot be used.
     """
+    if not request.path.is_dir() and not request.path.is_file():
+        raise DataError(f"{request.path}: neither a folder nor a file")
     if request.path.name.endswith(TAR_SUFFIXES):
         return cifar.read_tar(request)
     if not request.path.is_dir() and request.path.suffix != ".zip":

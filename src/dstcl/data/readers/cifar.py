@@ -89,6 +89,8 @@ def _source(request: Request, members: Members) -> Source:
             f"{request.path}: {len(class_names)} classes; {request.dataset} has "
             f"{request.info.classes}"
         )
+    if twice := [name for name in class_names if class_names.count(name) > 1]:
+        raise DataError(f"{request.path}:{layout.meta}: class {twice[0]!r} is there twice")
     images, labels, file_names, is_test = [], [], [], []
     for name in (*layout.train, layout.test):
         pixels = _pixels(request, records, name)

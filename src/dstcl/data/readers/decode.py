@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dstcl.data.raw import DataError
-from dstcl.data.readers.files import Files, open_files
+from dstcl.data.readers.files import HIGHEST_RATIO, Files, open_files
 from dstcl.data.readers.source import PIECE, Notes, Pixels
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 # Four times the largest photograph in ImageNet; more is a mistake or a decompression bomb.
 MOST_PIXELS = 50_000_000
+# Smaller images are decoded in a moment, however well they are packed.
+MANY_PIXELS = 10_000_000
+# Not what else Pillow can open: some of it is given to other programs, as EPS to Ghostscript.
+FORMATS = ("PNG", "JPEG")
 Shape = tuple[int, int, int]
 """(C, S, S) of an image."""
 Task = tuple[Path, Sequence[PurePosixPath], Shape]
@@ -49,15 +53,22 @@ def decode(content: bytes, size: int, channels: int, where: str) -> tuple[Pixels
         uint8 (channels, size, size), and what the image was if it had to be converted, else "".
 
     Raises:
-        DataError: not an image, a damaged or an absurdly large one.
+        DataError: neither PNG nor JPEG whatever its name says, damaged, absurdly large, or packed
+            as only a decompression bomb is.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     mode = "L" if channels == 1 else "RGB"
     try:
         with warnings.catch_warnings(), _open(content) as image:
-            if image.width * image.height > MOST_PIXELS:
+            count = image.width * image.height
+            if count > MOST_PIXELS:
                 raise DataError(f"{where}: {image.width} x {image.height} pixels; refused")
+            if count > MANY_PIXELS and count > HIGHEST_RATIO * len(content):
+                raise DataError(
+                    f"{where}: {image.width} x {image.height} pixels in {len(content)} bytes; "
+                    "refused"
+                )
             converted = "" if image.mode == mode else _kind(image.mode)
             square = _eight_bit(image) if image.mode[:1] in "IF" else image
             square = square if square.mode == mode else square.convert(mode)
@@ -66,6 +77,8 @@ def decode(content: bytes, size: int, channels: int, where: str) -> tuple[Pixels
             pixels = np.asarray(square)
     except DataError:
         raise
+    except UnidentifiedImageError:
+        raise DataError(f"{where}: not an image (neither {' nor '.join(FORMATS)})") from None
     except (
         OSError,
         SyntaxError,
@@ -81,7 +94,7 @@ def _open(content: bytes) -> Opened:
     from PIL import Image
 
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    return Image.open(io.BytesIO(content))
+    return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def resized(pixels: Pixels, size: int) -> Pixels:

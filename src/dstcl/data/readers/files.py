@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
@@ -47,18 +48,19 @@ class Folder:
 
     def names(self) -> list[PurePosixPath]:
         """See `Files`."""
-        return _visible(PurePosixPath(p.relative_to(self.path).as_posix()) for p in walk(self.path))
+        return _visible(self.path, (name for name, _ in walk(self.path)))
 
     def read(self, name: PurePosixPath) -> bytes:
         """See `Files`."""
-        try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.path / name}: cannot be read ({error.strerror})") from None
+        with self.stream(name) as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise DataError(f"{self.path / name}: more than {LARGEST} bytes; refused")
+        return content
 
     def stream(self, name: PurePosixPath) -> IO[bytes]:
         """See `Files`."""
-        return (self.path / name).open("rb")
+        return open_file(self.path / name)
 
 
 class Zip:
@@ -77,9 +79,7 @@ class Zip:
 
     def names(self) -> list[PurePosixPath]:
         """See `Files`."""
-        return _visible(
-            PurePosixPath(n) for n, entry in self._entries.items() if not entry.is_dir()
-        )
+        return _visible(self.path, (n for n, entry in self._entries.items() if not entry.is_dir()))
 
     def read(self, name: PurePosixPath) -> bytes:
         """See `Files`."""
@@ -97,6 +97,20 @@ class Zip:
         if size > LARGEST or (size > 2**20 and size > HIGHEST_RATIO * max(packed, 1)):
             raise DataError(f"{self.path}:{name}: {packed} bytes that grow to {size}; refused")
         return entry
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file to be read; a pipe or a device, which could be read for ever, is not even opened.
+
+    Raises:
+        DataError: there is none, it cannot be read, or it is no plain file.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is no plain file, or links to none; only files are read")
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def open_files(path: Path) -> Files:
@@ -157,5 +171,19 @@ def refuse_unsafe(path: Path, name: str, *, link: bool) -> None:
         raise DataError(f"{path}: {name!r} in it is a link; only files are read")
 
 
-def _visible(paths: Iterator[PurePosixPath]) -> list[PurePosixPath]:
-    return sorted(p for p in paths if not p.name.startswith("._") and "__MACOSX" not in p.parts)
+def _visible(path: Path, names: Iterable[str]) -> list[PurePosixPath]:
+    """All but what macOS puts beside files.
+
+    Raises:
+        DataError: a name that no text file can hold, while class names come from names.
+    """
+    found = []
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{path}:{name!a}: this name is not UTF-8; rename it") from None
+        place = PurePosixPath(name)
+        if not place.name.startswith("._") and "__MACOSX" not in place.parts:
+            found.append(place)
+    return sorted(found)

@@ -105,7 +105,7 @@ def _stored_names(table: Any, column: str) -> list[str]:
     try:
         metadata = json.loads((table.schema_arrow.metadata or {})[b"huggingface"])
         names = metadata["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return []
     return [str(name) for name in names]
 

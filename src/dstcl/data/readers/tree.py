@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -16,6 +16,8 @@ from dstcl.data.readers.source import Request, Source, assign
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 PARTS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 ANNOTATIONS = "val_annotations.txt"
+SHOWN = 100
+"""Characters of a wrong row that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,23 @@ def read_lists(request: Request, files: Files, names: Sequence[PurePosixPath]) -
     The lists of Ravi and Larochelle (2017) hold other classes each; all are put together.
     """
     place = {name.name: name for name in names if name.suffix.lower() in IMAGE_SUFFIXES}
+    labels: dict[str, str] = {}
     entries = []
     for name in names:
         if not is_list(name):
             continue
-        rows = csv.reader(io.StringIO(_text(files, name)))
-        next(rows, None)
-        for row in rows:
-            where = f"{files.path}:{name} line {rows.line_num}"
+        for line, row in _rows(files, name):
+            where = f"{files.path}:{name} line {line}"
             if len(row) != 2:
-                raise DataError(f"{where}: filename,label is needed, found {','.join(row)!r}")
-            if row[0] not in place:
-                raise DataError(f"{where}: no image {row[0]!r} beside the list")
-            entries.append(Entry(place[row[0]], row[1], PARTS[name.stem]))
+                found = ",".join(row)
+                raise DataError(f"{where}: filename,label is needed, found {found[:SHOWN]!r}")
+            image, label = row
+            if image not in place:
+                raise DataError(f"{where}: no image {image[:SHOWN]!r} beside the list")
+            if labels.setdefault(image, label) != label:
+                both = f"{labels[image]!r} and {label!r}"
+                raise DataError(f"{where}: {image!r} is listed as {both}")
+            entries.append(Entry(place[image], label, PARTS[name.stem]))
     # By class and name, as folders are read: the same images give the same split.
     entries.sort(key=lambda entry: (entry.label, entry.file.name))
     return labelled(request, entries)
@@ -88,6 +94,17 @@ def read_tiny(request: Request, files: Files, names: Sequence[PurePosixPath]) ->
         elif name.parent.name == "images" and name.parts[-4:-3] == ("train",):
             entries.append(Entry(name, name.parts[-3], "train"))
     return labelled(request, entries)
+
+
+def _rows(files: Files, name: PurePosixPath) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row of a CSV file but the first."""
+    rows = csv.reader(io.StringIO(_text(files, name)))
+    try:
+        next(rows, None)
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{files.path}:{name} line {rows.line_num}: not CSV ({error})") from None
 
 
 def is_list(name: PurePosixPath) -> bool:
