@@ -11,10 +11,9 @@ from dstcl.cli import main
 from dstcl.evaluation.axes import CELL
 from dstcl.evaluation.consistency import check_study
 from dstcl.reports.overview import overview, write_overview
-from dstcl.storage import write_json
 from dstcl.study.load import load_file, runs
-from dstcl.study.plan import write_plan
-from dstcl.study.run import AXES, RESULT_FILES, Run
+from dstcl.study.run import AXES, Run
+from helpers.finished import small_study
 from helpers.runs import changed
 
 RUNS = runs(load_file())[:2]
@@ -24,11 +23,7 @@ OTHER = changed(RUNS[1], learning_rate=0.5)
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """What `check_study` reads of a finished study."""
-    write_plan("quick", RUNS, tmp_path / "plan.json")
-    for run in RUNS:
-        folder = tmp_path / "runs" / run.folder
-        write_json(folder / RESULT_FILES["config"], run.to_dict())
-        write_json(folder / RESULT_FILES["metrics"], {"digest": run.digest})
+    small_study(tmp_path, RUNS, "quick")
     for name in ("summary", "accuracy", "capacity"):
         write_table(tmp_path / f"{name}.csv", RUNS)
     return tmp_path

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from result_folders import same_results
 from safetensors.torch import load, save
 
 from dstcl.continual import InvariantError, Outcome, learner_of
@@ -27,6 +26,7 @@ from dstcl.jobs.interruption import EXIT_CODE, SIGNALS, Interrupted, StopRequest
 from dstcl.jobs.train import train_run
 from dstcl.storage import read_json, write_json, write_tensors
 from dstcl.study.run import RESULT_FILES, Run
+from helpers.finished import same_results
 from helpers.runs import changed
 
 TASKS = split_classes(10, 5, "natural")[:2]

@@ -19,7 +19,8 @@ from dstcl.figures import FIGURES
 from dstcl.storage import read_json
 from dstcl.study.load import json_schema, load, load_file, runs
 from dstcl.study.plan import read_plan, write_plan
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import Run
+from helpers.finished import small_study
 from helpers.runs import changed
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -58,38 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def study() -> Path:
     """results/tiny with the plan and the finished runs of the study."""
-    path = Path("results/tiny")
-    write_plan("tiny", RUNS, path / "plan.json")
-    for run in RUNS:
-        finish(path / "runs" / run.folder, run)
-    return path
-
-
-def finish(out: Path, run: Run) -> None:
-    """The files of a finished run that tables are made of."""
-    out.mkdir(parents=True)
-    metrics = {
-        "digest": run.digest,
-        "acc": 0.8 + run.seed / 100,
-        "bwt": 0.0,
-        "fwt": 0.0,
-        "forgetting": 0.0,
-        "learning_accuracy": 0.8 + run.seed / 100,
-        "used_fraction": 0.19,
-        "seconds": 3.0,
-        "images_per_second": 1000.0,
-        "inference_flops": 2.0e4,
-        "training_flops": 3.0e9,
-        "mask_bytes": 380.2,
-    }
-    (out / RESULT_FILES["config"]).write_text(json.dumps(run.to_dict()))
-    (out / RESULT_FILES["metrics"]).write_text(json.dumps(metrics))
-    (out / RESULT_FILES["accuracy"]).write_text(
-        "after_task,task,accuracy\n0,1,0.2\n0,2,0.2\n1,1,0.8\n1,2,0.2\n2,1,0.8\n2,2,0.8\n"
-    )
-    (out / RESULT_FILES["capacity"]).write_text(
-        "task,layer,size,active,new,shared,free\n1,conv,100,10,10,0,90\n2,conv,100,10,9,1,81\n"
-    )
+    return small_study(Path("results/tiny"), RUNS)
 
 
 def mistake(*arguments: str) -> str:

@@ -32,6 +32,7 @@ from dstcl.evaluation.compare import compare
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.study.load import load_file, runs
 from dstcl.study.run import AXES, RESULT_FILES, Run, value_text
+from helpers.finished import finished_run
 from helpers.runs import changed
 
 fuzzed = settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -287,32 +288,25 @@ ACCURACIES = dict(zip((run.digest for run in RUNS), (0.8, 0.9, 0.7, 0.6)))
 
 def finish(study: Path, run: Run, **metrics: Any) -> Path:
     """The folder of a finished run whose numbers follow from `ACCURACIES`."""
-    folder = study / "runs" / run.folder
-    folder.mkdir(parents=True)
-    content = {
-        "digest": run.digest,
-        "acc": ACCURACIES[run.digest],
+    known = {
         "bwt": -0.1,
         "fwt": None,
         "forgetting": 0.1,
-        "learning_accuracy": 0.95,
-        "used_fraction": 0.25,
         "seconds": 10.0 + run.seed,
-        "images_per_second": 1000.0,
-        "inference_flops": 2.0e4,
-        "training_flops": 3.0e9,
-        "mask_bytes": 380.2,
-        "density_per_task": [0.1, 0.1],
     }
-    (folder / RESULT_FILES["config"]).write_text(json.dumps(run.to_dict()))
-    (folder / RESULT_FILES["metrics"]).write_text(json.dumps(content | metrics))
-    (folder / RESULT_FILES["accuracy"]).write_text(
-        f"after_task,task,accuracy\n0,1,0.5\n0,2,0.5\n1,1,{1 / 3}\n2,1,0.9\n2,2,0.7\n"
+    acc = ACCURACIES[run.digest]
+    return finished_run(
+        study,
+        run,
+        metrics=known | {"acc": acc} | metrics,
+        seal=False,
+        files={
+            "accuracy": "after_task,task,accuracy\n"
+            f"0,1,0.5\n0,2,0.5\n1,1,{1 / 3}\n2,1,{acc + 0.1}\n2,2,{acc - 0.1}\n",
+            "capacity": "task,layer,size,active,new,shared,free\n"
+            "1,conv,100,10,10,0,90\n2,conv,100,10,8,2,82\n",
+        },
     )
-    (folder / RESULT_FILES["capacity"]).write_text(
-        "task,layer,size,active,new,shared,free\n1,conv,100,10,10,0,90\n2,conv,100,10,8,2,82\n"
-    )
-    return folder
 
 
 @pytest.fixture
@@ -473,10 +467,19 @@ def test_a_long_history_is_thinned_with_first_and_last_epoch(tmp_path: Path) -> 
     assert epochs == [1, *range(5, 101, 5)]
 
 
-def test_runs_without_overlap_history_or_provenance_leave_empty_tables(study: Path) -> None:
+def test_older_runs_without_overlap_or_history_leave_empty_tables(study: Path) -> None:
+    for run in RUNS:
+        for kind in ("overlap", "history"):
+            (study / "runs" / run.folder / RESULT_FILES[kind]).unlink()
     collect(RUNS, study)
-    for name in ("overlap", "history", "provenance"):
+    for name in ("overlap", "history"):
         assert pd.read_csv(study / f"{name}.csv").empty
+
+
+def test_a_run_without_provenance_is_refused(study: Path) -> None:
+    path = study / "runs" / RUNS[2].folder / "provenance.json"
+    path.unlink()
+    assert refusal(study) == f"{path}: no such file"
 
 
 # Refusals
