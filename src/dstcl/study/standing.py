@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -66,7 +66,7 @@ def why_again(run: Run, folder: Path, data: Path | None) -> str | None:
         return None
     if RESULT_FILES["metrics"] not in present:
         return None
-    if lacking := [name for name in RESULT_FILES.values() if name not in present]:
+    if lacking := sorted(set(RESULT_FILES.values()) - present):
         return f"{folder / lacking[0]}: no such file"
     try:
         doubt = doubt_of(run, folder, data)
@@ -97,7 +97,7 @@ def vouch(run: Run, folder: Path, reason: str) -> bool:
 def vouched_for(run: Run, folder: Path) -> str | None:
     """The reason why a run of other code counts as one of today's; None if it is one, or not."""
     made_by, now = _provenance(folder).get("code"), _code_now(run)
-    if made_by == now:
+    if made_by == now:  # the usual case: no other file is opened
         return None
     found = [e for e in _vouched(folder) if e["code"] == now and e["made_by"] == made_by]
     return str(found[-1].get("reason", "")) if found else None
@@ -112,11 +112,12 @@ def _doubts(run: Run, folder: Path, data: Path | None) -> Iterator[Doubt]:
             ("data_digest", run.data_file, prepared_digest),
             ("tasks_digest", run.tasks_file, split_digest),
         ):
-            then, now = made.get(key), digest_of(data / file)
+            path = f"{data}/{file}"  # of thousands of runs, pathlib would take most of the time
+            then, now = made.get(key), digest_of(path)
             if now is not None and then is None:
                 yield Doubt("data", f"does not say its {key}", False)
             elif now is not None and then != now:
-                yield Doubt("data", f"trained on another {data / file} than the one there now")
+                yield Doubt("data", f"trained on another {path} than the one there now")
 
 
 def _code_doubt(run: Run, folder: Path, made_by: Any) -> Doubt | None:
@@ -160,27 +161,27 @@ def _vouched(folder: Path) -> list[dict[str, Any]]:
     return list(content)
 
 
-def prepared_digest(path: Path) -> str | None:
+def prepared_digest(path: str) -> str | None:
     """The digest that a prepared file says of its content; None if there is no such file."""
     return _of_state(path, _header_digest)
 
 
-def split_digest(path: Path) -> str | None:
+def split_digest(path: str) -> str | None:
     """The digest of a task split; None if there is no such file."""
     return _of_state(path, _json_digest)
 
 
-def _of_state(path: Path, read: Any) -> str | None:
+def _of_state(path: str, read: Callable[..., str | None]) -> str | None:
+    """What was read of a file before, unless it was changed since."""
     try:
-        state = path.stat()
+        state = os.stat(path)
     except OSError:
         return None
-    found: str | None = read(path, state.st_mtime_ns, state.st_size, state.st_ino)
-    return found
+    return read(path, state.st_mtime_ns, state.st_size, state.st_ino)
 
 
 @cache
-def _header_digest(path: Path, *state: int) -> str | None:
+def _header_digest(path: str, *state: int) -> str | None:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -192,9 +193,9 @@ def _header_digest(path: Path, *state: int) -> str | None:
 
 
 @cache
-def _json_digest(path: Path, *state: int) -> str | None:
+def _json_digest(path: str, *state: int) -> str | None:
     try:
-        content = read_json(path)
+        content = read_json(Path(path))
     except (OSError, ValueError):
         return None
     return content.get("digest") if isinstance(content, dict) else None
