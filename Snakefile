@@ -21,10 +21,19 @@ include: "workflow/rules/common.smk"
 
 
 rule all:
-    """Everything: tables, figures, report, MLflow."""
+    """Everything: runs, tables, figures, report, MLflow.
+
+    Named one by one, so that each is made again where somebody has deleted it: what only others are
+    made of, Snakemake does not miss."""
     input:
-        f"{RESULTS}/report.html",
+        all_runs(),
+        all_tables(),
+        all_figures("svg", "pdf", "png", "csv"),
+        f"{RESULTS}/plan.json",
+        f"{RESULTS}/params.json",
         f"{RESULTS}/overview.json",
+        f"{RESULTS}/summary.md",
+        f"{RESULTS}/report.html",
         f"{RESULTS}/mlflow.json",
 
 

@@ -3,8 +3,10 @@ that are known beforehand."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -16,8 +18,10 @@ from dstcl.jobs.results import (
     OVERLAP_COLUMNS,
 )
 from dstcl.storage import read_json, write_bytes, write_json, write_text
+from dstcl.study.code import training_code
 from dstcl.study.plan import write_plan
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.seal import sealed
 
 TIMED = ("metrics.json", "provenance.json")
 SIZE = 100
@@ -31,6 +35,7 @@ def finished_run(
     metrics: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     files: Mapping[str, str | bytes | None] | None = None,
+    seal: bool = True,
 ) -> Path:
     """Write every file of a finished run into the place that it has below a study.
 
@@ -38,6 +43,7 @@ def finished_run(
         metrics: what metrics.json says otherwise.
         provenance: what provenance.json says otherwise.
         files: whole content of files by their key in RESULT_FILES; None to leave one out.
+        seal: whether metrics.json has digests of the files, if all are there; older runs have none.
 
     Returns:
         The folder of the run.
@@ -45,19 +51,22 @@ def finished_run(
     folder = study / "runs" / run.folder
     content: dict[str, Any] = {
         "config": run.to_dict(),
-        "metrics": _metrics(run) | dict(metrics or {}),
         "provenance": _provenance(run) | dict(provenance or {}),
         "masks": b"masks",
         "weights": b"weights",
         **_tables(run),
         **(files or {}),
     }
-    for kind, name in RESULT_FILES.items():
-        value = content[kind]
+    for kind, value in content.items():
+        path = folder / RESULT_FILES[kind]
         if isinstance(value, dict):
-            write_json(folder / name, value)
+            write_json(path, value)
         elif value is not None:
-            write_bytes(folder / name, value.encode() if isinstance(value, str) else value)
+            write_bytes(path, value.encode() if isinstance(value, str) else value)
+    found = _metrics(run) | _last_row(content["accuracy"]) | dict(metrics or {})
+    whole = seal and all(value is not None for value in content.values())
+    if "metrics" not in content:
+        write_json(folder / RESULT_FILES["metrics"], sealed(found, folder) if whole else found)
     return folder
 
 
@@ -97,6 +106,7 @@ def same_results(first: Path, second: Path) -> bool:
     metrics = [read_json(folder / "metrics.json") for folder in (first, second)]
     for values in metrics:
         del values["seconds"], values["images_per_second"]
+        del values["files"]["provenance.json"], values["checksum"]
     return metrics[0] == metrics[1] and all(
         (first / name).read_bytes() == (second / name).read_bytes()
         for name in RESULT_FILES.values()
@@ -123,9 +133,28 @@ def _metrics(run: Run) -> dict[str, Any]:
     }
 
 
+def _last_row(accuracy: str | bytes | None) -> dict[str, float]:
+    """The ACC of a table of accuracies, where it is one."""
+    rows = list(csv.DictReader(accuracy.splitlines())) if isinstance(accuracy, str) else []
+    try:
+        last = max(int(row["after_task"]) for row in rows)
+        seen = [row for row in rows if int(row["after_task"]) == last >= int(row["task"])]
+        return {"acc": fmean(float(row["accuracy"]) for row in seen)}
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def _code(run: Run) -> str:
+    """Of the code now, as far as there is such a network."""
+    try:
+        return training_code(run)
+    except ValueError:
+        return "c0de"
+
+
 def _provenance(run: Run) -> dict[str, Any]:
     return {
-        "code": "c0de",
+        "code": _code(run),
         "git_commit": "c0ffee",
         "git_dirty": False,
         "versions": {"python": "3.11", "torch": "2.15"},

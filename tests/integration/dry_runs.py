@@ -19,17 +19,18 @@ STAGES = {"all", "data", "tasks", "train", "evaluate", "figures"}
 """Targets without a command, which are part of every plan."""
 
 
-def planned(folder: Path) -> Counter[str]:
+def planned(folder: Path, *arguments: str) -> Counter[str]:
     """Rules that a dry run plans, with their numbers of jobs.
 
     Args:
         folder: a copy of the repository with results and memory.
+        arguments: of Snakemake, such as targets.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
     with tempfile.TemporaryDirectory() as scratch:
         said = Path(scratch, "said.txt")
-        process = context.Process(target=_dry_run, args=(folder, said))
+        process = context.Process(target=_dry_run, args=(folder, said, arguments))
         process.start()
         process.join(timeout=300)
         output = said.read_text()
@@ -48,7 +49,7 @@ def jobs(output: str) -> Counter[str]:
     return Counter({name: count for name, count in counts.items() if name not in STAGES})
 
 
-def _dry_run(folder: Path, said: Path) -> None:
+def _dry_run(folder: Path, said: Path, arguments: tuple[str, ...]) -> None:
     """In a process of its own: plan, and leave what was printed in a file."""
     output = os.open(said, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
@@ -59,7 +60,7 @@ def _dry_run(folder: Path, said: Path) -> None:
     from snakemake.cli import main
 
     try:
-        main(["--dry-run", "--nolock"])
+        main(["--dry-run", "--nolock", *arguments])
         code = 0
     except SystemExit as end:
         code = 0 if end.code in (None, 0) else 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
@@ -126,6 +129,74 @@ def test_a_change_of_code_re_runs_the_rules_that_use_it(
     with (study / "src" / "dstcl" / file).open("a") as text:
         text.write("\nADDED = 1\n")
     assert planned(study) == again
+
+
+UNKNOWN = COLLECTED + Counter(plan=1, params=1)
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        (None, UNKNOWN),
+        ("data/batches.py", UNKNOWN + Counter(train_run=2)),
+        ("continual/methods/ewc.py", UNKNOWN),
+    ],
+)
+def test_without_memory_runs_vouch_for_themselves_and_the_rest_is_made_again(
+    study: Path, file: str | None, again: Counter[str]
+) -> None:
+    shutil.rmtree(study / ".snakemake")
+    if file:
+        with (study / "src" / "dstcl" / file).open("a") as text:
+            text.write("\nADDED = 1\n")
+    assert planned(study) == again
+
+
+def test_only_targets_that_need_runs_train_them_again(study: Path) -> None:
+    with (study / "src" / "dstcl" / "data" / "batches.py").open("a") as text:
+        text.write("\nADDED = 1\n")
+    assert planned(study, "data", "tasks", "plan") == Counter()
+    one = next((study / "results").rglob("metrics.json")).relative_to(study)
+    assert planned(study, str(one)) == Counter(train_run=1)
+    assert planned(study, "train") == Counter(train_run=2)
+
+
+@pytest.mark.parametrize("key", ["data_digest", "tasks_digest", "code"])
+def test_runs_of_other_data_or_splits_are_trained_again(study: Path, key: str) -> None:
+    path = next((study / "results").rglob("provenance.json"))
+    before, times = path.read_text(), path.stat()
+    path.write_text(json.dumps(json.loads(before) | {key: "another"}))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert planned(study) == COLLECTED + Counter(train_run=1)
+
+
+def test_whatever_is_deleted_is_made_again(study: Path) -> None:
+    """Where a message says to delete something, the next call makes it."""
+    results = study / "results" / "quick"
+    run = next(results.rglob("metrics.json")).parent
+    files = {
+        "plan": "plan.json",
+        "params": "params.json",
+        "collect": "summary.csv capacity.csv provenance.csv",
+        "claims": "claims.csv paper.csv",
+        "overview": "overview.json",
+        "summary": "summary.md",
+        "figure": "figures/capacity.svg figures/capacity.csv figures/capacity.pdf",
+        "report": "report.html",
+        "track": "mlflow.json",
+        "train_run": " ".join(str(path.relative_to(results)) for path in run.iterdir()),
+    }
+    forgotten = []
+    for rule, names in files.items():
+        for name in names.split():
+            path = results / name
+            kept = path.rename(study / "kept")
+            if rule not in planned(study):
+                forgotten.append(name)
+            kept.rename(path)
+    run.rename(study / "kept")
+    assert planned(study) == COLLECTED + Counter(train_run=1)
+    assert forgotten == []
 
 
 def test_a_new_command_trains_nothing(study: Path) -> None:

@@ -289,19 +289,20 @@ ACCURACIES = dict(zip((run.digest for run in RUNS), (0.8, 0.9, 0.7, 0.6)))
 def finish(study: Path, run: Run, **metrics: Any) -> Path:
     """The folder of a finished run whose numbers follow from `ACCURACIES`."""
     known = {
-        "acc": ACCURACIES[run.digest],
         "bwt": -0.1,
         "fwt": None,
         "forgetting": 0.1,
         "seconds": 10.0 + run.seed,
     }
+    acc = ACCURACIES[run.digest]
     return finished_run(
         study,
         run,
-        metrics=known | metrics,
+        metrics=known | {"acc": acc} | metrics,
+        seal=False,
         files={
             "accuracy": "after_task,task,accuracy\n"
-            f"0,1,0.5\n0,2,0.5\n1,1,{1 / 3}\n2,1,0.9\n2,2,0.7\n",
+            f"0,1,0.5\n0,2,0.5\n1,1,{1 / 3}\n2,1,{acc + 0.1}\n2,2,{acc - 0.1}\n",
             "capacity": "task,layer,size,active,new,shared,free\n"
             "1,conv,100,10,10,0,90\n2,conv,100,10,8,2,82\n",
         },
@@ -466,13 +467,19 @@ def test_a_long_history_is_thinned_with_first_and_last_epoch(tmp_path: Path) -> 
     assert epochs == [1, *range(5, 101, 5)]
 
 
-def test_runs_without_overlap_history_or_provenance_leave_empty_tables(study: Path) -> None:
+def test_older_runs_without_overlap_or_history_leave_empty_tables(study: Path) -> None:
     for run in RUNS:
-        for kind in ("overlap", "history", "provenance"):
+        for kind in ("overlap", "history"):
             (study / "runs" / run.folder / RESULT_FILES[kind]).unlink()
     collect(RUNS, study)
-    for name in ("overlap", "history", "provenance"):
+    for name in ("overlap", "history"):
         assert pd.read_csv(study / f"{name}.csv").empty
+
+
+def test_a_run_without_provenance_is_refused(study: Path) -> None:
+    path = study / "runs" / RUNS[2].folder / "provenance.json"
+    path.unlink()
+    assert refusal(study) == f"{path}: no such file"
 
 
 # Refusals

@@ -37,7 +37,7 @@ def test_a_growth_without_a_plan_is_every_task_s() -> None:
         ("0.5xrandom+0.5xgradient", 10, (5, 5)),
         ("0.5xrandom+0.5xgradient", 5, (3, 2)),  # half of five is rounded up
         ("0.2xrandom+0.8xgradient", 20, (4, 16)),
-        (".25xrandom+.75xgradient", 4, (1, 3)),
+        ("0.25xrandom+0.75xgradient", 4, (1, 3)),
     ],
 )
 def test_shares_are_cut_at_whole_tasks(growth: str, tasks: int, counts: tuple[int, int]) -> None:

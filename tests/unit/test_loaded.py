@@ -304,6 +304,49 @@ def test_damaged_weights_are_refused(copy: Trained, harm: str) -> None:
     refuses(lambda folder: dstcl.load_run(folder).network(1), path, copy.folder)
 
 
+def unsealed(folder: Path) -> None:
+    """Make a run one of code that wrote no digests."""
+    path = folder / "metrics.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in values.items() if k not in ("files", "checksum")}))
+
+
+@pytest.mark.parametrize("kind", ["weights", "masks", "accuracy", "provenance", "config"])
+def test_one_changed_bit_is_refused_where_it_is_read(copy: Trained, kind: str) -> None:
+    path = copy.folder / RESULT_FILES[kind]
+    content = bytearray(path.read_bytes())
+    # Inside the numbers: what is read is whole but for them.
+    content[content.rindex(b"1") if path.suffix in (".json", ".csv") else -9] ^= 1
+    path.write_bytes(bytes(content))
+
+    def use(folder: Path) -> None:
+        run = dstcl.load_run(folder)
+        _ = run.accuracy
+        run.network(1)
+
+    refuses(use, path, copy.folder)
+    assert copy.folder.exists()
+
+
+def test_runs_without_digests_are_read_and_say_so(copy: Trained) -> None:
+    assert copy.loaded.sealed
+    unsealed(copy.folder)
+    assert not copy.loaded.sealed
+    same_logits(copy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(copy: Trained, value: float) -> None:
+    path = copy.folder / "weights.safetensors"
+    tensors, metadata = read_tensors(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    name = next(name for name in tensors if name.startswith("dense/"))
+    tensors[name].view(-1)[0] = value
+    write_tensors(path, tensors, metadata)
+    unsealed(copy.folder)
+    refuses(copy.loaded.network, f"{path}: {name} is not finite", 1)
+
+
 def test_a_table_that_is_none_is_named(copy: Trained) -> None:
     (copy.folder / "accuracy.csv").write_text("")
     run = copy.loaded

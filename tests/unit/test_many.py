@@ -21,11 +21,10 @@ from dstcl.jobs import many
 from dstcl.jobs.interruption import EXIT_CODE
 from dstcl.jobs.many import Place
 from dstcl.jobs.train import train_run
-from dstcl.storage import write_json, write_tensors
-from dstcl.study.code import training_code
+from dstcl.storage import read_json, write_json, write_tensors
 from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
-from helpers.finished import same_results
+from helpers.finished import finished_run, same_results
 from helpers.runs import changed, task_split
 
 TASKS = split_classes(10, 5, "natural")[:2]
@@ -201,7 +200,7 @@ def test_a_run_that_another_process_has_finished_is_not_made_again(
 
 
 def test_a_run_that_another_process_trains_is_waited_for(
-    planned: list[Run], monkeypatch: pytest.MonkeyPatch
+    planned: list[Run], digits: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(Path("data"), Path("study", "runs"), Path("logs"))
     lock = Path("logs", f"{planned[0].folder}.log.lock")
@@ -214,12 +213,10 @@ def test_a_run_that_another_process_trains_is_waited_for(
         waiting.start()
         waiting.join(1)
         assert waiting.is_alive()
-        metrics = {"digest": planned[0].digest}
-        provenance = {"code": training_code(planned[0])}
-        write_json(folder(planned[0]) / "provenance.json", provenance)
-        write_json(folder(planned[0]) / "metrics.json", metrics)
+        origin = {"data_digest": digits.digest, "tasks_digest": "d"}
+        finished_run(Path("study"), planned[0], provenance=origin)
     waiting.join(60)
-    assert found == [metrics]
+    assert found == [read_json(folder(planned[0]) / "metrics.json")]
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])

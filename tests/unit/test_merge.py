@@ -13,22 +13,22 @@ from dstcl.evaluation.collect import collect
 from dstcl.evaluation.merge import MergeError, merge
 from dstcl.study.load import load_file, runs
 from dstcl.study.plan import read_plan, write_plan
-from dstcl.study.run import Run
+from dstcl.study.run import RESULT_FILES, Run
 from helpers.finished import finished_run
 from helpers.runs import changed
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 RUN = changed(runs(load_file(PARAMS, "quick"))[0], tasks=2)
 RUNS = [changed(RUN, seed=seed) for seed in range(4)]
+ACCURACY = "after_task,task,accuracy\n1,1,{acc}\n2,1,{acc}\n2,2,{acc}\n"
 
 
 def finish(study: Path, run: Run, device: str = "cpu", data: str = "d1", acc: float = 0.5) -> Path:
     return finished_run(
         study,
         run,
-        metrics={"acc": acc},
         provenance={"device": device, "data_digest": data},
-        files={"accuracy": f"after_task,task,accuracy\n1,1,{acc}\n"},
+        files={"accuracy": ACCURACY.format(acc=acc)},
     )
 
 
@@ -83,6 +83,51 @@ def test_a_run_made_twice_with_other_results_is_refused(tmp_path: Path) -> None:
     message = refused(tmp_path, one, other)
     assert RUNS[2].folder in message
     assert "different accuracy.csv" in message
+
+
+@pytest.mark.parametrize(
+    "kind", ["accuracy", "history", "capacity", "overlap", "masks", "weights", "metrics"]
+)
+def test_whichever_folder_is_named_first_a_difference_is_refused(tmp_path: Path, kind: str) -> None:
+    """Each folder is whole by itself."""
+    one, other = machine(tmp_path / "a", *RUNS), machine(tmp_path / "b")
+    tables, origin = {"accuracy": ACCURACY.format(acc=0.5)}, {"data_digest": "d1"}
+    if kind == "metrics":
+        finished_run(
+            other, RUNS[1], metrics={"used_fraction": 0.99}, provenance=origin, files=tables
+        )
+    else:
+        text = (one / "runs" / RUNS[1].folder / RESULT_FILES[kind]).read_text()
+        tables[kind] = ACCURACY.format(acc=0.25) if kind == "accuracy" else text + "\n"
+        finished_run(other, RUNS[1], provenance=origin, files=tables)
+    for studies in ((one, other), (other, one)):
+        message = refused(tmp_path, *studies)
+        assert f"with different {RESULT_FILES[kind]}; delete one of the two" in message
+
+
+def test_times_and_machines_may_differ(tmp_path: Path) -> None:
+    one, other = machine(tmp_path / "a", *RUNS), machine(tmp_path / "b")
+    finished_run(
+        other,
+        RUNS[1],
+        metrics={"seconds": 99.0, "images_per_second": 1.0},
+        provenance={"device": "another", "data_digest": "d1"},
+        files={"accuracy": ACCURACY.format(acc=0.5)},
+    )
+    assert merge([one, other], tmp_path / "out").twice == 1
+
+
+def test_a_run_made_twice_on_other_images_is_refused(tmp_path: Path) -> None:
+    one, other = machine(tmp_path / "a", *RUNS), machine(tmp_path / "b", RUNS[1], data="d2")
+    assert "different provenance.json" in refused(tmp_path, one, other)
+
+
+@pytest.mark.parametrize("kind", ["weights", "masks", "capacity"])
+def test_a_damaged_copy_is_refused(tmp_path: Path, kind: str) -> None:
+    study = machine(tmp_path / "a", *RUNS)
+    path = study / "runs" / RUNS[1].folder / RESULT_FILES[kind]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert f"{path}: changed since the run wrote it" in refused(tmp_path, study)
 
 
 def test_a_run_with_other_parameters_than_planned_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dstcl.data.tasks import write_tasks
 from dstcl.jobs.train import train_run
 from dstcl.storage import read_tensors, write_tensors
 from dstcl.study.run import Run
+from dstcl.study.seal import sealed
 from dstcl.tracking import model_files
 from dstcl.tracking.register import register
 from helpers.runs import changed
@@ -322,6 +323,13 @@ def change_run(folder: Path, **values: object) -> None:
     tensors, metadata = read_tensors(weights)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     write_tensors(weights, tensors, metadata | {"digest": run.digest})
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """Make the digests in metrics.json those of the files there."""
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()), folder)))
 
 
 @pytest.mark.parametrize("batch_norm", ["batch", "shared"])
@@ -373,7 +381,28 @@ def test_weights_of_another_network_are_refused_and_nothing_is_registered(copy: 
 
 def test_damaged_masks_are_refused(copy: Project) -> None:
     (copy.folder / "masks.safetensors").write_bytes(b"damaged")
+    assert "masks.safetensors: changed since the run" in mistake("register", copy.folder)
+    seal(copy.folder)
     assert "masks.safetensors: damaged" in mistake("register", copy.folder)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "masks.safetensors"])
+def test_a_flipped_bit_is_refused_and_nothing_is_registered(copy: Project, name: str) -> None:
+    path = copy.folder / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    assert mistake("register", copy.folder).startswith(f"{path}: changed since the run wrote it")
+    assert not (copy.root / "mlflow.db").exists()
+
+
+def test_a_run_without_digests_is_registered_and_said_to_be_unverified(copy: Project) -> None:
+    path = copy.folder / "metrics.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in values.items() if k not in ("files", "checksum")}))
+    assert str(register(copy.folder)).endswith(
+        "(unverified: the run wrote no digests of its files)"
+    )
 
 
 def test_a_name_of_ones_own(copy: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,15 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.io import IOFile
+
 from dstcl.codedigest import code_digest
 from dstcl.study.load import ConfigError, layered, load, runs
 from dstcl.study.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
 from dstcl.figures import FIGURES, caption
-from dstcl.study.code import training_code
 from dstcl.study.remarks import remarks
 from dstcl.study.run import RESULT_FILES
+from dstcl.study.standing import why_again
 
 # A plan of thousands of jobs is millions of objects, all of them in use to the end: looking among
 # them for garbage as often as Python does by itself takes a seventh of the planning time.
@@ -90,11 +92,6 @@ def run_json(wildcards):
     return json.dumps(run.identity | varied, sort_keys=True)
 
 
-def run_code(wildcards):
-    """The digest of the code behind one run: the loop, its network, its method, its plug-ins."""
-    return training_code(RUNS[wildcards.folder])
-
-
 def run_test_batch(wildcards):
     """Decides speed and memory; where it decides numbers too, it is part of `run_json`."""
     return RUNS[wildcards.folder].training.test_batch_size
@@ -126,7 +123,56 @@ def run_minutes(wildcards, attempt):
     return minutes_to_ask_for(RUNS[wildcards.folder], attempt)
 
 
+def finished_of_other_code_or_data():
+    """Metrics files of finished runs that must be trained again, and why the first of them must.
+
+    Runs vouch for themselves: Snakemake has no memory of those that were trained without it,
+    merged, or checked out, and compares neither code nor settings of files that it does not know.
+    """
+    if not workflow.is_main_process:  # a job that runs is needed
+        return {}
+    data, found = Path("data"), {}
+    for run in RUNS.values():
+        if reason := why_again(run, Path(RESULTS, "runs", run.folder), data):
+            found[f"{RESULTS}/runs/{run.folder}/{RESULT_FILES['metrics']}"] = reason
+    if found:
+        print(
+            f"{len(found)} of {len(RUNS)} runs are not of today's code, data or files and count as "
+            f"not made: {next(iter(found.values()))}\n"
+            f"To keep runs of other code: dstcl vouch {RESULTS} --reason '...'",
+            file=sys.stderr,
+        )
+    return found
+
+
+TO_TRAIN_AGAIN = finished_of_other_code_or_data()
+
+
+def force(path):
+    """Have the job that makes this file run, if it is part of the graph, as `--forcerun` would; but
+    that would make the file a target too. Input functions call it: they are asked while the graph
+    is built."""
+    workflow.dag.forcefiles.add(path)
+
+
+def unless_known(path):
+    """An input function of a rule that is cheap: without files, it has a file made again of which
+    Snakemake has no record. Of such a file nobody knows which settings and which code made it.
+    """
+
+    def no_files(wildcards):
+        if workflow.is_main_process and Path(path).exists():
+            if workflow.persistence.metadata(IOFile(path)) is None:
+                force(path)
+        return []
+
+    return no_files
+
+
 def prepared_data(wildcards):
+    metrics = f"{RESULTS}/runs/{wildcards.folder}/{RESULT_FILES['metrics']}"
+    if metrics in TO_TRAIN_AGAIN:
+        force(metrics)
     return f"data/{RUNS[wildcards.folder].data_file}"
 
 
@@ -148,8 +194,16 @@ def all_runs():
     return [f"{RESULTS}/runs/{folder}/{RESULT_FILES['metrics']}" for folder in RUNS]
 
 
-def all_figures(suffix):
-    return [f"{RESULTS}/figures/{figure}.{suffix}" for figure in FIGURES]
+def all_tables():
+    return [f"{RESULTS}/{table}.csv" for table in [*TABLES, "claims", "paper"]]
+
+
+def all_figures(*suffixes):
+    return [
+        f"{RESULTS}/figures/{figure}.{suffix}"
+        for figure in FIGURES
+        for suffix in suffixes
+    ]
 
 
 def params_json(wildcards):

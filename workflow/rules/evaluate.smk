@@ -3,6 +3,7 @@ rule collect:
     input:
         plan=f"{RESULTS}/plan.json",
         runs=all_runs(),
+        unknown=unless_known(f"{RESULTS}/summary.csv"),
     output:
         expand("{results}/{table}.csv", results=RESULTS, table=TABLES),
     log:

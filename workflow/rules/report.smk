@@ -23,6 +23,8 @@ rule summary:
 
 rule params:
     """Write the configuration in force beside its results."""
+    input:
+        unless_known(f"{RESULTS}/params.json"),
     output:
         f"{RESULTS}/params.json",
     log:

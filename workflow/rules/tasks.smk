@@ -15,6 +15,8 @@ rule split:
 
 rule plan:
     """Write the list of runs that params.yaml means."""
+    input:
+        unless_known(f"{RESULTS}/plan.json"),
     output:
         f"{RESULTS}/plan.json",
     log:

@@ -20,9 +20,9 @@ rule train_run:
         mem_mb=run_memory,
         runtime=run_minutes,
         test_batch=run_test_batch,
+    # No digest of the code: every run keeps its own, see `finished_of_other_code_or_data`.
     params:
         run=run_json,
-        code=run_code,
         out=subpath(output.metrics, parent=True),
     shell:
         "dstcl train --run {params.run:q} --data {input.data} --tasks {input.tasks}"

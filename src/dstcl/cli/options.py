@@ -9,3 +9,18 @@ from pathlib import Path
 def add_study(parser: argparse.ArgumentParser) -> None:
     """The folder of a study, as ``options.study``."""
     parser.add_argument("study", type=Path, help="folder of the study: results/<preset>")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The folder of data that finished runs are compared with, as ``options.data``."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        help="has prepared/ and tasks/; runs of other data than those there are refused",
+    )
+
+
+def add_thorough(parser: argparse.ArgumentParser) -> None:
+    """Whether large files are verified too, as ``options.thorough``."""
+    parser.add_argument("--thorough", action="store_true", help="verify masks and weights as well")

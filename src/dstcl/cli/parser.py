@@ -29,6 +29,7 @@ COMMANDS = (
     "data split",
     "train",
     "train-study",
+    "vouch",
     "collect",
     "claims",
     "figure",

@@ -12,9 +12,18 @@ import pandas as pd
 from dstcl.evaluation.axes import cell_axes
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.statistics import mean_interval
-from dstcl.storage import read_json, write_text
-from dstcl.study.recorded import AGAIN, read_config
+from dstcl.evaluation.verify import (
+    CollectError,
+    Say,
+    places_of,
+    read_lines,
+    read_mapping,
+    verify_runs,
+)
+from dstcl.storage import write_text
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.seal import FILES as SEAL
+from dstcl.study.standing import vouched_for
 
 MEASURES = (
     "acc",
@@ -58,19 +67,26 @@ MADE_BY = {
 FILES = {"overlap": "overlap.csv", **RESULT_FILES}
 
 
-class CollectError(ValueError):
-    """A result that does not belong to the study; the message names the file and the key."""
-
-
-def collect(runs: Sequence[Run], study: Path) -> pd.DataFrame:
+def collect(
+    runs: Sequence[Run],
+    study: Path,
+    *,
+    data: Path | None = None,
+    thorough: bool = False,
+    say: Say = lambda line: None,
+) -> pd.DataFrame:
     """Write summary, cells, comparisons and the long tables as CSV; returns the summary.
 
     Args:
         runs: the runs the study means; other folders below ``study/runs`` are not read.
         study: folder of the study, where the tables are written.
+        data: folder with prepared/ and tasks/, to compare runs with; None does not.
+        thorough: verify masks and weights as well.
+        say: told a line about what could not be verified.
 
     Raises:
-        CollectError: a run is missing, or was made with other parameters than the study asks for.
+        CollectError: a run is missing, was made with other parameters than the study asks for, by
+            other code or on other data than those of now, or its files are not those it wrote.
     """
     folder = study / "runs"
     if not runs:
@@ -79,8 +95,8 @@ def collect(runs: Sequence[Run], study: Path) -> pd.DataFrame:
     if len(set(digests)) < len(digests):
         repeated = sorted({digest for digest in digests if digests.count(digest) > 1})
         raise CollectError(f"{study}: run {repeated[0]} twice in the plan")
-    for run in runs:
-        check_run(run, folder / run.folder)
+    for line in verify_runs(runs, folder, data=data, thorough=thorough).lines():
+        say(line)
     summary = pd.DataFrame([summary_row(run, folder / run.folder) for run in runs])
     tables = {
         "summary": summary,
@@ -116,8 +132,8 @@ def long_table(
         path = folder / run.folder / FILES[name]
         if optional and not path.exists():
             continue
-        header, lines = _lines(path)
-        places = _places(path, header, columns)
+        header, lines = read_lines(path)
+        places = places_of(path, header, columns)
         if places == list(range(len(header))):
             parts += [f"{run.digest},{line}\n" for line in lines]
         else:
@@ -133,8 +149,8 @@ def history_table(runs: Sequence[Run], folder: Path) -> str:
         path = folder / run.folder / RESULT_FILES["history"]
         if not path.exists():
             continue
-        header, lines = _lines(path)
-        task, epoch, explored = _places(path, header, HISTORY)
+        header, lines = read_lines(path)
+        task, epoch, explored = places_of(path, header, HISTORY)
         step = max(1, -(-run.training.epochs // EPOCHS_KEPT))
         kept = {str(number) for number in range(run.training.epochs, 0, -step)} | {"1"}
         for cells in (line.split(",") for line in lines):
@@ -155,13 +171,16 @@ def provenance(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
         path = folder / run.folder / RESULT_FILES["provenance"]
         if not path.exists():
             continue
-        content = _read(path)
+        content = read_mapping(path)
         row: dict[str, Any] = {"digest": run.digest}
         for column, keys in MADE_BY.items():
             value: Any = content
             for key in keys:
                 value = value.get(key) if isinstance(value, dict) else None
             row[column] = value
+        # Both from the run itself: a table says whether it rests on somebody's word.
+        row["vouched"] = vouched_for(run, path.parent)
+        row["sealed"] = SEAL in read_mapping(path.with_name(RESULT_FILES["metrics"]))
         data = str(row["data_digest"])
         first, where = seen.setdefault(run.data_name, (data, path))
         if data != first:
@@ -170,64 +189,13 @@ def provenance(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
                 f"{where} ({first}); prepare the data once and run again"
             )
         rows.append(row)
-    return pd.DataFrame(rows, columns=["digest", *MADE_BY])
-
-
-def _lines(path: Path) -> tuple[list[str], list[str]]:
-    """Header and rows of a CSV file without quotes, as this project writes them."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CollectError(f"{path}: not a table ({error})") from None
-    first, *lines = text.splitlines() or [""]
-    header = first.split(",")
-    if any(line.count(",") != len(header) - 1 for line in lines):
-        raise CollectError(f"{path}: not a table (rows of different length)")
-    return header, lines
-
-
-def _places(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[int]:
-    if lacking := [column for column in columns if column not in header]:
-        raise CollectError(f"{path}: no column {', '.join(sorted(lacking))}")
-    return [header.index(column) for column in columns]
-
-
-def check_run(run: Run, folder: Path) -> None:
-    """Refuse a run folder whose recorded configuration is not the one asked for.
-
-    Raises:
-        CollectError: naming the file and the first key that differs.
-    """
-    try:
-        recorded = read_config(folder)
-    except ValueError as error:
-        raise CollectError(str(error)) from None
-    if recorded.digest != run.digest:
-        path = folder / RESULT_FILES["config"]
-        difference = _first_difference(recorded.to_dict(), run.to_dict())
-        raise CollectError(f"{path}: {difference}; {AGAIN}")
-    metrics = folder / RESULT_FILES["metrics"]
-    if _read(metrics).get("digest") != run.digest:
-        raise CollectError(f"{metrics}: belongs to another run; {AGAIN}")
-
-
-def _first_difference(recorded: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The first setting that two descriptions do not share, in words."""
-    for section, values in wanted.items():
-        if not isinstance(values, dict):
-            continue
-        theirs = recorded[section]
-        for name in [*values, *theirs]:
-            if theirs.get(name, ...) != values.get(name, ...):
-                have, want = theirs.get(name), values.get(name)
-                return f"{section}.{name} is {have!r}, the study asks for {want!r}"
-    return "is of another run"
+    return pd.DataFrame(rows, columns=["digest", *MADE_BY, "vouched", "sealed"])
 
 
 def summary_row(run: Run, folder: Path) -> dict[str, Any]:
     """The axes of a run, its measures and its digest."""
     path = folder / RESULT_FILES["metrics"]
-    metrics = _read(path)
+    metrics = read_mapping(path)
     for name in MEASURES:
         value = metrics.get(name)
         if value is None and name in MAY_BE_MISSING and name in metrics:
@@ -262,13 +230,3 @@ def _csv(table: pd.DataFrame) -> str:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table whole or not at all."""
     write_text(path, _csv(table))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise CollectError(str(error)) from None
-    if not isinstance(content, dict):
-        raise CollectError(f"{path}: not a mapping")
-    return content

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dstcl.evaluation.collect import CollectError, check_run, provenance
+from dstcl.evaluation.collect import provenance
+from dstcl.evaluation.verify import CollectError, Unverified, read_mapping, verify_run
 from dstcl.storage import read_json, write_json
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.run import RESULT_FILES, Run
 
-# What a run found out; times and provenance differ between machines that did the same work.
-FINDINGS = ("accuracy", "capacity")
+# What a run found out; config.json is compared by its digest, metrics.json without times, and of
+# the provenance what decides numbers: machines that did the same work differ in the rest.
+FINDINGS = ("accuracy", "capacity", "history", "overlap", "masks", "weights")
+TIMES = ("seconds", "images_per_second", "files", "checksum")
+ORIGINS = ("code", "data_digest", "tasks_digest")
 
 
 class MergeError(ValueError):
@@ -25,32 +29,43 @@ class MergeError(ValueError):
 
 @dataclass
 class Merged:
-    """What was merged: runs, the folder each came from, and planned runs that are nowhere."""
+    """What was merged.
+
+    Attributes:
+        runs: those that are finished.
+        source: the study that each was taken from, by its digest.
+        twice: how many were found twice.
+        missing: folders of planned runs that are nowhere.
+        unverified: what the runs do not say of themselves.
+    """
 
     preset: str
     runs: list[Run] = field(default_factory=list)
     source: dict[str, Path] = field(default_factory=dict)
     twice: int = 0
     missing: list[str] = field(default_factory=list)
+    unverified: Unverified = field(default_factory=Unverified)
 
 
-def merge(studies: Sequence[Path], out: Path) -> Merged:
+def merge(studies: Sequence[Path], out: Path, *, data: Path | None = None) -> Merged:
     """Copy the finished runs of these studies into a new one; ``dstcl collect`` does the rest.
 
-    Every run keeps all its files, so its provenance.json says where it was made. A run that two
-    machines made is kept once if both found the same.
+    Every run keeps all its files, so its provenance.json says where it was made. All of them are
+    verified. A run that two machines made is kept once if both found the same.
 
     Args:
         studies: folders with plan.json and runs/, as ``results/<preset>``.
         out: folder of the new study; must be new or empty.
+        data: folder with prepared/ and tasks/, to compare runs with; None does not.
 
     Raises:
         MergeError: nothing to merge, other presets, a run made with other parameters than its
-            plan says, on other data, or twice with different results. ``out`` is not made then.
+            plan says, by other code or on other data than those of now, with files that are not
+            those it wrote, or twice with different results. ``out`` is not made then.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MergeError(f"{out}: already has something in it; merge into a new folder")
-    merged = _chosen(studies)
+    merged = _chosen(studies, data)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         new = Path(folder) / "study"
@@ -67,7 +82,7 @@ def merge(studies: Sequence[Path], out: Path) -> Merged:
     return merged
 
 
-def _chosen(studies: Sequence[Path]) -> Merged:
+def _chosen(studies: Sequence[Path], data: Path | None) -> Merged:
     """Which runs there are and where each is taken from."""
     plans = [(study, *read_plan(study)) for study in studies]
     presets = {preset for _, preset, _ in plans}
@@ -80,7 +95,7 @@ def _chosen(studies: Sequence[Path]) -> Merged:
             planned.setdefault(run.digest, run)
             if not (study / "runs" / run.folder / RESULT_FILES["metrics"]).exists():
                 continue
-            _check(run, study)
+            _check(run, study, merged.unverified, data)
             if run.digest in merged.source:
                 _same_findings(run, merged.source[run.digest], study)
                 merged.twice += 1
@@ -93,21 +108,36 @@ def _chosen(studies: Sequence[Path]) -> Merged:
     return merged
 
 
-def _check(run: Run, study: Path) -> None:
+def _check(run: Run, study: Path, found: Unverified, data: Path | None) -> None:
+    found.runs += 1
     try:
-        check_run(run, study / "runs" / run.folder)
+        verify_run(run, study / "runs" / run.folder, found, data, tuple(RESULT_FILES))
     except CollectError as error:
         raise MergeError(str(error)) from None
 
 
 def _same_findings(run: Run, first: Path, second: Path) -> None:
-    for kind in FINDINGS:
-        one, other = (study / "runs" / run.folder / RESULT_FILES[kind] for study in (first, second))
-        if not one.exists() or not other.exists() or not filecmp.cmp(one, other, shallow=False):
-            raise MergeError(
-                f"{run.folder}: in {first} and in {second}, with different {RESULT_FILES[kind]}; "
-                "delete one of the two"
-            )
+    """Everything but where and how fast: else the order of the folders would decide."""
+    folders = [study / "runs" / run.folder for study in (first, second)]
+    different = [
+        kind for kind in FINDINGS if not _same_file(*(f / RESULT_FILES[kind] for f in folders))
+    ]
+    for kind, compared in (
+        ("metrics", lambda values: {k: v for k, v in values.items() if k not in TIMES}),
+        ("provenance", lambda values: [values.get(key) for key in ORIGINS]),
+    ):
+        one, other = (compared(read_mapping(f / RESULT_FILES[kind])) for f in folders)
+        if one != other:
+            different.append(kind)
+    if different:
+        raise MergeError(
+            f"{run.folder}: in {first} and in {second}, with different "
+            f"{RESULT_FILES[different[0]]}; delete one of the two"
+        )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and filecmp.cmp(one, other, shallow=False)
 
 
 def _same_data(runs: Sequence[Run], study: Path) -> None:

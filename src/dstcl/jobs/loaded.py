@@ -20,6 +20,7 @@ from dstcl.sparse.masks import unpack_mask
 from dstcl.storage import read_json, read_tensors
 from dstcl.study.recorded import AGAIN, read_config, refuse_older
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.seal import FILES, check_seal
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +30,8 @@ DATA_FACTS = ("image", "mean", "std", "class_names")
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run. Tables, masks and weights are read when they are asked for.
+    """A finished run. Tables, masks and weights are read when they are asked for, and compared
+    with the digests in metrics.json before: a file that was changed since is refused.
 
     Attributes:
         folder: of the run.
@@ -50,6 +52,11 @@ class LoadedRun:
     mean: list[float]
     std: list[float]
     class_names: list[list[str]]
+
+    @property
+    def sealed(self) -> bool:
+        """Whether files can be verified; runs of code that wrote no digests are read as is."""
+        return FILES in self.metrics
 
     @property
     def tasks(self) -> int:
@@ -84,9 +91,11 @@ class LoadedRun:
             task: counted from 1.
 
         Raises:
-            ValueError: there is no such task, or the file of masks is damaged; one line.
+            ValueError: there is no such task, or the file of masks is damaged or was changed since
+                the run wrote it; one line.
         """
         own = self._own(task)
+        self._verify("masks")
         packed, metadata = read_tensors(self.path("masks"), lambda name: name.startswith(own))
         try:
             return {
@@ -112,12 +121,17 @@ class LoadedRun:
             task: counted from 1.
 
         Raises:
-            ValueError: there is no such task, a file is damaged or of another network, or the code
-                of a network of a user's own is not there; one line.
+            ValueError: there is no such task, a file is damaged, changed since the run wrote it or
+                of another network, weights are not finite, or the code of a network of a user's own
+                is not there; one line.
         """
         own, path = self._own(task), self.path("weights")
+        self._verify("weights")
         parts = ("dense/", "common/", own)
         weights, _ = read_tensors(path, lambda name: name.startswith(parts))
+        for name, tensor in weights.items():
+            if not torch.isfinite(tensor).all():
+                raise ValueError(f"{path}: {name} is not finite; delete the folder and run again")
         network = self._fresh()
         try:
             masked = {
@@ -177,9 +191,20 @@ class LoadedRun:
         # TF32 is a matter of the GPU; what it computes on is float32.
         return Arithmetic("float32" if precision == "tf32" else precision, layout)
 
+    def _verify(self, kind: str) -> None:
+        """Read a file once to see that it is what the run wrote."""
+        if kind not in self._verified:
+            check_seal(self.folder, self.metrics, [kind])
+            self._verified.add(kind)
+
+    @cached_property
+    def _verified(self) -> set[str]:
+        return set()
+
     def _table(self, kind: str) -> DataFrame:
         import pandas as pd
 
+        self._verify(kind)
         try:
             return pd.read_csv(self.path(kind))
         except (OSError, ValueError) as error:
@@ -193,7 +218,8 @@ def load_run(folder: str | Path) -> LoadedRun:
         folder: of the run, with the files of the result contract.
 
     Raises:
-        ValueError: the folder holds no finished run, or files of several; one line naming the file.
+        ValueError: the folder holds no finished run, files of several, or files that were changed
+            since the run wrote them; one line naming the file.
     """
     folder = Path(folder)
     path = {kind: folder / name for kind, name in RESULT_FILES.items()}
@@ -207,6 +233,7 @@ def load_run(folder: str | Path) -> LoadedRun:
         if not isinstance(found, dict) or found.get("digest") != run.digest:
             digest = found.get("digest") if isinstance(found, dict) else None
             raise ValueError(f"{path[kind]}: of run {digest}, not of {run.digest}")
+    check_seal(folder, metrics, ("config", "metrics", "provenance"))
     try:
         refuse_older(header, ("data", "outputs"))
         refuse_older(header["data"], DATA_FACTS)

@@ -25,8 +25,8 @@ from dstcl.jobs.interruption import CHECKPOINT_EVERY, SIGNALS, Interrupted
 from dstcl.jobs.progress import EpochProgress
 from dstcl.jobs.train import available_device, train_run
 from dstcl.storage import read_json
-from dstcl.study.code import training_code
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.standing import why_again
 
 Metrics = dict[str, Any]
 Result = tuple[Run, Metrics | str]
@@ -88,14 +88,14 @@ class Place:
                     raise
 
     def finished(self, run: Run) -> Metrics | None:
-        """The run's metrics, if its files are there, are this run's and come from today's code."""
+        """The run's metrics, if its files are there and are this run's, made by the code and from
+        the data of now."""
         folder = self.out / run.folder
-        files = [folder / RESULT_FILES[kind] for kind in ("metrics", "provenance")]
-        if not all(path.exists() for path in files):
+        path = folder / RESULT_FILES["metrics"]
+        if not path.exists() or why_again(run, folder, self.data):
             return None
-        metrics, provenance = (read_json(path) for path in files)
-        current = provenance.get("code") == training_code(run)
-        return metrics if current and metrics.get("digest") == run.digest else None
+        metrics: Metrics = read_json(path)
+        return metrics if metrics.get("digest") == run.digest else None
 
 
 class SomeFailed(ValueError):

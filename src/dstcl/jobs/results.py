@@ -17,6 +17,7 @@ from dstcl.data.stored import Prepared
 from dstcl.networks.head import find_head
 from dstcl.storage import write_json, write_table, write_tensors
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.seal import sealed
 
 ACCURACY_COLUMNS = ("after_task", "task", "accuracy")
 HISTORY_COLUMNS = (
@@ -75,12 +76,14 @@ def write_results(
     provenance: dict[str, Any],
     data: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write every file of the contract, each whole or not at all, metrics.json last.
+    """Write every file of the contract, each whole or not at all, metrics.json last and with a
+    digest of every other file. Results of an earlier training are no results from the start on.
 
     With the weights go all that is needed to use them without the data: see `data_facts`.
 
     Returns:
-        The metrics, with the bytes on disk of a task's mask; 0 for dense methods, which need none.
+        The metrics, with the bytes on disk of a task's mask (0 for dense methods, which need none)
+        and the digests of `dstcl.study.seal`.
     """
     store = outcome.store
     path = {key: out / name for key, name in RESULT_FILES.items()}
@@ -97,6 +100,7 @@ def write_results(
     }
     weights |= {f"common/{name}": value for name, value in store.common().items()}
     outputs = find_head(store.network)[1].out_features
+    path["metrics"].unlink(missing_ok=True)
     write_json(path["config"], run.to_dict())
     write_table(path["accuracy"], ACCURACY_COLUMNS, outcome.accuracy)
     write_table(path["history"], HISTORY_COLUMNS, outcome.history)
@@ -109,6 +113,6 @@ def write_results(
     )
     write_json(path["provenance"], provenance)
     mask_bytes = 0 if run.init == "none" else path["masks"].stat().st_size / len(store.subnets)
-    metrics = metrics | {"mask_bytes": mask_bytes}
+    metrics = sealed(metrics | {"mask_bytes": mask_bytes}, out)
     write_json(path["metrics"], metrics)
     return metrics

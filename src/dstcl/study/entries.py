@@ -51,7 +51,7 @@ def check_growth(name: str) -> str:
 
 _ONE = f"(?:{'|'.join(GROWTH_CRITERIA)}|{plugins.PATTERN})"
 _IN_TASK = f"{_ONE}(?:{THEN}{_ONE})?"
-_PART = rf"(?:\d+|\d*\.\d+)x{_IN_TASK}"
+_PART = rf"(?:\d+|\d+\.\d+)x{_IN_TASK}"
 GrowthName = Annotated[str, Check(check_growth, rf"^(?:{_IN_TASK}|{_PART}(?:\{AND}{_PART})*)$")]
 
 

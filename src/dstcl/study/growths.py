@@ -16,7 +16,7 @@ THEN = "-then-"
 """Between the two criteria of a switch within a task."""
 AND = "+"
 """Between the parts of a plan over the tasks."""
-PART = r"(?P<count>\d+|\d*\.\d+)x(?P<growth>.+)"
+PART = r"(?P<count>\d+|\d+\.\d+)x(?P<growth>.+)"
 """A part of a plan: a number of tasks, or with a point a share of them, and their growth."""
 
 
@@ -26,7 +26,7 @@ def parts_of(growth: str) -> list[tuple[int | float, str]]:
     Raises:
         ValueError: it begins like a plan and goes on otherwise.
     """
-    if not growth[:1].isdigit() and not growth.startswith("."):
+    if not growth[:1].isdigit():
         return []
     parts = []
     for part in growth.split(AND):

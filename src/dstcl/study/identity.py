@@ -21,6 +21,7 @@ from dstcl.study.methods import method_facts, method_settings
 from dstcl.study.run import (
     AXES,
     AXIS_TYPES,
+    SECTIONED,
     MethodSource,
     NetworkSource,
     Run,
@@ -135,16 +136,25 @@ def read_description(values: Mapping[str, Any]) -> Run:
     vary = values.get("vary", [])
     if not isinstance(vary, list) or not all(isinstance(key, str) for key in vary):
         raise ValueError(f"{where}: vary is {vary!r}, not a list of keys")
+    if unknown := [key for key in vary if not _is_setting(key)]:
+        raise ValueError(f"{where}: vary: {unknown[0]!r} is no setting")
     try:
-        return Run(
+        run = Run(
             **axes,
             **sections,
             network_source=network,
             method_source=MethodSource(source, settings),
             vary=tuple(vary),
         )
+        _ = run.folder  # a plan of someone else must not write elsewhere
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+    return run
+
+
+def _is_setting(key: str) -> bool:
+    section, _, name = key.partition(".")
+    return key in SECTIONED.values() or (section == "method" and name.isidentifier())
 
 
 def _read(run: Run, section: str) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dstcl.storage import read_json, write_json
 from dstcl.study.recorded import recorded_run
-from dstcl.study.run import Run
+from dstcl.study.run import FOLDER_NAME, Run
 
 
 def write_plan(preset: str, runs: Sequence[Run], out: Path) -> None:
@@ -26,6 +26,10 @@ def read_plan(study: Path) -> tuple[str, list[Run]]:
     path = study / "plan.json"
     content: dict[str, Any] = read_json(path)
     try:
-        return content["preset"], [recorded_run(entry["run"]) for entry in content["runs"]]
+        preset = content["preset"]
+        # It names folders too: of logs, for one.
+        if not isinstance(preset, str) or not FOLDER_NAME.fullmatch(preset):
+            raise ValueError(f"preset {preset!r} is no name of a preset")
+        return preset, [recorded_run(entry["run"]) for entry in content["runs"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a plan ({error}); delete it and run again") from None

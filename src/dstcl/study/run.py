@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Any
 
 from dstcl import plugins
@@ -42,6 +41,8 @@ SECTIONED = {
     name: f"{section}.{name}" for section, kind in SECTIONS.items() for name in setting_names(kind)
 }
 """The key of every setting of a section by its bare name; no two sections share one."""
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+"""What a label may become as a part of a path; above all nothing that leads elsewhere."""
 NOT_READ = "none"
 """Value of an axis or a varied setting that the run's method does not read."""
 
@@ -210,21 +211,30 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Where the run's results live below ``results/<preset>/runs``."""
-        return str(
-            PurePosixPath(
-                f"{self.dataset}-{self.tasks}tasks"
-                + (f"-first{self.data.learn}" if self.data.learn else ""),
-                self.protocol,
-                folder_name(self.network),
-                folder_name(self.method),
-                f"density{self.density:g}",
-                folder_name(self.init),
-                folder_name(self.growth),
-                *(f"{key}={folder_name(value)}" for key, value in self.varied.items()),
-                f"seed{self.seed}-{self.digest}",
-            )
-        )
+        """Where the run's results live below ``results/<preset>/runs``.
+
+        Raises:
+            ValueError: a label that cannot be the name of a folder, as ``../x``; names its key.
+        """
+        first = f"-first{self.data.learn}" if self.data.learn else ""
+        parts = {
+            "axes.dataset": f"{self.dataset}-{self.tasks}tasks{first}",
+            "axes.protocol": self.protocol,
+            "axes.network": folder_name(self.network),
+            "axes.method": folder_name(self.method),
+            "axes.density": f"density{self.density:g}",
+            "axes.init": folder_name(self.init),
+            "axes.growth": folder_name(self.growth),
+            **{key: f"{key}={folder_name(value)}" for key, value in self.varied.items()},
+            "axes.seed": f"seed{self.seed}-{self.digest}",
+        }
+        for key, part in parts.items():
+            if not FOLDER_NAME.fullmatch(part):
+                raise ValueError(
+                    f"{key}: {part!r} cannot be the name of a folder: letters, digits and . _ + - "
+                    "only, a letter or digit first"
+                )
+        return "/".join(parts.values())
 
     @property
     def learned(self) -> int:

@@ -35,15 +35,19 @@ class Registered:
     Attributes:
         name, version: in the registry.
         new: whether it was registered by this call.
+        verified: whether the run's files were compared with digests that it wrote of them.
     """
 
     name: str
     version: str
     new: bool
+    verified: bool = True
 
     def __str__(self) -> str:
         """As a person reads it."""
-        return f"models:/{self.name}/{self.version}" + ("" if self.new else " (was there already)")
+        said = "" if self.new else " (was there already)"
+        said += "" if self.verified else " (unverified: the run wrote no digests of its files)"
+        return f"models:/{self.name}/{self.version}{said}"
 
 
 def register(
@@ -62,7 +66,7 @@ def register(
 
     Raises:
         ValueError: the run has not finished, its protocol cannot be served, or a file is missing,
-            damaged or of another run.
+            damaged, of another run or changed since the run wrote it, or weights are not finite.
         TrackingError: MLflow cannot be reached or refuses.
     """
     from dstcl.jobs.loaded import load_run  # which needs torch
@@ -111,7 +115,7 @@ def _register(
     digest = model_digest(loaded, settings)
     for known in client.search_model_versions(f"name = '{name}'"):
         if known.tags.get("dstcl.model") == digest:
-            return Registered(name, str(known.version), False)
+            return Registered(name, str(known.version), False, loaded.sealed)
     (recorded, *_) = client.search_runs([experiment.id], f"tags.`{KEY}` = '{key}'")
     with tempfile.TemporaryDirectory() as place:
         model = Path(place, digest[:12])
@@ -130,15 +134,17 @@ def _register(
         tags={"dstcl.model": digest, "dstcl.digest": loaded.run.digest, KEY: key},
         description=_description(loaded),
     )
-    return Registered(name, str(version.version), True)
+    return Registered(name, str(version.version), True, loaded.sealed)
 
 
 def _description(loaded: LoadedRun) -> str:
     run, class_names = loaded.run, loaded.class_names
     tasks = "\n".join(f"| {k} | {', '.join(n)} |" for k, n in enumerate(class_names, start=1))
     size = run.data.image_size
+    unverified = "" if loaded.sealed else " Unverified: the run wrote no digests of its files."
     return (
-        f"Run `{run.digest}`, seed {run.seed}. `model.predict(images, params={{'task': k}})`: "
+        f"Run `{run.digest}`, seed {run.seed}.{unverified} "
+        f"`model.predict(images, params={{'task': k}})`: "
         f"uint8 images (N, C, {size}, {size}) to logits (N, classes).\n\n"
         f"| task | classes |\n|---|---|\n{tasks}\n"
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from dstcl.cli.config.options import add_params, params_of
-from dstcl.cli.options import add_study
+from dstcl.cli.options import add_data, add_study, add_thorough
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The study, and the configuration."""
+    """The study, its data, the configuration, and how much is verified."""
     add_study(parser)
+    add_data(parser)
+    add_thorough(parser)
     add_params(parser)
 
 
@@ -19,4 +22,8 @@ def run(options: argparse.Namespace) -> None:
     from dstcl.evaluation.consistency import check_study
     from dstcl.study.load import runs
 
-    check_study(runs(params_of(options)), options.study)
+    found = check_study(
+        runs(params_of(options)), options.study, data=options.data, thorough=options.thorough
+    )
+    for line in found.lines():
+        print(line, file=sys.stderr)
