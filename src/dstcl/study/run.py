@@ -32,11 +32,6 @@ AXES = (
     "growth",
     "seed",
 )
-AXIS_TYPES: dict[str, type] = dict.fromkeys(AXES, str) | {
-    "tasks": int,
-    "density": float,
-    "seed": int,
-}
 THEN = "-then-"
 """Between the two growths of a switch, as random-then-gradient."""
 SECTIONED = {
