@@ -61,6 +61,7 @@ def train(root: Path, digits: Prepared, run: Run, monkeypatch: pytest.MonkeyPatc
     tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
     write_tensors(root / "digits.safetensors", tensors, fields)
     split = {"data_digest": digits.digest, "digest": "d", "tasks": TASKS}
+    split["order"] = run.order_name
     write_json(root / "tasks.json", split)
     learners: list[Learner] = []
 

@@ -46,7 +46,8 @@ def planned(
         for path in (data, tasks):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(data, tensors, fields)
-        write_json(tasks, {"data_digest": digits.digest, "digest": "d", "tasks": TASKS})
+        facts = {"data_digest": digits.digest, "digest": "d", "order": run.order_name}
+        write_json(tasks, {**facts, "tasks": TASKS})
     write_plan("study", runs, Path("study", "plan.json"))
     return runs
 

@@ -3,8 +3,10 @@
 from dstcl.continual.learner import Learner, Outcome, learner_of
 from dstcl.continual.library import Learned, learn
 from dstcl.continual.subnets import InvariantError, Subnet, SubnetStore
+from dstcl.continual.task_training import DivergedError
 
 __all__ = [
+    "DivergedError",
     "InvariantError",
     "Learned",
     "Learner",
