@@ -19,7 +19,7 @@ from filelock import FileLock
 from dstcl.cli import main
 from dstcl.continual import DivergedError, learner_of
 from dstcl.data.stored import Prepared
-from dstcl.data.tasks import split_classes
+from dstcl.data.tasks import split_classes, write_tasks
 from dstcl.jobs.alone import LOCK
 from dstcl.jobs.epochs import FILE, EpochLog, read_epochs
 from dstcl.jobs.interruption import StopRequest
@@ -29,7 +29,7 @@ from dstcl.storage import read_json, write_json, write_tensors, write_text
 from dstcl.study.run import RESULT_FILES, Run
 from helpers.runs import changed
 
-TASKS = split_classes(10, 5, "natural")[:2]
+TASKS = split_classes(10, 5, "natural")
 Files = tuple[Path, Path]
 
 
@@ -40,14 +40,13 @@ def files(tmp_path_factory: pytest.TempPathFactory, digits: Prepared) -> Files:
     fields = asdict(digits)
     tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
     write_tensors(data, tensors, fields)
-    facts = {"data_digest": digits.digest, "digest": "d", "order": "seed0"}
-    write_json(tasks, {**facts, "tasks": TASKS})
+    write_tasks(data, "mnist5k", 5, "seed0", tasks)
     return data, tasks
 
 
 @pytest.fixture(scope="module")
 def brief(short_run: Run) -> Run:
-    return changed(short_run, tasks=2, epochs=1)
+    return changed(short_run, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +185,7 @@ def test_a_second_training_of_a_run_waits_for_the_first(
     found = train_run(brief, *files, out, device="cpu", progress=note)
     other.thread.join()
     assert f"{out}: another process trains this run; waiting for it" in capsys.readouterr().err
-    assert trained == ([] if ending == "finished" else [1, 2])
+    assert trained == ([] if ending == "finished" else [1, 2, 3, 4, 5])
     assert found["acc"] == read_json(finished / "metrics.json")["acc"]
     assert {path.name for path in out.iterdir()} == set(RESULT_FILES.values())
 
@@ -200,7 +199,7 @@ def test_alone_a_finished_run_is_trained_again(
     train_run(
         brief, *files, out, device="cpu", progress=lambda task, epoch, row: trained.append(task)
     )
-    assert trained == [1, 2]
+    assert trained == [1, 2, 3, 4, 5]
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

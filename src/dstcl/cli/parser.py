@@ -35,6 +35,7 @@ COMMANDS = (
     "overview",
     "summary",
     "report",
+    "partial",
     "merge",
     "track",
     "register",

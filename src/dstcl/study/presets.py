@@ -18,7 +18,7 @@ from dstcl.study.entries import GrowthName, MethodEntry, NetworkEntry
 from dstcl.study.fields import BuiltInOr, Fraction, check_setting, setting_names
 from dstcl.study.methods import method_facts
 from dstcl.study.run import growth_names
-from dstcl.study.settings import FOLDER_NAME, SECTIONS, Engine, Protocol, Topology, Training
+from dstcl.study.settings import SECTIONS, Engine, Protocol, Topology, Training
 
 
 class Model(BaseModel):
@@ -50,7 +50,7 @@ Axis = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
 Init = Annotated[str, BuiltInOr(INITS)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # Becomes the name of a folder.
-Name = Annotated[str, Field(pattern=f"^{FOLDER_NAME}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Density = Annotated[float, Field(gt=0, le=1)]
 
 

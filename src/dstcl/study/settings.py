@@ -7,7 +7,6 @@ said in `dstcl.study.identity`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -155,43 +154,25 @@ class Protocol(Settings):
             )
 
 
-FOLDER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-"""Of names in params.yaml that become folders: presets, protocols."""
-LONGEST_LABEL = 200
-
-
-def _folder(value: str) -> str:
-    if not re.fullmatch(FOLDER_NAME, value):
-        raise ValueError("the name of a folder: letters, digits, points, - and _, at most 100")
-    return value
-
-
-def _label(value: str) -> str:
-    plain = value.isprintable() and not set(value) & set("/\\")
-    if not plain or not 0 < len(value) <= LONGEST_LABEL or value.startswith("."):
-        raise ValueError(f"a label: 1 to {LONGEST_LABEL} characters without / or a point in front")
-    return value
-
-
 @dataclass(frozen=True, kw_only=True)
 class AxisValues(Settings):
     """The nine axes of one run, as its description has them."""
 
-    dataset: Annotated[str, Check(_folder)]
+    dataset: str
     """Of the catalogue, or of the user's own."""
     tasks: Annotated[int, Between(ge=1)]
     """Into which the classes are cut."""
-    protocol: Annotated[str, Check(_folder)]
+    protocol: str
     """What its switches are called."""
-    network: Annotated[str, Check(_label)]
+    network: str
     """What the network is called."""
-    method: Annotated[str, Check(_label)]
+    method: str
     """What the method is called."""
     density: Annotated[float, Between(gt=0, le=1)]
     """Active share of the maskable weights in each task."""
-    init: Annotated[str, Check(_label)]
+    init: str
     """How a task's first mask is drawn."""
-    growth: Annotated[str, Check(_label)]
+    growth: str
     """Growth criterion, or two with a switch."""
     seed: Annotated[int, Between(ge=0, lt=2**31)]
     """Of everything that is drawn."""
