@@ -45,3 +45,12 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/track.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/targets.smk"
+
+
+# With `keep-going` the runs that are finished are worth something, and the failed ones have names.
+onerror:
+    say_what_failed()
+
+
+onsuccess:
+    forget_what_failed()

@@ -63,9 +63,10 @@ def write_data(folder: Path, data: Prepared, tasks: list[list[int]]) -> tuple[Pa
     """A prepared file and a split into tasks, as a training reads them; their paths."""
     prepared, split = folder / "data.safetensors", folder / "tasks.json"
     tensors = {"images": data.images, "labels": data.labels, "is_test": data.is_test}
-    facts = ("class_names", "mean", "std", "digest")
-    write_tensors(prepared, tensors, {name: getattr(data, name) for name in facts})
-    write_json(split, {"tasks": tasks, "data_digest": data.digest, "digest": "random"})
+    names = ("class_names", "mean", "std", "digest")
+    write_tensors(prepared, tensors, {name: getattr(data, name) for name in names})
+    facts = {"data_digest": data.digest, "digest": "random", "order": "seed0"}
+    write_json(split, {"tasks": tasks, **facts})
     return prepared, split
 
 

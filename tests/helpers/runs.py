@@ -36,7 +36,7 @@ def task_split(data: Prepared | str, tasks: list[list[int]], **more: Any) -> dic
         data: what it is for, or the digest of that.
     """
     digest = data if isinstance(data, str) else data.digest
-    content = {"data_digest": digest, "tasks": tasks, **more}
+    content = {"data_digest": digest, "order": "seed0", "tasks": tasks, **more}
     return content | {"digest": split_digest(content)}
 
 

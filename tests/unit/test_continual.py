@@ -265,7 +265,8 @@ SINGLE_PIXEL = ("mobilenetv2-slim", "vgg16-slim")
 def test_networks_with_maps_of_one_pixel_train_to_the_end(
     network: str, batch_norm: str, short_run: Run, colours: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run = changed(short_run, network=network, batch_norm=batch_norm, tasks=2, epochs=1)
+    short = {"tasks": 2, "epochs": 1, "image_size": 32}
+    run = changed(short_run, network=network, batch_norm=batch_norm, **short)
     assert train_run(run, *colours, tmp_path / "out", device="cpu")["inference_flops"] > 0
 
 
@@ -275,7 +276,8 @@ def test_networks_with_maps_of_one_pixel_train_to_the_end(
 def test_a_last_batch_that_cannot_be_normalised_is_refused_at_once(
     key: str, size: int, images: int, short_run: Run, colours: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run = changed(short_run, network="vgg16-slim", batch_norm="batch", tasks=2, **{key: size})
+    settings = {"tasks": 2, "image_size": 32, key: size}
+    run = changed(short_run, network="vgg16-slim", batch_norm="batch", **settings)
     with pytest.raises(ValueError, match=f"^{key}: {size}; of {images} images the last batch"):
         train_run(run, *colours, tmp_path / "out", device="cpu")
     train_run(changed(run, network="convnet"), *colours, tmp_path / "out", device="cpu")
@@ -284,8 +286,11 @@ def test_a_last_batch_that_cannot_be_normalised_is_refused_at_once(
 def test_another_seed_gives_other_results(
     short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    data, split = inputs
     for seed in (0, 1):
-        train_run(changed(short_run, seed=seed), *inputs, tmp_path / str(seed), device="cpu")
+        own = tmp_path / f"{seed}.json"
+        write_json(own, read_json(split) | {"order": f"seed{seed}"})
+        train_run(changed(short_run, seed=seed), data, own, tmp_path / str(seed), device="cpu")
     first, second = (read_tensors(tmp_path / str(s) / "masks.safetensors")[0] for s in (0, 1))
     assert any(not torch.equal(first[name], second[name]) for name in first)
 

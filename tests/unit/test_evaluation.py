@@ -516,7 +516,7 @@ def rewrite(path: Path, **changes: Any) -> None:
         ("training.learning_rate", 0.010000001, "is 0.010000001, the study asks for 0.01"),
         ("training.lr_milestones", [0.5], "is [0.5], the study asks for [0.5, 0.75]"),
         ("switches.candidates", "free", "is 'free', the study asks for 'all'"),
-        ("axes.density", "0.1", "axes.density is '0.1', not of type float"),
+        ("axes.density", "0.1", "axes.density: '0.1'; should be of type float"),
         ("training.optimizer", None, "training.optimizer: None; should be of type str"),
         ("training.left_over", 1, "training.left_over: unknown key; allowed: augment, epochs"),
     ],

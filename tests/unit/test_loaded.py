@@ -60,7 +60,7 @@ def train(root: Path, digits: Prepared, run: Run, monkeypatch: pytest.MonkeyPatc
     fields = asdict(digits)
     tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
     write_tensors(root / "digits.safetensors", tensors, fields)
-    write_json(root / "tasks.json", task_split(digits, TASKS))
+    write_json(root / "tasks.json", task_split(digits, TASKS, order=run.order_name))
     learners: list[Learner] = []
 
     def noted(*arguments: Any) -> Learner:

@@ -45,7 +45,7 @@ def planned(
         for path in (data, tasks):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(data, tensors, fields)
-        write_json(tasks, task_split(digits, TASKS))
+        write_json(tasks, task_split(digits, TASKS, order=run.order_name))
     write_plan("study", runs, Path("study", "plan.json"))
     return runs
 

@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from dstcl.study.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
 from dstcl.figures import FIGURES, caption
+from dstcl.reports.inputs import check_inputs
 from dstcl.study.remarks import remarks
 from dstcl.study.run import RESULT_FILES
 from dstcl.study.standing import why_again
@@ -53,6 +56,13 @@ TABLES += ["overlap", "history", "provenance"]
 REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
 PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
 PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
+
+# Before anything is trained; jobs that are at work must not end because somebody edits these.
+if workflow.is_main_process:
+    try:
+        check_inputs(Path(REFERENCE), Path(PAGE, PAGE_FILES[0]))
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 wildcard_constraints:
@@ -221,3 +231,16 @@ def figure_captions():
 
 def figure_dpi(wildcards):
     return PARAMS.figures.dpi
+
+
+def say_what_failed():
+    """Which runs failed and why, and tables, figures and report of the others."""
+    if Path(RESULTS, "plan.json").exists():
+        page = ["--reference", REFERENCE, "--template", f"{PAGE}/{PAGE_FILES[0]}"]
+        subprocess.run(["dstcl", "partial", RESULTS, *page], check=False)
+
+
+def forget_what_failed():
+    """What was made of some runs only is of no use once all are there."""
+    if all(Path(path).exists() for path in all_runs()):
+        shutil.rmtree(f"{RESULTS}/partial", ignore_errors=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from dstcl.jobs.interruption import EXIT_CODE, Interrupted
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"dstcl: {error}")
     except Interrupted as stop:
-        print(f"dstcl: {stop}", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(f"dstcl: {stop}", file=sys.stderr)
         sys.exit(EXIT_CODE)
     except KeyboardInterrupt:
         sys.exit("dstcl: interrupted; nothing half-written is left")

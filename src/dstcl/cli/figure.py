@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which figure of which study."""
     parser.add_argument("name")
     add_study(parser)
-    parser.add_argument("--dpi", type=int, default=150, help="of the PNG (default %(default)s)")
+    parser.add_argument("--dpi", type=_dpi, default=150, help="of the PNG (default %(default)s)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -19,3 +19,9 @@ def run(options: argparse.Namespace) -> None:
     from dstcl.figures import draw_figure
 
     draw_figure(options.name, options.study, options.dpi)
+
+
+def _dpi(text: str) -> int:
+    if not text.isdecimal() or not 50 <= int(text) <= 600:
+        raise argparse.ArgumentTypeError(f"{text!r}; from 50 to 600")
+    return int(text)

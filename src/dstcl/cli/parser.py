@@ -36,6 +36,7 @@ COMMANDS = (
     "overview",
     "summary",
     "report",
+    "partial",
     "merge",
     "track",
     "register",

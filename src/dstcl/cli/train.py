@@ -41,7 +41,7 @@ def _train_on(device: str, options: argparse.Namespace) -> None:
     try:
         given = options.run is not None
         values = json.loads(options.run) if given else read_json(options.run_file)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"--run: not JSON ({error})") from None
     described = Run.from_dict(values)
     if options.test_batch_size is not None:

@@ -4,8 +4,10 @@ from dstcl.continual.growth_plan import GrowthPlan
 from dstcl.continual.learner import Learner, Outcome, learner_of
 from dstcl.continual.library import Learned, learn
 from dstcl.continual.subnets import InvariantError, Subnet, SubnetStore
+from dstcl.continual.task_training import DivergedError
 
 __all__ = [
+    "DivergedError",
     "GrowthPlan",
     "InvariantError",
     "Learned",

@@ -176,6 +176,7 @@ class Learner:
         """Learn what is left of the tasks; measure accuracy before, between and after them.
 
         Raises:
+            DivergedError: the loss of an epoch, or what training left of a task, is not finite.
             InvariantError: a frozen weight or the logits of a finished task changed, or the
                 evaluated network is not the trained one.
         """
@@ -269,6 +270,7 @@ class Learner:
         """Keep what was trained; the network to evaluate must be the trained one."""
         run, store, index = self.run, self.outcome.store, stage.index
         trained = self._logits(self._probe(index))
+        stage.check_finite(trained)
         store.close_task(stage.sparse)
         if not self.method.joint:
             self.method.remember(store, stage.examples, self.outputs[index], index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from math import isfinite
 from time import perf_counter
 from typing import Any
 
@@ -23,6 +24,10 @@ from dstcl.data.batches import Examples, TrainingBatches
 from dstcl.seeds import derive_seed, generator
 from dstcl.sparse import SparseTraining
 from dstcl.study.run import Run
+
+
+class DivergedError(ValueError):
+    """Training has left the finite numbers: a matter of its settings, not of the method."""
 
 
 @dataclass
@@ -100,9 +105,14 @@ class TaskTraining:
         Args:
             after_step: called between steps, where `state_dict` can be taken.
             after_epoch: called with the epoch's row of history.
+
+        Raises:
+            DivergedError: the loss of an epoch is not finite.
         """
         while self.epochs_done < self.run.training.epochs:
             loss, accuracy = self._train_epoch(after_step)
+            if not isfinite(loss):
+                raise self._diverged(self.epochs_done + 1, "the loss")
             self._batches = None
             self.epochs_done += 1
             self._start_epoch()
@@ -128,6 +138,25 @@ class TaskTraining:
             )
         if self.best is not None:
             self.best.restore(self.network, self.sparse)
+
+    def check_finite(self, logits: Tensor) -> None:
+        """Look at what training has left: the last step can spoil it after its loss was taken.
+
+        Args:
+            logits: of some images, by the trained network.
+
+        Raises:
+            DivergedError: naming what is not finite.
+        """
+        for name, tensor in {**self.network.state_dict(), "an output": logits}.items():
+            if not tensor.isfinite().all():
+                raise self._diverged(self.epochs_done, name)
+
+    def _diverged(self, epoch: int, what: str) -> DivergedError:
+        return DivergedError(
+            f"task {self.index + 1}, epoch {epoch}: {what} is not finite; training diverged with "
+            f"training.learning_rate {self.run.training.learning_rate:g}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """With the network's, enough to go on bit for bit between any two steps."""

@@ -55,6 +55,8 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "pdf.fonttype": 42,
+    # A "$" in the name of a data set is a dollar.
+    "text.parse_math": False,
     "svg.hashsalt": "dstcl",
 }
 

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,23 @@ class Checkpoints:
         return sorted(self.folder.glob("[0-9]*-*.safetensors"), key=_number)
 
 
+@dataclass(frozen=True)
+class Start:
+    """When an attempt began.
+
+    Attributes:
+        moment: seconds since the epoch, as people say it; that clock may be set anew meanwhile.
+        clock: seconds that only grow.
+    """
+
+    moment: float = field(default_factory=time.time)
+    clock: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self.clock
+
+
 class Resumable:
     """A run that may take several attempts: what one leaves, the next goes on from.
 
@@ -136,7 +154,7 @@ class Resumable:
     Args:
         checkpoints: of the run.
         origin: what a checkpoint must have been made of to be used: run, data, versions.
-        started: of this attempt, seconds since the epoch.
+        started: this attempt.
         stop: set by signals.
         device: where this attempt trains; the name tells apart what computes other last digits.
 
@@ -150,19 +168,19 @@ class Resumable:
         self,
         checkpoints: Checkpoints,
         origin: Mapping[str, str],
-        started: float,
+        started: Start,
         stop: StopRequest,
         device: str,
     ) -> None:
         self.checkpoints = checkpoints
         self._origin, self._started, self._stop = dict(origin), started, stop
         self._earlier_seconds = 0.0
-        self.first_start, self.resumed = started, 0
+        self.first_start, self.resumed = started.moment, 0
         self.devices = [device]
 
     def seconds(self) -> float:
         """Wall time of all attempts, up to the last checkpoint of those that were cut off."""
-        return self._earlier_seconds + time.time() - self._started
+        return self._earlier_seconds + self._started.seconds()
 
     def pause(self, state: Callable[[], dict[str, Any]], task_end: bool) -> None:
         """Write a checkpoint if it is time, or if a signal asks to stop.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dstcl.jobs.interruption import Interrupted
-from dstcl.storage import write_text
+from dstcl.storage import naming, write_text
 
 FILE = "progress.jsonl"
 DONE = "done: "
@@ -30,7 +30,7 @@ End = Literal["stopped", "failed"]
 class EpochLog:
     """Writes the progress of one run; as a context, how it ends too.
 
-    A run that cannot even begin leaves no folder, so it says so where there is one alone.
+    A run that cannot even begin leaves no folder, so it says so where there was one alone.
 
     Args:
         folder: of the run.
@@ -38,16 +38,17 @@ class EpochLog:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
+        self._begun = folder.is_dir()
 
     def __enter__(self) -> EpochLog:
-        if self._path.parent.is_dir():
+        if self._begun:
             self._add({"started": time.time()})
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None:
+        if error is not None and self._begun:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-            # Without a folder, or on a full disk, the error that ended training is to be heard of.
+            # On a full disk, the error that ended training is to be heard of.
             with suppress(OSError):
                 self._add({"ended": "stopped" if stopped else "failed", "reason": reason_of(error)})
 
@@ -58,6 +59,7 @@ class EpochLog:
             started: the run's first attempt, seconds since the epoch.
             history: rows of the epochs done.
         """
+        self._begun = True
         write_text(self._path, "".join(map(_line, [{"started": started}, *history])))
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -69,7 +71,7 @@ class EpochLog:
         self._path.unlink(missing_ok=True)
 
     def _add(self, value: Mapping[str, Any]) -> None:
-        with self._path.open("a") as file:
+        with naming(self._path), self._path.open("a") as file:
             file.write(_line(value))
 
 

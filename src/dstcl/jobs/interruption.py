@@ -10,12 +10,19 @@ from typing import Any
 EXIT_CODE = 75
 """Of an interrupted job (EX_TEMPFAIL: try again); calling it again goes on."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-"""What schedulers send before they take a machine away, and what Ctrl-C sends."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+"""What schedulers send before they take a machine away, what Ctrl-C sends, and a terminal that is
+closed."""
 
 
 CHECKPOINT_EVERY = 300.0
 """Seconds between checkpoints in a task, where nothing else is asked for."""
+
+
+def signals_to_catch() -> list[signal.Signals]:
+    """`SIGNALS`, but not a closed terminal's where the process was told to outlive it (nohup)."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
 
 
 class Interrupted(Exception):
@@ -38,7 +45,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._before = {n: signal.signal(n, self._note) for n in signals_to_catch()}
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from dstcl.jobs.devices import DEVICE, granted_device, parse_slots
 from dstcl.jobs.epochs import reason_of
-from dstcl.jobs.interruption import CHECKPOINT_EVERY, SIGNALS, Interrupted
+from dstcl.jobs.interruption import CHECKPOINT_EVERY, SIGNALS, Interrupted, signals_to_catch
 from dstcl.jobs.progress import EpochProgress
 from dstcl.jobs.train import available_device, train_run
 from dstcl.storage import read_json
@@ -270,7 +270,7 @@ def _passing_signals_on(workers: Sequence[_Worker]) -> Iterator[list[str]]:
             elif worker.run:
                 worker.process.terminate()
 
-    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    before = {number: signal.signal(number, pass_on) for number in signals_to_catch()}
     try:
         yield received
     finally:

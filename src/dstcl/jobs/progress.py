@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,11 @@ class EpochProgress:
 
     def __call__(self, task: int, epoch: int, row: dict[str, Any]) -> None:
         """Show one finished epoch."""
+        # A terminal that is gone, or a full disk, takes what is said, not what is trained.
+        with suppress(OSError):
+            self._show(task, epoch, row)
+
+    def _show(self, task: int, epoch: int, row: dict[str, Any]) -> None:
         if self._bar is not None:
             self._bar.set_postfix(task=task, loss=f"{row['loss']:.3f}", refresh=False)
             self._bar.update()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,15 @@ from dstcl import __version__
 from dstcl.continual.flops import run_costs
 from dstcl.continual.learner import Progress, learner_of
 from dstcl.continual.precision import arithmetic_of, has_bfloat16_units
-from dstcl.data.stored import load_prepared, read_tasks
-from dstcl.jobs.checkpoints import Checkpoints, Resumable
+from dstcl.jobs.alone import training_alone
+from dstcl.jobs.checkpoints import Checkpoints, Resumable, Start
 from dstcl.jobs.epochs import EpochLog
+from dstcl.jobs.inputs import read_inputs
 from dstcl.jobs.interruption import CHECKPOINT_EVERY, StopRequest
 from dstcl.jobs.results import data_facts, summarise, write_results
+from dstcl.storage import read_json
 from dstcl.study.code import training_code
-from dstcl.study.run import Run
+from dstcl.study.run import RESULT_FILES, Run
 
 
 def train_run(
@@ -39,8 +41,9 @@ def train_run(
 ) -> dict[str, Any]:
     """Train, measure and write; returns the content of metrics.json.
 
-    A run that was interrupted goes on from its last whole checkpoint, bit for bit on a CPU. SIGTERM
-    and SIGUSR1 make it write one and stop.
+    A run that was interrupted goes on from its last whole checkpoint, bit for bit on a CPU.
+    SIGTERM, SIGUSR1, SIGHUP and Ctrl-C make it write one and stop. While another process trains the
+    same run this waits, and takes the results if they are there then.
 
     Args:
         run: what to train.
@@ -52,16 +55,16 @@ def train_run(
         checkpoint_every: seconds between checkpoints in a task.
 
     Raises:
-        ValueError: the split belongs to other data, or to another number of tasks.
+        ValueError: data or split are not those of the run; see `read_inputs`.
         Interrupted: a signal asked to stop; a checkpoint is written.
     """
     if threads:
         torch.set_num_threads(threads)
-    with EpochLog(out) as epochs:
-        metrics = _train(
-            run, (data_file, tasks_file), out, device, progress, checkpoint_every, epochs
-        )
-    epochs.clear()
+    files, epochs = (data_file, tasks_file), EpochLog(out)
+    with training_alone(out) as waited:
+        with epochs:
+            metrics = _train(run, files, out, device, progress, checkpoint_every, epochs, waited)
+        epochs.clear()
     return metrics
 
 
@@ -73,14 +76,11 @@ def _train(
     progress: Progress | None,
     checkpoint_every: float,
     epochs: EpochLog,
+    waited: bool,
 ) -> dict[str, Any]:
-    started, (data_file, tasks_file) = time.time(), files
+    started, (data_file, tasks_file) = Start(), files
     where = torch.device(available_device(device))
-    data, split = load_prepared(data_file), read_tasks(tasks_file)
-    if split["data_digest"] != data.digest:
-        raise ValueError(f"{tasks_file}: made for other data than {data_file}; make it again")
-    if len(split["tasks"]) != run.tasks:
-        raise ValueError(f"{tasks_file}: {len(split['tasks'])} tasks, the run has {run.tasks}")
+    data, split = read_inputs(run, data_file, tasks_file)
     arithmetic = arithmetic_of(run.engine, where)
     code = training_code(run)
     origin = {
@@ -92,6 +92,8 @@ def _train(
         "code": code,
         "torch": torch.__version__,
     }
+    if waited and (made := _made_meanwhile(out, origin)):
+        return made
 
     def after_epoch(task: int, epoch: int, row: dict[str, Any]) -> None:
         epochs.add(row)
@@ -137,6 +139,18 @@ def _train(
     metrics = write_results(out, run, outcome, metrics, provenance, facts)
     saved.checkpoints.clear()
     return metrics
+
+
+def _made_meanwhile(out: Path, origin: Mapping[str, str]) -> dict[str, Any] | None:
+    """The metrics of the same run, if the process that was waited for has finished it."""
+    paths = [out / RESULT_FILES[kind] for kind in ("metrics", "provenance")]
+    if not all(path.exists() for path in paths):
+        return None
+    metrics, provenance = (read_json(path) for path in paths)
+    same = metrics.get("digest") == origin["run"] and all(
+        provenance.get(key) == origin[key] for key in ("code", "data_digest", "tasks_digest")
+    )
+    return metrics if same else None
 
 
 def available_device(device: str) -> str:

@@ -16,6 +16,7 @@ from dstcl.evaluation.judge import VERDICTS
 from dstcl.evaluation.paper import TOLERANCE
 from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
+from dstcl.reports.missing import read_missing
 from dstcl.reports.tables import claim_blocks, paper_tables, setting_words
 from dstcl.storage import read_json, write_text
 
@@ -78,6 +79,7 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
         "environments": _environments(made),
         "data_digests": _data_digests(summary, made),
         "dates": _dates(made),
+        "missing": read_missing(study),
     }
 
 

@@ -23,6 +23,7 @@ from dstcl.evaluation.replication import INTERVALS
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
 from dstcl.figures import FIGURES, caption
+from dstcl.reports.missing import read_missing
 from dstcl.reports.tables import claim_blocks, paper_tables
 from dstcl.storage import write_text
 
@@ -39,6 +40,9 @@ def write_summary(preset: str, study: Path) -> None:
     comparisons = comparisons.astype(dict.fromkeys(CELL, str))
     title = dataset_titles(study)
     parts = [f"# Preset {preset}", _what_ran(summary)]
+    if missing := read_missing(study):
+        said = f"**Not the whole study: {len(summary)} of {missing['planned']} planned runs.**"
+        parts.append("\n".join([said, *(f"- {line}" for line in missing["missing"])]))
     parts += _claims_tables(read_table(study, "claims"), title, mean_over(summary))
     parts += _paper_tables(read_table(study, "paper"), title)
     for _, block in summary.groupby(list(METHOD_BLOCK), sort=False):

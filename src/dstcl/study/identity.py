@@ -20,13 +20,12 @@ from dstcl.study.growths import THEN, growth_by_task
 from dstcl.study.methods import method_facts, method_settings
 from dstcl.study.run import (
     AXES,
-    AXIS_TYPES,
     SECTIONED,
     MethodSource,
     NetworkSource,
     Run,
 )
-from dstcl.study.settings import SECTIONS
+from dstcl.study.settings import SECTIONS, AxisValues, Protocol, Training
 
 OF_METHODS = frozenset(
     f"switches.{name}"
@@ -111,26 +110,29 @@ def read_description(values: Mapping[str, Any]) -> Run:
     allowed = ("axes", "vary", *SECTIONS, "network", "method")
     if unknown := [key for key in values if key not in allowed]:
         raise ValueError(f"{where}: unknown {unknown[0]!r}; allowed: {', '.join(allowed)}")
-    axes = _axes(values.get("axes"), where)
     try:
+        read = read_settings(AxisValues, values.get("axes", {}), "axes")
+        axes = {axis: getattr(read, axis) for axis in AXES}
         growth_by_task(axes["growth"], axes["tasks"])
         network = _network(values.get("network", {}), axes["network"])
-        method = dict(values.get("method", {}))
-        source = method.pop("from", axes["method"])
+        method = dict(_mapping("method", values.get("method", {})))
+        source = _text("method.from", method.pop("from", axes["method"]))
         facts = method_facts(source)
         settings = method_settings(source, _born(source) | method)
         born = birth_defaults()
         sections: dict[str, Any] = {}
         for name, kind in SECTIONS.items():
-            given = values.get(name, {})
-            if not isinstance(given, Mapping):
-                raise ValueError(f"{name}: a mapping is needed, not {given!r}")
+            given = _mapping(name, values.get(name, {}))
             unread = {
                 key: value
                 for key, value in born[name].items()
                 if key not in _required(name) or not _counts(facts.reads, f"{name}.{key}")
             }
             sections[name] = read_settings(kind, unread | dict(given), name)
+        _check_together(sections["switches"], sections["training"])
+        if (sections["data"].learn or 0) > axes["tasks"]:
+            learn, tasks = sections["data"].learn, axes["tasks"]
+            raise ValueError(f"data.learn: {learn}; there are {tasks} tasks")
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     vary = values.get("vary", [])
@@ -165,29 +167,35 @@ def _read(run: Run, section: str) -> Iterator[tuple[str, Any]]:
             yield name, plain(getattr(settings, name))
 
 
-def _axes(values: Any, where: str) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: axes: a mapping is needed, not {values!r}")
-    missing, unknown = set(AXES) - values.keys(), values.keys() - set(AXES)
-    if missing or unknown:
-        parts = [f"missing {sorted(missing)}"] * bool(missing)
-        parts += [f"unknown {sorted(unknown)}"] * bool(unknown)
-        raise ValueError(f"{where}: axes: {'; '.join(parts)}")
-    for axis, kind in AXIS_TYPES.items():
-        accepted = (int, float) if kind is float else kind
-        if not isinstance(values[axis], accepted) or isinstance(values[axis], bool):
-            raise ValueError(
-                f"{where}: axes.{axis} is {values[axis]!r}, not of type {kind.__name__}"
-            )
-    return {axis: AXIS_TYPES[axis](values[axis]) for axis in AXES}
+def _mapping(key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key}: a mapping is needed, not {value!r}")
+    return value
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{key}: {value!r}; should be of type str")
+    return value
 
 
 def _network(values: Any, label: str) -> NetworkSource:
     if not isinstance(values, Mapping) or values.keys() - {"from", "head", "arguments"}:
         raise ValueError(f"network: {values!r}; allowed: from, head, arguments")
+    head = values.get("head")
     return NetworkSource(
-        values.get("from", label), values.get("head"), dict(values.get("arguments", {}))
+        _text("network.from", values.get("from", label)),
+        None if head is None else _text("network.head", head),
+        dict(_mapping("network.arguments", values.get("arguments", {}))),
     )
+
+
+def _check_together(switches: Protocol, training: Training) -> None:
+    if switches.checkpoint == "best_validation_accuracy" and not training.validation:
+        raise ValueError(
+            f"training.validation: 0; switches.checkpoint {switches.checkpoint!r} needs a share "
+            "above 0, as 0.1"
+        )
 
 
 def _born(source: str) -> dict[str, Any]:

@@ -53,14 +53,14 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 INITS = ("uniform", "uniform_dense_first", "er", "erk")
 # Of a data set, as part of file names; other names than these are those of the user's own sets.
-PATTERN = r"^[a-z][a-z0-9]*$"
+PATTERN = r"^[a-z][a-z0-9]{0,99}$"
 NAMES: dict[str, Any] = {"pattern": PATTERN, "examples": list(DATASETS)}
 T = TypeVar("T")
 Axis = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
 Init = Annotated[str, BuiltInOr(INITS)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # Becomes the name of a folder.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Parts = Annotated[
     list[Name],
     # On a command line a single name needs no brackets.
@@ -132,7 +132,7 @@ class OwnDataset(Model):
     """One value per channel on the scale 0 to 1; null to measure it on the training images."""
     std: list[Annotated[float, Field(gt=0, le=1)]] | None = None
     """As mean."""
-    title: str | None = None
+    title: Annotated[str, Field(max_length=200)] | None = None
     """How figures and reports call it; null for its name."""
 
     @model_validator(mode="after")

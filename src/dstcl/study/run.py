@@ -32,11 +32,6 @@ AXES = (
     "growth",
     "seed",
 )
-AXIS_TYPES: dict[str, type] = dict.fromkeys(AXES, str) | {
-    "tasks": int,
-    "density": float,
-    "seed": int,
-}
 SECTIONED = {
     name: f"{section}.{name}" for section, kind in SECTIONS.items() for name in setting_names(kind)
 }

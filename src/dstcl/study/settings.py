@@ -157,6 +157,30 @@ class Protocol(Settings):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class AxisValues(Settings):
+    """The nine axes of one run, as its description has them."""
+
+    dataset: str
+    """Of the catalogue, or of the user's own."""
+    tasks: Annotated[int, Between(ge=1)]
+    """Into which the classes are cut."""
+    protocol: str
+    """What its switches are called."""
+    network: str
+    """What the network is called."""
+    method: str
+    """What the method is called."""
+    density: Annotated[float, Between(gt=0, le=1)]
+    """Active share of the maskable weights in each task."""
+    init: str
+    """How a task's first mask is drawn."""
+    growth: str
+    """Growth criterion, or two with a switch."""
+    seed: Annotated[int, Between(ge=0, lt=2**31)]
+    """Of everything that is drawn."""
+
+
 SECTIONS: dict[str, type[Settings]] = {
     "data": Data,
     "switches": Protocol,

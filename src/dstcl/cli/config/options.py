@@ -44,7 +44,7 @@ def params_of(options: argparse.Namespace) -> Params:
     if options.values:
         try:
             values = json.loads(options.values)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"--values: not JSON ({error})") from None
         return load(with_preset(values, **chosen), "--values")
     return load_file(options.params, **chosen)

@@ -1,0 +1,30 @@
+"""Say which runs of a study failed, and write tables, figures and report of those that did not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dstcl.cli.options import add_study
+
+REFERENCE = Path("reference")
+TEMPLATE = Path("workflow/report/report.html.j2")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study, and what its claims and its page are made of."""
+    add_study(parser)
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="as for claims")
+    parser.add_argument("--template", type=Path, default=TEMPLATE, help="as for report")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Say what failed; where some runs are finished, write them up in the folder ``partial``."""
+    from dstcl.reports.partial import standing, words, write_partial
+
+    found = standing(options.study)
+    print("\n".join(words(options.study, found)), file=sys.stderr, flush=True)
+    if found.failed and found.finished:
+        out = write_partial(options.study, found, options.reference, options.template)
+        print(f"the finished runs: {out / 'report.html'}", file=sys.stderr)

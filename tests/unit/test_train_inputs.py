@@ -1,0 +1,67 @@
+"""What a run is trained on must be what it asks for: a file of another run is refused by name."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dstcl.data.stored import Prepared
+from dstcl.data.tasks import write_tasks
+from dstcl.jobs.train import train_run
+from dstcl.storage import read_json, write_json, write_tensors
+from dstcl.study.run import Run
+from helpers.runs import changed
+
+Files = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, digits: Prepared) -> Files:
+    """Digits as they are prepared, and their split for seed 0."""
+    folder = tmp_path_factory.mktemp("made")
+    data, tasks = folder / "digits.safetensors", folder / "seed0.json"
+    fields = asdict(digits) | {"dataset": "mnist5k"}
+    tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
+    write_tensors(data, tensors, fields)
+    write_tasks(data, "mnist5k", 5, "seed0", tasks)
+    return data, tasks
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"seed": 1}, "the split 'seed0', the run needs 'seed1'"),
+        ({"class_order": "natural"}, "the split 'seed0', the run needs 'natural'"),
+        ({"task_sizes": [4, 2, 2, 2]}, "5 tasks, the run has 4"),
+        ({"task_sizes": [2, 2, 2, 2, 2]}, "the run needs 'seed0-sizes5x2'"),
+        ({"validation": 0.1}, "the run needs 'seed0-val0.1'"),
+        ({"image_size": 64}, "images of 28 x 28 pixels, the run has data.image_size 64"),
+        ({"dataset": "cifar100"}, "images of mnist5k, the run is on cifar100"),
+    ],
+)
+def test_files_of_another_run_are_refused(
+    change: dict[str, Any], problem: str, short_run: Run, made: Files, tmp_path: Path
+) -> None:
+    run = changed(short_run, **{"tasks": len(change.get("task_sizes", range(5))), **change})
+    with pytest.raises(ValueError, match=problem) as refused:
+        train_run(run, *made, tmp_path / "out", device="cpu")
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith(tuple(map(str, made))), "names the file"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_does_not_say_which_one_it_is_is_refused(
+    short_run: Run, made: Files, tmp_path: Path
+) -> None:
+    data, tasks = made
+    split = read_json(tasks)
+    del split["order"]
+    write_json(tmp_path / "split.json", split)
+    with pytest.raises(ValueError, match="the split None, the run needs 'seed0'"):
+        train_run(short_run, data, tmp_path / "split.json", tmp_path / "out", device="cpu")
+
+
+def test_the_files_of_the_run_are_taken(short_run: Run, made: Files, tmp_path: Path) -> None:
+    run = changed(short_run, epochs=1)
+    assert 0 < train_run(run, *made, tmp_path / "out", device="cpu")["acc"] <= 1
