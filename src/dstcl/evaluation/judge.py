@@ -1,4 +1,4 @@
-"""A study judged by what the paper says: a verdict on every claim, and its numbers beside ours."""
+"""A study judged by what the paper says: a verdict on every claim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dstcl.evaluation.claim_grid import NotTested
 from dstcl.evaluation.claim_tests import Tables, find
 from dstcl.evaluation.claims import AnyClaim, Unchanged, load_claims
 from dstcl.evaluation.collect import write_csv
-from dstcl.evaluation.paper import compare_with_paper, read_paper
 from dstcl.evaluation.statistics import MOST_SEEDS, holm
 from dstcl.evaluation.tables import read_table
 from dstcl.study.plan import read_plan
@@ -38,13 +37,12 @@ COLUMNS = (
 
 
 def write_claims(study: Path, reference: Path) -> None:
-    """Test ``reference/claims.yaml`` on the study and put ``reference/paper.csv`` beside it.
+    """Test ``reference/claims.yaml`` on the study.
 
     Raises:
         ValueError: a file is missing or says something that cannot be used; names it.
     """
     claims = load_claims(reference / "claims.yaml")
-    paper = read_paper(reference / "paper.csv")
     random = {run.digest: test_randomness(run) for run in read_plan(study)[1]}
     summary, accuracy, capacity = (
         read_table(study, name) for name in ("summary", "accuracy", "capacity")
@@ -53,7 +51,6 @@ def write_claims(study: Path, reference: Path) -> None:
         raise ValueError(f"{study / 'summary.csv'}: run {min(unplanned)} is not in plan.json")
     tables = Tables(summary, accuracy, capacity, random)
     write_csv(study / "claims.csv", judge_claims(claims, tables))
-    write_csv(study / "paper.csv", compare_with_paper(tables.summary, tables.accuracy, paper))
 
 
 def test_randomness(run: Run) -> str:

@@ -17,6 +17,7 @@ from dstcl.study.run import AXES
 TEXT = (
     *("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth"),
     *("claim", "statement", "verdict", "kind", "source", "detail", "note", "reproduced"),
+    *("figure", "table", "metric", "compared_with", "unit", "unlike"),
 )
 """Columns that stay text even where they look like numbers, as varied settings do."""
 MADE = ("digest", "data_digest", "started", "finished")
@@ -27,7 +28,10 @@ SPREADS = [
 ]
 DIFFERENCE = ("difference", "sd", "low", "high")
 VERDICT = ("effect", "low", "high", "more_than", "p_holm", "seeds")
-OURS = ("ours_percent", "low_percent", "high_percent")
+OURS = ("ours_percent", "sd_intervals", "low_percent", "high_percent", "intervals", "n")
+COMPARED = (*OURS, "unit", "reproduced", "unlike")
+TABLE = ("metric", "learned", "compared_with")
+BAND = ("paper_low", "paper_high")
 WEIGHTS = ("task", "size", "active", "shared", "free")
 
 
@@ -67,9 +71,14 @@ TABLES = {
         ("detail", "note", *VERDICT[:-1]),
     ),
     "paper": Needs(
-        (*CELL, "task", "paper_percent", "reading_error", *OURS, "reproduced"),
-        ("tasks", "density", "task", "paper_percent", "reading_error", *OURS),
-        OURS[1:],
+        ("figure", *CELL, "task", "paper_percent", *BAND, *COMPARED),
+        ("tasks", "density", "task", "paper_percent", *BAND, *OURS),
+        (*BAND, *OURS[1:4], "unlike"),
+    ),
+    "paper_tables": Needs(
+        ("table", *CELL, *TABLE, "paper_percent", "paper_pm", *COMPARED),
+        ("tasks", "density", "learned", "paper_percent", "paper_pm", *OURS),
+        ("paper_pm", *OURS[1:4], "unlike"),
     ),
 }
 Title = Callable[[str], str]
@@ -95,7 +104,7 @@ def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFra
 
 
 def _maker(name: str) -> str:
-    return f"`dstcl {'claims' if name in ('claims', 'paper') else 'collect'}`"
+    return f"`dstcl {'claims' if name in ('claims', 'paper', 'paper_tables') else 'collect'}`"
 
 
 def read_columns(
