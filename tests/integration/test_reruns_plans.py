@@ -178,7 +178,7 @@ def test_whatever_is_deleted_is_made_again(study: Path) -> None:
         "plan": "plan.json",
         "params": "params.json",
         "collect": "summary.csv capacity.csv provenance.csv",
-        "claims": "claims.csv paper.csv",
+        "claims": "claims.csv paper.csv paper_tables.csv",
         "overview": "overview.json",
         "summary": "summary.md",
         "figure": "figures/capacity.svg figures/capacity.csv figures/capacity.pdf",

@@ -11,7 +11,7 @@ from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import judge_claims
-from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
+from dstcl.evaluation.paper.beside import CURVE_COLUMNS, TABLE_COLUMNS
 from dstcl.reports.summary import write_summary
 from dstcl.study.run import AXES
 from helpers.finished import study_tables
@@ -280,7 +280,9 @@ def claim_tables(summary: pd.DataFrame) -> Tables:
 def write_study(folder: Path, summary: pd.DataFrame, paper: str = "") -> str:
     claims = judge_claims(load_claims(REFERENCE / "claims.yaml"), claim_tables(summary))
     tables = {"summary": summary, "comparisons": compare(summary), "claims": claims}
-    study_tables(folder, {**tables, "paper": paper or ",".join(PAPER_COLUMNS) + "\n"})
+    tables |= {"paper": ",".join(CURVE_COLUMNS) + "\n"}
+    tables |= {"paper_tables": ",".join(TABLE_COLUMNS) + f"\n{paper}"}
+    study_tables(folder, tables)
     write_summary("quick", folder)
     return (folder / "summary.md").read_text()
 
@@ -337,7 +339,7 @@ def test_summary_says_what_became_of_the_claims_and_that_the_paper_has_no_such_n
     untested = f"Not tested under corrected: {known - 4} of {known} claims (moderate-sparsity-erk, "
     assert untested in text
     assert "**not tested**" not in text
-    assert "has other data" in text
+    assert "No table and no figure of the paper is of this study" in text
 
 
 def test_summary_tells_forgetting_and_gains_by_method_and_protocol(tmp_path: Path) -> None:
@@ -358,8 +360,11 @@ def test_summary_tells_forgetting_and_gains_by_method_and_protocol(tmp_path: Pat
 
 
 def test_summary_crosses_out_what_did_not_come_out(tmp_path: Path) -> None:
-    cell = "cifar100,10,n,published,dst,0.2,uniform,random"
-    paper = ",".join(PAPER_COLUMNS) + "\n"
-    paper += f"{cell},10,58.0,0.15,visible,70.0,1.0,69.0,71.0,3,no\n"
+    cell = "3,cifar100,10,published,resnet18,dst,0.2,uniform,random"
+    numbers = "acc,10,table 3,58.04,1.96,70.0,,1,69.0,71.0,seeds,3,no,"
+    paper = f"{cell},{numbers}\n"
     text = write_study(tmp_path, table(*accuracies("random", RANDOM)), paper)
-    assert "| uniform, sparsity 80 %, random | 58.0 ± 0.15 | 70.0 ± 1.0 | ✗ |" in text
+    assert (
+        "| Table 3: CIFAR-100, 10 tasks, ResNet-18, 1 of its 24 cells | 0 of 1 | +12.0 |  |" in text
+    )
+    assert "| random | paper | 58.0 ± 2.0 |\n|  | published | 70.0 (69.0 to 71.0) ✗ |" in text

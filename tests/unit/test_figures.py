@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
+from dstcl.evaluation.paper.beside import CURVE_COLUMNS
 from dstcl.figures import (
     FIGURES,
     accuracy_matrix,
@@ -84,8 +85,7 @@ DENSE = {"init": "none", "density": 1.0, "growth": "none"}
 EMPTY = {
     "claims": "claim,statement,effect,low,high,p_holm,units,unit,verdict,protocol,dataset,tasks,"
     "network,more_than,kind,detail,source,note,paper_effect,paper_says_otherwise",
-    "paper": "dataset,tasks,protocol,network,method,density,init,growth,task,paper_percent,"
-    "reading_error,ours_percent,low_percent,high_percent,reproduced",
+    "paper": ",".join(CURVE_COLUMNS),
     "overlap": "digest,task,other,shared,jaccard",
     "history": "digest,task,epoch,explored",
 }
@@ -140,12 +140,10 @@ def test_figures_call_ones_own_data_by_its_title(tmp_path):
         ",s,,,\n"
     )
     (study / "claims.csv").write_text(EMPTY["claims"] + "\n" + claim)
-    curve = "flowers,2,published,net,dst,0.2,erk,random,1,80,0.2,70,69,71,no\n"
-    (study / "paper.csv").write_text(EMPTY["paper"] + "\n" + curve)
     protocols = {"corrected": {"a": 1}, "published": {"a": 1}, "odd": {"a": 2}}
     params = {"protocols": protocols, "datasets": {"flowers": {"title": "Flowers-12"}}}
     (study / "params.json").write_text(json.dumps(params))
-    for name in FIGURES:
+    for name in set(FIGURES) - {"paper_panels"}:  # which is of the paper's data only
         figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
         titles = [part.get_suptitle() for part in figure.subfigs]
         assert any(title.startswith("Flowers-12, 2 tasks") for title in titles), name
@@ -723,20 +721,89 @@ def test_claims_are_drawn_in_points_and_untested_ones_are_not(tmp_path):
     assert [text.get_text() for text in figure.axes[0].texts] == ["✓ supported · 5 seeds"]
 
 
+def paper_point(**changed: object) -> dict[str, object]:
+    """A row of paper.csv: the paper has 80 less the task, ours ten points less."""
+    row = {"figure": "6", "dataset": "cifar100", "tasks": 10, "protocol": "published"}
+    row |= {"network": "resnet18", "method": "dst", "density": 0.1, "init": "erk"}
+    row |= {"growth": "random", "task": 1, "sd_intervals": 4.0, "intervals": 4}
+    row |= {"unit": "update intervals", "n": 4, "reproduced": "no", "unlike": None}
+    row |= changed
+    value = 80 - row["task"]
+    row |= {"paper_percent": value, "paper_low": value - 1, "paper_high": value + 1}
+    row |= {"ours_percent": value - 10, "low_percent": value - 12, "high_percent": value - 8}
+    return {name: row[name] for name in CURVE_COLUMNS} | {STEPS: row.get(STEPS, "50, 400")}
+
+
+def drawn_panels(folder: Path, rows: list[dict]) -> tuple:
+    study = two_seeds(folder)
+    pd.DataFrame(rows).to_csv(study / "paper.csv", index=False)
+    numbers(study, "paper_panels")
+    return import_module("dstcl.figures.paper_panels").draw(Tables(study))
+
+
+def band(panel) -> tuple[float, float]:
+    """Lower and upper end of a panel's shaded band at its first task."""
+    (found,) = panel.collections
+    points = found.get_paths()[0].vertices
+    first = points[points[:, 0] == 1][:, 1]
+    return float(first.min()), float(first.max())
+
+
 def test_paper_panels_have_the_papers_curve_and_ours_on_one_scale(tmp_path):
-    study = two_seeds(tmp_path)
-    cell = "cifar100,10,published,net,dst,0.2,erk,random"
-    rows = [f"{cell},{t},{80 - t},0.2,{70 - t},{69 - t},{71 - t},no\n" for t in range(1, 11)]
-    (study / "paper.csv").write_text(EMPTY["paper"] + "\n" + "".join(rows))
-    table = numbers(study, "paper_panels")
+    figure, table = drawn_panels(tmp_path, [paper_point(task=t) for t in range(1, 11)])
     assert len(table) == 10
-    figure, _ = import_module("dstcl.figures.paper_panels").draw(Tables(study))
+    (part, _) = figure.subfigs
+    assert part.get_suptitle() == (
+        "Figure 6 of the paper: CIFAR-100, 10 tasks, ResNet-18, adaptive growth"
+    )
     paper, ours = figure.axes
-    assert paper.get_title() == "the paper: erk, sparsity 80 %"
-    assert ours.get_title() == "ours, published: erk, sparsity 80 %"
+    assert [p.get_title() for p in (paper, ours)] == ["the paper", "ours, published"]
+    assert paper.get_ylabel() == "erk, sparsity 90 %"
     assert list(paper.lines[0].get_ydata()) == [80 - t for t in range(1, 11)]
     assert list(ours.lines[0].get_ydata()) == [70 - t for t in range(1, 11)]
     assert paper.get_ylim() == ours.get_ylim()
+    assert band(paper) == (78, 80)
+    # The deviation 4 over 4 intervals has divisor 3; the paper draws with divisor 4.
+    assert band(ours) == pytest.approx((69 - 4 * 0.75**0.5, 69 + 4 * 0.75**0.5))
+    assert len(ours.lines) == 1  # no interval over seeds, because there is one seed
+
+
+def test_an_interval_over_seeds_is_drawn_beside_the_spread_over_intervals(tmp_path):
+    rows = [paper_point(task=t, unit="seeds", n=3) for t in range(1, 4)]
+    figure, _ = drawn_panels(tmp_path, rows)
+    assert figure.subfigs[0].get_suptitle().split(", ")[1] == "first 3 of 10 tasks"
+    low, high, mean = figure.axes[1].lines
+    assert list(low.get_ydata()) == [67, 66, 65]
+    assert list(high.get_ydata()) == [71, 70, 69]
+    assert list(mean.get_ydata()) == [69, 68, 67]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-2:] == ["standard deviation over update intervals", "95 % interval over seeds"]
+
+
+def test_each_figure_of_the_paper_is_a_block_and_figure_a_has_a_line_an_interval(tmp_path):
+    rows = [
+        paper_point(figure=figure, density=density, task=task)
+        for figure in ("B", "4")
+        for density in (0.3, 0.1, 0.05)
+        for task in (1, 2)
+    ]
+    single = {"figure": "A", "sd_intervals": None, "intervals": 1}
+    rows += [paper_point(**single, task=t, **{STEPS: s}) for s in ("400", "50") for t in (1, 2)]
+    figure, table = drawn_panels(tmp_path, rows)
+    titles = [part.get_suptitle().split(" of ")[0] for part in figure.subfigs if part.subfigs == []]
+    assert titles[0] == "Figure 4"
+    assert "Figure B" in titles
+    assert set(table.figure) == {"4", "A", "B"}
+    (block,) = [part for part in figure.subfigs if part.subfigs]
+    top, below = block.subfigs
+    assert top.get_suptitle().startswith("Figure A of the paper: ")
+    names = [text.get_text() for text in below.legends[0].get_texts()]
+    assert names == ["every 50 steps", "every 400 steps"]
+    fourth = figure.subfigs[0]
+    assert [axes.get_title() for axes in fourth.axes[:3]] == [
+        f"erk\nsparsity {percent} %" for percent in (70, 90, 95)
+    ]
+    assert [axes.get_ylabel() for axes in fourth.axes[::3]] == ["the paper", "ours, published"]
 
 
 def test_costs_show_every_measure_in_its_units(tmp_path):

@@ -16,10 +16,11 @@ from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.collect import cell_means
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import judge_claims
-from dstcl.evaluation.paper import COLUMNS as PAPER_COLUMNS
+from dstcl.evaluation.paper.beside import CURVE_COLUMNS, TABLE_COLUMNS
 from dstcl.evaluation.tables import dataset_titles
 from dstcl.figures import FIGURES, NOT_DRAWN
 from dstcl.reports.page import write_report
+from dstcl.reports.summary import write_summary
 from dstcl.reports.tables import claim_blocks
 from helpers.finished import study_tables
 
@@ -62,7 +63,8 @@ def write_study(folder: Path, seeds: int = 3) -> Path:
         "cells": cell_means(summary),
         "comparisons": compare(summary),
         "claims": judge_claims(claims, Tables(summary, accuracy, capacity)),
-        "paper": pd.DataFrame(columns=PAPER_COLUMNS),
+        "paper": pd.DataFrame(columns=CURVE_COLUMNS),
+        "paper_tables": pd.DataFrame(columns=TABLE_COLUMNS),
         "provenance": made,
     }
     study_tables(folder, tables)
@@ -290,6 +292,92 @@ def test_the_tables_of_the_page_have_a_column_for_a_varied_setting(tmp_path: Pat
         columns, rows = (json.loads(found)[key] for key in ("columns", "rows"))
         assert columns[8] == "training.lr_milestones"
         assert {row[8] for row in rows} == {"[0.5,0.75]"}
+
+
+def beside_rows(**changed: object) -> dict[str, object]:
+    """A row of paper_tables.csv."""
+    row = {"table": "1", "dataset": "cifar100", "tasks": 20, "protocol": "published"}
+    row |= {"network": "resnet18", "method": "dst", "density": 0.2, "init": "erk"}
+    row |= {"growth": "random", "metric": "acc", "learned": 20, "compared_with": "table 1"}
+    row |= {"paper_percent": 63.42, "paper_pm": 10.21, "ours_percent": 61.04}
+    row |= {"sd_intervals": 2.5, "intervals": 4, "low_percent": 60.1, "high_percent": 62.2}
+    row |= {"unit": "update intervals", "n": 4, "reproduced": "yes", "unlike": None}
+    return row | changed
+
+
+def words_of(text: str, start: str, end: str = "<h3") -> str:
+    """A part of the page as a reader sees it."""
+    part = text[text.index(start) :]
+    part = part[: part.index(end, 1)]
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", part)).split())
+
+
+def test_a_table_of_the_paper_stands_beside_ours_in_its_layout(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    corrected = {"protocol": "corrected", "ours_percent": 72.0, "low_percent": 71.0}
+    corrected |= {"high_percent": 73.5, "unit": "seeds", "n": 3, "reproduced": "no"}
+    rows = [
+        beside_rows(),
+        beside_rows(**corrected),
+        beside_rows(growth="gradient", density=0.05, reproduced="open"),
+        beside_rows(metric="fwt", paper_percent=14.9, paper_pm=1.9),
+    ]
+    pd.DataFrame(rows).to_csv(study / "paper_tables.csv", index=False)
+    write_report("quick", study, TEMPLATE)
+    text = (study / "report.html").read_text()
+    table = words_of(text, "Table 1: CIFAR-100, 20 tasks, ResNet-18</h3>")
+    assert "growth ACC (%) erk, sparsity 80 % 95 %" in table
+    assert "random paper 63.4 ± 10.2 published 61.0 ± 2.5 ✓ - corrected" in table
+    # The interval of update intervals is not shown as if it were one over seeds.
+    assert "corrected 72.0 ± 2.5 ✗ (71.0 to 73.5) -" in table
+    assert "60.1" not in table
+    assert "FWT: what guessing gives, so it says nothing of transfer" in table
+    front = words_of(text, '<table class="front">', "</table>")
+    assert "Table 1 : CIFAR-100, 20 tasks, ResNet-18, 2 of its 24 cells" in front
+    assert "1 of 2 (1 open) -2.4 0 of 1 +8.6" in front
+    assert 'href="#paper-table-1-resnet18"' in text
+    assert 'id="paper-table-1-resnet18"' in text
+
+
+def test_a_prefix_and_another_setting_are_told_beside_the_paper(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    prefix = {"learned": 8, "compared_with": "figure 2 after task 8", "paper_pm": None}
+    row = beside_rows(**prefix, unlike="epochs 5 (paper: 25)", network="resnet18-slim")
+    pd.DataFrame([row]).to_csv(study / "paper_tables.csv", index=False)
+    write_report("quick", study, TEMPLATE)
+    write_summary("quick", study)
+    for text in ((study / "report.html").read_text(), (study / "summary.md").read_text()):
+        assert "first 8 of 20 tasks, ours resnet18-slim for its ResNet-18" in text
+        assert "the paper&#39;s numbers are those of figure 2 after task 8." in text.replace(
+            "paper's", "paper&#39;s"
+        )
+        assert "Unlike the paper: epochs 5 (paper: 25)." in text
+
+
+def test_a_figure_without_a_table_shows_where_its_curves_end(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    rows = [
+        {name: value for name, value in beside_rows(tasks=10).items() if name in CURVE_COLUMNS}
+        | {"figure": "A", "task": task, "paper_low": None, "paper_high": None}
+        | {"topology.update_every": steps, "ours_percent": ours, "sd_intervals": None}
+        for steps, ours in (("50", 61.0), ("400", 62.0))
+        for task in (9, 10)
+    ]
+    table = pd.DataFrame(rows)
+    table.loc[table["task"] == 9, "ours_percent"] = 11.0
+    table.to_csv(study / "paper.csv", index=False)
+    write_report("quick", study, TEMPLATE)
+    text = (study / "report.html").read_text()
+    part = words_of(
+        text, "Figure A: CIFAR-100, 10 tasks, ResNet-18, random growth</h3>", "</table>"
+    )
+    assert "Where the curves end, after task 10." in part
+    assert "update ACC (%) erk, sparsity 80 %" in part
+    assert "every 50 paper 63.4 published 61.0 ✓ every 400 paper 63.4 published 62.0 ✓" in part
+
+
+def test_the_page_says_so_where_the_paper_has_nothing(page: Path) -> None:
+    assert "No table and no figure of the paper is of this study" in page.read_text()
 
 
 PROBE = """<script>

@@ -205,7 +205,10 @@ def all_runs():
 
 
 def all_tables():
-    return [f"{RESULTS}/{table}.csv" for table in [*TABLES, "claims", "paper"]]
+    return [
+        f"{RESULTS}/{table}.csv"
+        for table in [*TABLES, "claims", "paper", "paper_tables"]
+    ]
 
 
 def all_figures(*suffixes):

@@ -21,10 +21,9 @@ rule claims:
         tables=rules.collect.output,
         plan=f"{RESULTS}/plan.json",
         claims=f"{REFERENCE}/claims.yaml",
-        paper=f"{REFERENCE}/paper.csv",
-        numbers=multiext(f"{REFERENCE}/paper/", "tables.csv", "curves.csv"),
+        paper=multiext(f"{REFERENCE}/paper/", "curves.csv", "tables.csv"),
     output:
-        multiext(f"{RESULTS}/", "claims.csv", "paper.csv"),
+        multiext(f"{RESULTS}/", "claims.csv", "paper.csv", "paper_tables.csv"),
     log:
         f"{LOGS}/claims.log",
     params:

@@ -12,14 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and what it is compared with."""
     what = "folder of the study: results/<preset>"
     parser.add_argument("study", type=Path, nargs="?", help=what)
-    what = "folder with claims.yaml, paper.csv and paper/ (default %(default)s)"
+    what = "folder with claims.yaml and paper/ (default %(default)s)"
     parser.add_argument("--reference", type=Path, default=REFERENCE, help=what)
     what = "list every claim with what the paper's own numbers say of it; needs no study"
     parser.add_argument("--paper", action="store_true", help=what)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write claims.csv and paper.csv of a study, or list the claims.
+    """Write claims.csv, paper.csv and paper_tables.csv of a study, or list the claims.
 
     Raises:
         ValueError: neither is asked for, or both.
@@ -35,5 +35,7 @@ def run(options: argparse.Namespace) -> None:
         print("\n".join(paper_lines(claims, judged)))
         return
     from dstcl.evaluation.judge import write_claims
+    from dstcl.evaluation.paper.write import write_paper
 
     write_claims(options.study, options.reference)
+    write_paper(options.study, options.reference)

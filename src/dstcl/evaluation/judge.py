@@ -1,4 +1,4 @@
-"""A study judged by what the paper says: a verdict on every claim, and its numbers beside ours."""
+"""A study judged by what the paper says: a verdict on every claim."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from dstcl.evaluation.claim_tests import find
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.claims_on_paper import judge_paper, read_paper_study
 from dstcl.evaluation.collect import write_csv
-from dstcl.evaluation.paper import compare_with_paper, read_paper
 from dstcl.evaluation.replication import UNITS, unit_of
 from dstcl.evaluation.statistics import MOST_UNITS, holm
 from dstcl.evaluation.tables import read_table
@@ -49,7 +48,6 @@ def write_claims(study: Path, reference: Path) -> None:
         ValueError: a file is missing or says something that cannot be used; names it.
     """
     claims = load_claims(reference / "claims.yaml")
-    paper = read_paper(reference / "paper.csv")
     own = read_paper_study(reference / "paper")
     random = {run.digest: test_randomness(run) for run in read_plan(study)[1]}
     summary, accuracy, capacity = (
@@ -62,7 +60,6 @@ def write_claims(study: Path, reference: Path) -> None:
         study / "claims.csv",
         with_paper(judge_claims(claims, tables), judge_paper(claims, own, summary)),
     )
-    write_csv(study / "paper.csv", compare_with_paper(tables.summary, tables.accuracy, paper))
 
 
 def with_paper(claims: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,9 @@ two are never called by one name: a spread over intervals says nothing of chance
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -62,9 +64,14 @@ def by_unit(runs: pd.DataFrame, column: str, unit: Unit) -> pd.Series[float]:
         runs: of one configuration, with the axes as columns.
         column: whose values are wanted.
     """
+    return by_unit_together(runs, [column], unit)[column]
+
+
+def by_unit_together(runs: pd.DataFrame, columns: Sequence[Any], unit: Unit) -> pd.DataFrame:
+    """`by_unit` of several columns at once: a row a repetition."""
     others = [axis for axis in varied_axes(runs) if axis != unit.column]
-    groups = runs.groupby(unit.column, sort=False)[column]
+    groups = runs.groupby(unit.column, sort=False)
+    means = groups[list(columns)].mean()
     if not others:
-        return groups.mean()
-    complete = groups.size() == len(runs.drop_duplicates(others))
-    return groups.mean()[complete]
+        return means
+    return means[groups.size() == len(runs.drop_duplicates(others))]

@@ -18,6 +18,7 @@ TEXT = (
     *("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth"),
     *("claim", "statement", "verdict", "kind", "source", "unit", "detail", "note"),
     *("paper_says_otherwise", "reproduced"),
+    *("figure", "table", "metric", "compared_with", "unlike"),
 )
 """Columns that stay text even where they look like numbers, as varied settings do."""
 MADE = ("digest", "data_digest", "started", "finished")
@@ -29,7 +30,10 @@ SPREADS = [
 DIFFERENCE = ("difference", "sd", "low", "high")
 VERDICT = ("effect", "low", "high", "more_than", "p_holm", "paper_effect", "units")
 REMARKS = ("detail", "note", "paper_says_otherwise")
-OURS = ("ours_percent", "low_percent", "high_percent")
+OURS = ("ours_percent", "sd_intervals", "low_percent", "high_percent", "intervals", "n")
+COMPARED = (*OURS, "unit", "reproduced", "unlike")
+TABLE = ("metric", "learned", "compared_with")
+BAND = ("paper_low", "paper_high")
 WEIGHTS = ("task", "size", "active", "shared", "free")
 
 
@@ -69,9 +73,14 @@ TABLES = {
         (*REMARKS, *VERDICT[:-1]),
     ),
     "paper": Needs(
-        (*CELL, "task", "paper_percent", "reading_error", *OURS, "reproduced"),
-        ("tasks", "density", "task", "paper_percent", "reading_error", *OURS),
-        OURS[1:],
+        ("figure", *CELL, "task", "paper_percent", *BAND, *COMPARED),
+        ("tasks", "density", "task", "paper_percent", *BAND, *OURS),
+        (*BAND, *OURS[1:4], "unlike"),
+    ),
+    "paper_tables": Needs(
+        ("table", *CELL, *TABLE, "paper_percent", "paper_pm", *COMPARED),
+        ("tasks", "density", "learned", "paper_percent", "paper_pm", *OURS),
+        ("paper_pm", *OURS[1:4], "unlike"),
     ),
 }
 Title = Callable[[str], str]
@@ -97,7 +106,7 @@ def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFra
 
 
 def _maker(name: str) -> str:
-    return f"`dstcl {'claims' if name in ('claims', 'paper') else 'collect'}`"
+    return f"`dstcl {'claims' if name in ('claims', 'paper', 'paper_tables') else 'collect'}`"
 
 
 def read_columns(

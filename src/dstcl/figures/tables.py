@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.evaluation.axes import CELL, NOT_READ, all_axes, varied_axes
+from dstcl.evaluation.axes import NOT_READ, all_axes
 from dstcl.evaluation.tables import Needs, Title, dataset_titles, read_table
 from dstcl.figures.style import Look, growth_looks, init_looks, method_looks
 from dstcl.storage import read_json
@@ -85,10 +85,8 @@ class Tables:
 
     @cached_property
     def paper(self) -> pd.DataFrame:
-        """The points of the paper's figure that this study has too; may be empty."""
-        rows = read_table(self.study, "paper")
-        numbers = ["paper_percent", "reading_error", "ours_percent", "low_percent", "high_percent"]
-        return rows[[*CELL, *varied_axes(rows), "task", *numbers, "reproduced"]]
+        """The points of the paper's figures that this study has too; may be empty."""
+        return read_table(self.study, "paper")
 
     @cached_property
     def protocols(self) -> dict[str, dict[str, Any]]:

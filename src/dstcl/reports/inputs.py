@@ -14,15 +14,16 @@ def check_inputs(reference: Path, template: Path) -> None:
     """Refuse claims, the paper's numbers or a template that could not be used after training.
 
     Args:
-        reference: folder with claims.yaml and paper.csv.
+        reference: folder with claims.yaml and paper/.
         template: of the page.
 
     Raises:
         ValueError: one line that names the file and what is wrong in it.
     """
     load_claims(reference / "claims.yaml")
-    if not (reference / "paper.csv").is_file():
-        raise ValueError(f"{reference / 'paper.csv'}: no such file")
+    for path in (reference / "paper" / name for name in ("curves.csv", "tables.csv")):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
     check_template(template)
 
 

@@ -13,11 +13,12 @@ import yaml
 from dstcl import __version__
 from dstcl.evaluation.axes import all_axes, cell_axes
 from dstcl.evaluation.judge import VERDICTS
-from dstcl.evaluation.paper import TOLERANCE
+from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
+from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
 from dstcl.reports.missing import read_missing
-from dstcl.reports.tables import claim_blocks, paper_tables, setting_words
+from dstcl.reports.tables import claim_blocks, setting_words
 from dstcl.storage import read_json, write_text
 
 PERCENT = ("acc", "learning_accuracy", "bwt", "fwt", "forgetting", "used_fraction")
@@ -54,7 +55,8 @@ def write_report(preset: str, study: Path, template: Path) -> None:
 def report_content(preset: str, study: Path) -> dict[str, Any]:
     """Everything that the template shows, by name."""
     summary, cells = read_table(study, "summary"), read_table(study, "cells")
-    claims, paper = read_table(study, "claims"), read_table(study, "paper")
+    claims = read_table(study, "claims")
+    curves, tables = (read_table(study, name) for name in ("paper", "paper_tables"))
     made, title = read_table(study, "provenance"), dataset_titles(study)
     figures = [_figure(study / "figures", name) for name in FIGURES]
     return {
@@ -69,8 +71,12 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
         ],
         "blocks": claim_blocks(claims, title),
         "verdicts": VERDICTS,
-        "paper": paper_tables(paper, title),
+        "front": front_rows(curves, tables, title),
+        "front_protocols": shown_protocols(curves, tables),
+        "paper": paper_parts(curves, tables, title),
+        "signs": SIGNS,
         "tolerance": TOLERANCE,
+        "fewest": FEWEST,
         "figures": [figure for figure in figures if "not_drawn" not in figure],
         "not_drawn": [figure for figure in figures if "not_drawn" in figure],
         "cells_json": _embedded(_cell_table(cells)),

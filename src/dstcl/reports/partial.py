@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.judge import write_claims
+from dstcl.evaluation.paper.write import write_paper
 from dstcl.figures import FIGURES, draw_figure
 from dstcl.reports.missing import write_missing
 from dstcl.reports.overview import write_overview
@@ -104,6 +105,7 @@ def write_partial(study: Path, found: Standing, reference: Path, template: Path)
     write_missing(out, found.planned, _missing(found))
     collect(found.finished, out)
     write_claims(out, reference)
+    write_paper(out, reference)
     write_overview(out)
     for name in FIGURES:
         draw_figure(name, out, DPI)

@@ -18,16 +18,31 @@ from dstcl.evaluation.axes import (
     values_read,
     varied_axes,
 )
-from dstcl.evaluation.paper import TOLERANCE
+from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.replication import INTERVALS
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
 from dstcl.figures import FIGURES, caption
+from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
 from dstcl.reports.missing import read_missing
-from dstcl.reports.tables import claim_blocks, paper_tables
+from dstcl.reports.tables import claim_blocks
 from dstcl.storage import write_text
 
-SIGNS = {"yes": "✓", "no": "✗", "open": "?"}
+FRONT = ("reproduced", "ours - paper", "rank")
+FRONT_WORDS = (
+    "Tables: accuracy after the last task, by cell; figures: mean accuracy over the tasks seen so "
+    "far, by point of every curve. Reproduced: all of our 95 % interval is within "
+    f"{TOLERANCE:g} points of the paper's number; open: some of it, or fewer than {FEWEST} "
+    "repetitions. Then the mean difference in points, and the rank correlation over "
+    "configurations."
+)
+NUMBERS_WORDS = (
+    "ACC in %. The paper's ± is the standard deviation over runs at several update intervals, one "
+    "run each; it is no spread over seeds (docs/paper-forensics.md). Our ± is the same, where a "
+    "study has several intervals; in parentheses the 95 % interval over seeds. Reproduced ✓, not "
+    "reproduced ✗, open ?. BWT and FWT are in paper_tables.csv and in report.html; the paper's FWT "
+    "is what guessing gives, and says nothing of transfer."
+)
 
 
 def write_summary(preset: str, study: Path) -> None:
@@ -44,7 +59,8 @@ def write_summary(preset: str, study: Path) -> None:
         said = f"**Not the whole study: {len(summary)} of {missing['planned']} planned runs.**"
         parts.append("\n".join([said, *(f"- {line}" for line in missing["missing"])]))
     parts += _claims_tables(read_table(study, "claims"), title, mean_over(summary))
-    parts += _paper_tables(read_table(study, "paper"), title)
+    curves, tables = (read_table(study, name) for name in ("paper", "paper_tables"))
+    parts += _beside_the_paper(curves, tables, title)
     for _, block in summary.groupby(list(METHOD_BLOCK), sort=False):
         parts += [_block_title(block, title), _accuracy_table(block)]
     parts += ["## Differences, paired by seed", _effects_table(comparisons, mean_over(summary))]
@@ -91,32 +107,40 @@ def _verdict(found: dict[str, Any]) -> str:
     return f"**{found['verdict']}**{numbers}{interval}"
 
 
-def _paper_tables(paper: pd.DataFrame, title: Title) -> list[str]:
-    """The paper's final accuracies beside ours, a table for each network."""
-    heading = "## Beside the paper's numbers"
-    tables = paper_tables(paper, title)
-    if not tables:
-        reason = "The paper's figure, all that could be read of its numbers, has other data."
-        return [heading, reason]
-    rule = (
-        "Accuracy over all tasks after the last one, in %. Paper: read off its figure, ± the error "
-        "of reading; ours: mean over seeds ± half the 95 % interval. Reproduced (✓): all of our "
-        f"interval, widened by the reading error, is within {TOLERANCE:g} points of the paper; not "
-        "reproduced (✗): none of it; open (?): some of it, or fewer than 3 seeds."
-    )
-    parts = [heading, rule]
-    for table in tables:
-        protocols = table["protocols"]
-        header = ["configuration", "paper"]
-        header += [word for name in protocols for word in (f"ours, {name}", "reproduced?")]
-        rows = []
-        for row in table["rows"]:
-            ours = [row["ours"].get(name) for name in protocols]
-            cells = [(o["number"], SIGNS[o["reproduced"]]) if o else ("-", "") for o in ours]
-            rows.append([row["cell"], row["paper"], *(word for cell in cells for word in cell)])
-        parts += [f"### {table['title']}", _table(header, rows)]
-        parts += [f"Ours: {table['mean_over']}."] if table["mean_over"] else []
+def _beside_the_paper(curves: pd.DataFrame, tables: pd.DataFrame, title: Title) -> list[str]:
+    """A line a table and a figure of the paper; then their numbers beside ours, in their layout."""
+    heading = "## Beside the paper"
+    front = front_rows(curves, tables, title)
+    if not front:
+        return [heading, "No table and no figure of the paper is of this study's configurations."]
+    protocols = shown_protocols(curves, tables)
+    header = ["in the paper", *(f"{name}: {word}" for name in protocols for word in FRONT)]
+    lines = [
+        [f"{row['name']}: {row['words']}", *(v for score in row["scores"] for v in score.values())]
+        for row in front
+    ]
+    parts = [heading, FRONT_WORDS, _table(header, lines), NUMBERS_WORDS]
+    for part in paper_parts(curves, tables, title):
+        parts += [f"### {part['title']}", *part["notes"]]
+        parts += [_table(*_flat(metric)) for metric in part["metrics"] if metric["name"] == "ACC"]
     return parts
+
+
+def _flat(metric: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of one measure: growth, source, and a column an init and sparsity."""
+    inits = [init for init, count in metric["inits"] for _ in range(count)]
+    columns = [f"{init} {sparsity}" for init, sparsity in zip(inits, metric["sparsities"])]
+    rows = []
+    for line in metric["lines"]:
+        for place, source in enumerate(line["sources"]):
+            name = line["name"] if place == 0 else ""
+            rows.append([name, source["name"], *map(_cell, source["cells"])])
+    return [metric["rows_are"], "", *columns], rows
+
+
+def _cell(cell: dict[str, str]) -> str:
+    interval = f"({cell['interval']})" if cell["interval"] else ""
+    return " ".join(filter(None, (cell["number"], interval, SIGNS.get(cell["mark"], ""))))
 
 
 def _what_ran(summary: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Tables that both the page and the summary show: verdicts, and the paper's numbers beside ours."""
+"""Tables of verdicts that both the page and the summary show."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.evaluation.axes import SETTING, SUBNETWORK
-from dstcl.evaluation.paper import averaged_over, rank_agreement
+from dstcl.evaluation.axes import SETTING
 from dstcl.evaluation.replication import UNITS
 from dstcl.evaluation.tables import Title
 
@@ -80,49 +79,6 @@ def _points(effect: float) -> str:
 
 def _p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def paper_tables(paper: pd.DataFrame, title: Title) -> list[dict[str, Any]]:
-    """For each network: final accuracy of each configuration in the paper and in each protocol."""
-    tables = []
-    for key, rows in paper.groupby([*SETTING, "method"], sort=False):
-        finals = rows[rows["task"] == rows["task"].max()]
-        there = list(finals["protocol"].unique())
-        protocols = [name for name in reversed(MAIN_PROTOCOLS) if name in there] or there
-        lines = []
-        for cell, group in finals.groupby([*SUBNETWORK, "growth"], sort=False):
-            by = group.set_index("protocol").to_dict("index")
-            one = group.iloc[0]
-            ours = {name: _ours(by[name]) for name in protocols if name in by}
-            lines.append(
-                {
-                    "cell": f"{cell[1]}, sparsity {100 * (1 - cell[0]):.4g} %, {cell[2]}",
-                    "paper": f"{one['paper_percent']:.1f} ± {one['reading_error']:.2g}",
-                    "ours": ours,
-                }
-            )
-        agreement = {name: rank_agreement(finals[finals["protocol"] == name]) for name in protocols}
-        words, network = setting_words(key[:3], title)
-        tables.append(
-            {
-                "title": f"{words}, our network {network}",
-                "protocols": protocols,
-                "rows": lines,
-                "agreement": agreement,
-                "mean_over": averaged_over(finals),
-                "reproduced": {
-                    name: int((finals[finals["protocol"] == name]["reproduced"] == "yes").sum())
-                    for name in protocols
-                },
-            }
-        )
-    return tables
-
-
-def _ours(row: dict[Any, Any]) -> dict[str, str]:
-    half = (row["high_percent"] - row["low_percent"]) / 2
-    number = f"{row['ours_percent']:.1f}" + ("" if pd.isna(half) else f" ± {half:.1f}")
-    return {"number": number, "reproduced": row["reproduced"]}
 
 
 def setting_words(key: Sequence[Any], title: Title) -> tuple[str, str]:
