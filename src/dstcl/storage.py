@@ -130,7 +130,7 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, AttributeError) as error:  # the latter of a wrong !!timestamp
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}:{where} is not YAML") from None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from math import isfinite
+from math import inf, isfinite
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -252,9 +252,13 @@ def _checked(hint: Any, value: Any) -> Any:
             raise ValueError("should be a mapping")
         return dict(value) if origin is dict else value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not isfinite(value):
+        try:
+            number = float(value)
+        except OverflowError:  # an integer of hundreds of digits
+            number = inf
+        if not isfinite(number):
             raise ValueError("should be a finite number")
-        return float(value)
+        return number
     if type(value) is not hint:
         raise ValueError(f"should be of type {hint.__name__}")
     return value

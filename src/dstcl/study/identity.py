@@ -134,7 +134,7 @@ def read_description(values: Mapping[str, Any]) -> Run:
             learn, tasks = sections["data"].learn, axes["tasks"]
             raise ValueError(f"data.learn: {learn}; there are {tasks} tasks")
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"{where}: {' '.join(str(error).split())}") from None
     vary = values.get("vary", [])
     if not isinstance(vary, list) or not all(isinstance(key, str) for key in vary):
         raise ValueError(f"{where}: vary is {vary!r}, not a list of keys")

@@ -1,0 +1,32 @@
+"""A study in which a run fails: what is said at the end, what is there, and what comes after."""
+
+from __future__ import annotations
+
+import pytest
+from workspace import Workspace
+
+from dstcl.figures import FIGURES
+
+pytestmark = pytest.mark.pipeline
+
+
+def test_finished_runs_of_a_failed_study_are_shown_until_all_are_there(
+    workspace: Workspace,
+) -> None:
+    workspace.change({"vary": {"training.learning_rate": [0.01, 1.0e30]}})
+    failed = workspace.run()
+    assert failed.returncode == 1
+    assert "results/quick: of 2 runs 1 are finished, 1 failed, 0 are left" in failed.stdout
+    assert "task 1, epoch 1: the loss is not finite" in failed.stdout
+    assert "log: logs/quick/train/mnist5k-5tasks/" in failed.stdout
+    assert "the same command again; what is finished is kept" in failed.stdout
+    assert "Traceback" not in failed.stdout
+    partial = workspace.study / "partial"
+    assert "Not the whole study: 1 of 2" in (partial / "report.html").read_text()
+    assert len(list((partial / "figures").glob("*.svg"))) == len(FIGURES)
+    assert not (workspace.study / "report.html").exists(), "that is for the whole study"
+    workspace.change({"vary": {"training.learning_rate": [0.01]}})
+    again = workspace.run()
+    assert again.returncode == 0, again.stdout
+    assert "Not the whole study" not in (workspace.study / "report.html").read_text()
+    assert not partial.exists()
