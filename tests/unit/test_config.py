@@ -1028,7 +1028,7 @@ for name in ("pydantic", "mlflow", "pandas", "snakemake", "dvc", "yaml", "scipy"
 import dstcl.jobs.train
 from dstcl.cli import main
 folder, data, tasks = sys.argv[1:]
-main(["data", "split", "toy", "--data", data, "--tasks", "2", "--order", "natural",
+main(["data", "split", "toy", "--data", data, "--tasks", "2", "--order", "seed0",
       "--out", tasks])
 main(["train", "--run-file", f"{folder}/run.json", "--data", data, "--tasks", tasks,
       "--out", f"{folder}/out", "--device", "cpu", "--threads", "1"])
