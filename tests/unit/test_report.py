@@ -423,3 +423,13 @@ def test_a_browser_shows_images_and_searches_tables_without_errors(
     assert found["sorted"] == ["83.2", "78.1", "73"]
     assert found["count"].startswith("3 of 24 rows.")
     assert "CONSOLE" not in done.stderr, done.stderr
+
+
+def test_a_beginning_is_called_one_wherever_its_tasks_are_named(tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_text(
+        "dataset,tasks,seed,tasks_learned\ncifar100,20,0,8\ncifar100,20,1,8\ncifar100,10,0,10\n"
+    )
+    title = dataset_titles(tmp_path)
+    assert title.setting("cifar100", 20) == "CIFAR-100, first 8 of 20 tasks"
+    assert title.setting("cifar100", 10) == "CIFAR-100, 10 tasks"
+    assert title.setting("mnist5k", 5).endswith(", 5 tasks")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,8 +84,33 @@ TABLES = {
         ("paper_pm", *OURS[1:4], "unlike"),
     ),
 }
-Title = Callable[[str], str]
-"""From the name of a data set to what a reader sees."""
+
+
+@dataclass(frozen=True)
+class Title:
+    """From names to what a reader sees.
+
+    Attributes:
+        own: titles of the user's own data sets.
+        learned: by data set and number of tasks, how many of them were learned where not all were.
+    """
+
+    own: Mapping[str, str]
+    learned: Mapping[tuple[str, int], int]
+
+    def __call__(self, dataset: str) -> str:
+        """Of a data set."""
+        return str(self.own.get(dataset) or dataset_title(dataset))
+
+    def setting(self, dataset: str, tasks: int) -> str:
+        """Of a data set and its tasks, as "CIFAR-100, first 8 of 20 tasks"."""
+        learned = self.learned.get((str(dataset), int(tasks)), tasks)
+        return f"{self(dataset)}, {tasks_in_words(learned, tasks)}"
+
+
+def tasks_in_words(learned: int, tasks: int) -> str:
+    """As "20 tasks", or "first 8 of 20 tasks"."""
+    return f"{tasks} tasks" if learned == tasks else f"first {learned} of {tasks} tasks"
 
 
 def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFrame:
@@ -166,6 +192,7 @@ def dataset_titles(study: Path) -> Title:
     """Titles of the catalogue, and of the user's own sets as the study's params.json has them.
 
     A set without a title has its name; so have all of the user's own where there is no params.json.
+    How many tasks were learned is said by summary.csv; where it is not, all were.
     """
     try:
         params = read_json(study / "params.json")
@@ -174,4 +201,18 @@ def dataset_titles(study: Path) -> Title:
         own = {name: entry["title"] for name, entry in entries if entry["title"]}
     except (ValueError, KeyError, TypeError, AttributeError):
         own = {}
-    return lambda name: str(own.get(name) or dataset_title(name))
+    return Title(own, _beginnings(study))
+
+
+def _beginnings(study: Path) -> dict[tuple[str, int], int]:
+    """By data set and number of tasks, how many were learned where not all were."""
+    keys, learned = ["dataset", "tasks"], "tasks_learned"
+    try:
+        table = pd.read_csv(study / "summary.csv", usecols=[*keys, learned]).dropna()
+    except (OSError, ValueError):
+        return {}
+    part = table[table[learned] < table["tasks"]].drop_duplicates(keys)
+    return {
+        (str(dataset), int(tasks)): int(first)
+        for dataset, tasks, first in part[[*keys, learned]].to_numpy().tolist()
+    }

@@ -109,7 +109,7 @@ def _paired(flipped: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
 
 def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
     dataset, tasks, network, *method = key
-    words = [f"{title(dataset)}, {tasks} tasks", f"network {network}"]
+    words = [f"{title.setting(dataset, tasks)}", f"network {network}"]
     words += [f"method {name}" for name in method]
     part.suptitle(" · ".join(words), fontweight="bold")
     panels = part.subplots(1, len(EFFECTS), sharey=True)

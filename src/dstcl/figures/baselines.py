@@ -51,7 +51,7 @@ def _draw_block(
 ) -> None:
     dataset, tasks, protocol, network = key
     part.suptitle(
-        f"{tables.title(dataset)}, {tasks} tasks · protocol {protocol} · network {network}",
+        f"{tables.title.setting(dataset, tasks)} · protocol {protocol} · network {network}",
         fontweight="bold",
     )
     left, right = part.subplots(1, 2, sharey=True, width_ratios=[3, 2])

@@ -55,7 +55,7 @@ def _handle(label: str, color: str, marker: str) -> Line2D:
 def _draw_block(title: Title, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     first = rows.iloc[0]
     subfigure.suptitle(
-        f"{title(first.dataset)}, {first.tasks} tasks · protocol {first.protocol} · "
+        f"{title.setting(first.dataset, first.tasks)} · protocol {first.protocol} · "
         f"network {first.network}",
         fontweight="bold",
     )

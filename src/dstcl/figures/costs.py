@@ -50,7 +50,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 def _draw_block(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
     dataset, tasks, protocol, network = key
     part.suptitle(
-        f"{tables.title(dataset)}, {tasks} tasks · protocol {protocol} · network {network}",
+        f"{tables.title.setting(dataset, tasks)} · protocol {protocol} · network {network}",
         fontweight="bold",
     )
     keys = sorted(

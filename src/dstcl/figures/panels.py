@@ -52,7 +52,7 @@ def blocks(table: pd.DataFrame, title: Title) -> list[tuple[str, pd.DataFrame]]:
 
 def _block_title(row: pd.Series[Any], title: Title) -> str:
     return (
-        f"{title(row.dataset)}, {row.tasks} tasks · protocol {row.protocol} · "
+        f"{title.setting(row.dataset, row.tasks)} · protocol {row.protocol} · "
         f"network {row.network} · method {row.method}"
     )
 

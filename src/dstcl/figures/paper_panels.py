@@ -17,6 +17,7 @@ from dstcl.evaluation.axes import CELL, varied_axes
 from dstcl.evaluation.paper.beside import averaged_over
 from dstcl.evaluation.paper.catalog import FIGURES, TITLES, Part
 from dstcl.evaluation.replication import INTERVAL, SEEDS
+from dstcl.evaluation.tables import tasks_in_words
 from dstcl.figures.panels import densities, legend_above, say, stacked
 from dstcl.figures.style import GREY, Look, handle, sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
@@ -147,10 +148,7 @@ def _draw_part(
         subfigure, below = subfigure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
     network = str(points.network.iloc[0])
     ours = "" if network == part.network else f" · ours: {network}"
-    learned = points.task.max()
-    tasks = (
-        f"{part.tasks} tasks" if learned == part.tasks else f"first {learned} of {part.tasks} tasks"
-    )
+    tasks = tasks_in_words(points.task.max(), part.tasks)
     words = ", ".join(filter(None, (title, tasks, TITLES[part.network], part.about)))
     subfigure.suptitle(f"{part.name} of the paper: {words}{ours}", fontweight="bold")
     subfigure.supxlabel("number of tasks learned")

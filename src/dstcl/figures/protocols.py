@@ -60,7 +60,7 @@ def _legend(points: pd.DataFrame) -> str:
 def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> None:
     first = points.iloc[0]
     subfigure.suptitle(
-        f"{title(first.dataset)}, {first.tasks} tasks · network {first.network} · "
+        f"{title.setting(first.dataset, first.tasks)} · network {first.network} · "
         f"method {first.method}",
         fontweight="bold",
     )

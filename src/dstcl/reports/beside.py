@@ -11,7 +11,7 @@ from dstcl.evaluation.paper.beside import averaged_over
 from dstcl.evaluation.paper.catalog import PARTS, TABLES, TITLES, Part
 from dstcl.evaluation.paper.scores import PartScores, Score, part_scores
 from dstcl.evaluation.replication import INTERVAL, SEEDS
-from dstcl.evaluation.tables import Title
+from dstcl.evaluation.tables import Title, tasks_in_words
 from dstcl.reports.tables import MAIN_PROTOCOLS
 
 SIGNS = {"yes": "✓", "no": "✗", "open": "?"}
@@ -49,9 +49,8 @@ def front_rows(curves: pd.DataFrame, tables: pd.DataFrame, title: Title) -> list
 
 def _words(found: PartScores, title: Title) -> str:
     part = found.part
-    words = [title(part.dataset), f"{part.tasks} tasks", _network(part, found.network)]
-    if found.learned < part.tasks:
-        words[1] = f"first {found.learned} of {part.tasks} tasks"
+    tasks = tasks_in_words(found.learned, part.tasks)
+    words = [title(part.dataset), tasks, _network(part, found.network)]
     words += [part.about] * bool(part.about)
     there = max(score.compared for score in found.by_protocol.values())
     if there < part.numbers:

@@ -172,7 +172,7 @@ def _forgetting(summary: pd.DataFrame) -> str:
 def _block_title(block: pd.DataFrame, title: Title) -> str:
     first = block.iloc[0]
     return (
-        f"## {title(first['dataset'])}, {first['tasks']} tasks: {first['network']}, "
+        f"## {title.setting(first['dataset'], first['tasks'])}: {first['network']}, "
         f"{first['method']}, protocol {first['protocol']}"
     )
 

@@ -84,7 +84,7 @@ def _p_value(p: float) -> str:
 def setting_words(key: Sequence[Any], title: Title) -> tuple[str, str]:
     """``CIFAR-100, 10 tasks`` and the network, if there is one."""
     dataset, tasks, *network = key
-    return f"{title(str(dataset))}, {tasks} tasks", str(network[0]) if network else ""
+    return title.setting(str(dataset), tasks), str(network[0]) if network else ""
 
 
 def _text(value: Any) -> str:

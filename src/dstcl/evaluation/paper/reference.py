@@ -69,7 +69,7 @@ def _read(
     try:
         table = read_columns(path, columns, numbers, blank)
     except FileNotFoundError:
-        raise PaperError(f"{path}: no such file") from None
+        raise PaperError(f"{path}: no such file; `dstcl reference read PDF` writes it") from None
     except ValueError as error:
         raise PaperError(str(error)) from None
     for line, number in enumerate(table[kind], start=2):
