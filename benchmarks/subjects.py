@@ -3,13 +3,14 @@ machine with Python and torch alone can measure."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dstcl.data.stored import Prepared
+from dstcl.data.stored import Prepared, content_digest, split_digest
 from dstcl.networks import NETWORKS
 from dstcl.networks.build import network_function
 from dstcl.storage import read_json, write_json, write_tensors
@@ -43,15 +44,16 @@ def random_data(
     """
     each = torch.arange(images)
     offsets = torch.arange(tasks).repeat_interleave(images) * classes
-    return Prepared(
+    data = Prepared(
         images=torch.randint(256, (tasks * images, channels, size, size), dtype=torch.uint8),
         labels=(each % classes).repeat(tasks) + offsets,
         is_test=(each >= images - images // 10).repeat(tasks),
         class_names=[str(label) for label in range(tasks * classes)],
         mean=[0.5] * channels,
         std=[0.25] * channels,
-        digest="random",
+        digest="",
     )
+    return replace(data, digest=content_digest(data))
 
 
 def task_classes(tasks: int, classes: int = CLASSES) -> list[list[int]]:
@@ -65,8 +67,8 @@ def write_data(folder: Path, data: Prepared, tasks: list[list[int]]) -> tuple[Pa
     tensors = {"images": data.images, "labels": data.labels, "is_test": data.is_test}
     names = ("class_names", "mean", "std", "digest")
     write_tensors(prepared, tensors, {name: getattr(data, name) for name in names})
-    facts = {"data_digest": data.digest, "digest": "random", "order": "seed0"}
-    write_json(split, {"tasks": tasks, **facts})
+    content = {"data_digest": data.digest, "order": "seed0", "tasks": tasks}
+    write_json(split, content | {"digest": split_digest(content)})
     return prepared, split
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
-from workspace import Workspace
+from workspace import REPOSITORY, Workspace
 
 from dstcl.figures import FIGURES
 
@@ -30,3 +34,20 @@ def test_finished_runs_of_a_failed_study_are_shown_until_all_are_there(
     assert again.returncode == 0, again.stdout
     assert "Not the whole study" not in (workspace.study / "report.html").read_text()
     assert not partial.exists()
+
+
+def test_a_broken_claims_file_is_told_before_anything_is_planned(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    clone = shutil.copytree(
+        REPOSITORY, tmp_path / "clone", ignore=shutil.ignore_patterns(".*", "results", "data")
+    )
+    (clone / "reference" / "claims.yaml").write_text("claims: [")
+    command = workspace.command("--dry-run")
+    command[command.index("--snakefile") + 1] = str(clone / "Snakefile")
+    done = subprocess.run(
+        command, cwd=workspace.folder, env=workspace.environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "claims.yaml: line 1 is not YAML" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -185,7 +185,7 @@ TRAIN = ["--data", "none.safetensors", "--tasks", "none.json", "--out", "out"]
     [
         (["--run", "{"], "--run: not JSON"),
         (["--run", ""], "--run: not JSON"),
-        (["--run", "{}"], "run description: axes: a mapping is needed"),
+        (["--run", "{}"], "run description: axes.dataset: missing"),
         (["--run", '{"epoch": 1}'], "run description: unknown 'epoch'"),
         (["--run-file", "none.json"], "none.json: no such file"),
         (["--run-file", "params.yaml"], "params.yaml: not JSON"),
@@ -421,7 +421,7 @@ def test_a_command_that_is_none_exits_with_its_usage(
 
 
 def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*arguments: Any) -> None:
+    def interrupted(*arguments: Any, **chosen: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dstcl.study.load.load_file", interrupted)
@@ -429,7 +429,7 @@ def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: Any) -> None:
+    def broken(*arguments: Any, **chosen: Any) -> None:
         raise AssertionError("an invariant does not hold")
 
     monkeypatch.setattr("dstcl.study.load.load_file", broken)

@@ -58,11 +58,11 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "SETTLED", -1.0)
 
 
-def inputs(folder: Path, tasks: int = 2, **facts: Any) -> tuple[Path, Path]:
-    """A prepared file and a split of it, as the rules make them."""
+def inputs(folder: Path, tasks: int = 2, seed: int = 0, **facts: Any) -> tuple[Path, Path]:
+    """A prepared file and the split of it for a seed, as the rules make them."""
     data, split = folder / "digits.safetensors", folder / "tasks.json"
     prepare("mnist5k", 28, data, replace(INFO, **facts))
-    write_tasks(data, "mnist5k", tasks, "natural", split)
+    write_tasks(data, "mnist5k", tasks, f"seed{seed}", split)
     return data, split
 
 
@@ -140,7 +140,8 @@ def test_halves_with_another_normalisation_are_not_merged(
     for run, facts in zip(planned, ({}, OTHER), strict=True):
         half = tmp_path / f"half{run.seed}"
         write_plan("quick", planned, half / "plan.json")
-        train_run(run, *inputs(tmp_path, **facts), half / "runs" / run.folder, device="cpu")
+        files = inputs(tmp_path, seed=run.seed, **facts)
+        train_run(run, *files, half / "runs" / run.folder, device="cpu")
         halves.append(half)
     with pytest.raises(MergeError, match="trained on other images of mnist5k-28px"):
         merge(halves, tmp_path / "both")

@@ -30,6 +30,7 @@ BEFORE = {
 """What a fragment on the page leaves out."""
 PARTS = (
     "A growth criterion",
+    "A plan for growth over the tasks",
     "A prune criterion",
     "An init",
     "A method",

@@ -139,6 +139,24 @@ def test_every_place_of_a_description_with_odd_values(place: tuple[Any, ...]) ->
         ends_well(lambda values=values: Run.from_dict(values).folder)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (["figure", "capacity", "study", "--dpi", "1000000000"], "'1000000000'; from 50 to 600"),
+        (["figure", "capacity", "study", "--dpi", "-1"], "'-1'; from 50 to 600"),
+        (["train-study", "study", "--threads", "100000"], "'100000'; from 1 to 1024"),
+        (["train-study", "study", "--threads", "-3"], "'-3'; from 1 to 1024"),
+    ],
+)
+def test_numbers_that_no_machine_can_have(
+    command: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
 @fuzz(0.5)
 @given(VALUES)
 def test_anything_as_a_run_description(values: Any) -> None:

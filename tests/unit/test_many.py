@@ -213,7 +213,8 @@ def test_a_run_that_another_process_trains_is_waited_for(
         waiting.start()
         waiting.join(1)
         assert waiting.is_alive()
-        origin = {"data_digest": digits.digest, "tasks_digest": "d"}
+        split = read_json(Path("data", planned[0].tasks_file))
+        origin = {"data_digest": digits.digest, "tasks_digest": split["digest"]}
         finished_run(Path("study"), planned[0], provenance=origin)
     waiting.join(60)
     assert found == [read_json(folder(planned[0]) / "metrics.json")]

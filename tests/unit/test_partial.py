@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,11 @@ from dstcl.jobs.train import train_run
 from dstcl.reports import partial as partial_module
 from dstcl.reports.inputs import check_inputs
 from dstcl.reports.partial import remove_partial, standing, words
-from dstcl.storage import write_json, write_tensors, write_text
+from dstcl.storage import write_json, write_text
 from dstcl.study.load import load_file
 from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
-from helpers.runs import REPOSITORY, changed
+from helpers.runs import REPOSITORY, changed, write_prepared
 
 REFERENCE = REPOSITORY / "reference"
 TEMPLATE = REPOSITORY / "workflow" / "report" / "report.html.j2"
@@ -45,9 +45,7 @@ def study(
     write_plan("quick", planned, study / "plan.json")
     params = load_file(REPOSITORY / "params.yaml", "quick").model_dump()
     write_json(study / "params.json", json.loads(json.dumps(params)))
-    fields = asdict(digits) | {"dataset": "mnist5k"}
-    tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
-    write_tensors(Path("data"), tensors, fields)
+    write_prepared(Path("data"), replace(digits, dataset="mnist5k"))
     write_tasks(Path("data"), "mnist5k", 5, "seed0", Path("tasks.json"))
     finished, failed, stopped, _ = (study / "runs" / run.folder for run in planned)
     train_run(planned[0], Path("data"), Path("tasks.json"), finished, device="cpu")
@@ -127,7 +125,7 @@ def test_the_repository_s_own_inputs_pass(inputs: tuple[Path, Path]) -> None:
         ("reference/claims.yaml", "claims: [", "claims.yaml: line 1 is not YAML"),
         ("reference/claims.yaml", "claims: 3", "claims.yaml: claims: 3"),
         ("reference/claims.yaml", None, "claims.yaml: no such file"),
-        ("reference/paper.csv", None, "paper.csv: no such file"),
+        ("reference/paper/curves.csv", None, "curves.csv: no such file"),
         ("page/report.html.j2", "{% if %}", "report.html.j2: line 1: Expected an expression"),
         ("page/report.css", None, "report.css: cannot be read"),
         ("page/background.html", "a\n{{ b", "background.html: line 2: "),

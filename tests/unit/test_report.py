@@ -17,7 +17,7 @@ from dstcl.evaluation.collect import cell_means
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper.beside import CURVE_COLUMNS, TABLE_COLUMNS
-from dstcl.evaluation.tables import dataset_titles
+from dstcl.evaluation.tables import Title, dataset_titles
 from dstcl.figures import FIGURES, NOT_DRAWN
 from dstcl.reports.page import write_report
 from dstcl.reports.summary import write_summary
@@ -30,6 +30,7 @@ PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="40">'
     '<rect width="300" height="40" fill="#0072B2"/></svg>'
 )
+PLAIN = Title({"mnist5k": "Digits"}, {})
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
@@ -167,10 +168,10 @@ def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
     }
     names = ("odd", "published", "corrected")
     table = pd.DataFrame([row | {"protocol": name} for name in names])
-    (block,) = claim_blocks(table, str.upper)
-    assert block["title"] == "MNIST5K, 5 tasks, network n"
+    (block,) = claim_blocks(table, PLAIN)
+    assert block["title"] == "Digits, 5 tasks, network n"
     assert block["protocols"] == ["corrected", "published"]
-    (block,) = claim_blocks(pd.DataFrame([row | {"protocol": "odd"}]), str)
+    (block,) = claim_blocks(pd.DataFrame([row | {"protocol": "odd"}]), PLAIN)
     assert block["protocols"] == ["odd"]
 
 
@@ -190,7 +191,7 @@ def test_a_protocol_that_tests_no_claim_has_a_line_and_no_column() -> None:
     row |= {"low": 0.05, "high": 0.15}
     verdicts = {"corrected": "supported", "published": "not tested"}
     rows = [row | {"protocol": name, "verdict": verdict} for name, verdict in verdicts.items()]
-    (block,) = claim_blocks(pd.DataFrame(rows), str)
+    (block,) = claim_blocks(pd.DataFrame(rows), PLAIN)
     assert block["protocols"] == ["corrected"]
     assert block["untested"] == {"published": ["c"]}
 
@@ -235,7 +236,7 @@ def test_a_claim_that_one_protocol_tests_has_a_row_with_a_dash_for_the_other() -
         row | {"protocol": p, "claim": c, "verdict": verdict, "p_holm": 0.01}
         for p, c, verdict in verdicts
     ]
-    (block,) = claim_blocks(pd.DataFrame(table), str)
+    (block,) = claim_blocks(pd.DataFrame(table), PLAIN)
     assert [claim["claim"] for claim in block["claims"]] == ["one"]
     assert block["untested"] == {"corrected": ["two"], "published": ["one", "two"]}
     assert block["known"] == 2

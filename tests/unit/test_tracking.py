@@ -449,7 +449,7 @@ def test_training_imports_no_mlflow(tmp_path, digits, short_run):
         {"images": digits.images, "labels": digits.labels, "is_test": digits.is_test},
         {n: getattr(digits, n) for n in ("class_names", "mean", "std", "digest", "dataset")},
     )
-    write_tasks(tmp_path / "data", "mnist5k", short_run.tasks, "natural", tmp_path / "tasks")
+    write_tasks(tmp_path / "data", "mnist5k", short_run.tasks, "seed0", tmp_path / "tasks")
     (tmp_path / "run").write_text(json.dumps(short_run.to_dict()))
     program = (
         "import sys\n"

@@ -1,17 +1,17 @@
 """What a run is trained on must be what it asks for: a file of another run is refused by name."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dstcl.data.stored import Prepared
+from dstcl.data.stored import Prepared, split_digest
 from dstcl.data.tasks import write_tasks
 from dstcl.jobs.train import train_run
-from dstcl.storage import read_json, write_json, write_tensors
+from dstcl.storage import read_json, write_json
 from dstcl.study.run import Run
-from helpers.runs import changed
+from helpers.runs import changed, write_prepared
 
 Files = tuple[Path, Path]
 
@@ -21,9 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, digits: Prepared) -> Files:
     """Digits as they are prepared, and their split for seed 0."""
     folder = tmp_path_factory.mktemp("made")
     data, tasks = folder / "digits.safetensors", folder / "seed0.json"
-    fields = asdict(digits) | {"dataset": "mnist5k"}
-    tensors = {key: fields.pop(key) for key in ("images", "labels", "is_test")}
-    write_tensors(data, tensors, fields)
+    write_prepared(data, replace(digits, dataset="mnist5k"))
     write_tasks(data, "mnist5k", 5, "seed0", tasks)
     return data, tasks
 
@@ -57,7 +55,7 @@ def test_a_split_that_does_not_say_which_one_it_is_is_refused(
     data, tasks = made
     split = read_json(tasks)
     del split["order"]
-    write_json(tmp_path / "split.json", split)
+    write_json(tmp_path / "split.json", split | {"digest": split_digest(split)})
     with pytest.raises(ValueError, match="the split None, the run needs 'seed0'"):
         train_run(short_run, data, tmp_path / "split.json", tmp_path / "out", device="cpu")
 

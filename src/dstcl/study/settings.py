@@ -163,7 +163,7 @@ class AxisValues(Settings):
 
     dataset: str
     """Of the catalogue, or of the user's own."""
-    tasks: Annotated[int, Between(ge=1)]
+    tasks: Annotated[int, Between(ge=1, le=10_000)]
     """Into which the classes are cut."""
     protocol: str
     """What its switches are called."""
@@ -176,7 +176,7 @@ class AxisValues(Settings):
     init: str
     """How a task's first mask is drawn."""
     growth: str
-    """Growth criterion, or two with a switch."""
+    """Growth criterion, two with a switch, or a plan over the tasks."""
     seed: Annotated[int, Between(ge=0, lt=2**31)]
     """Of everything that is drawn."""
 
