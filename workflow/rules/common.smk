@@ -166,7 +166,7 @@ def force(path):
 
 
 def unless_known(path):
-    """An input function of a rule that is cheap: without files, it has a file made again of which
+    """An input function of cheap rules: without files, it has a file made again of which
     Snakemake has no record. Of such a file nobody knows which settings and which code made it.
     """
 
