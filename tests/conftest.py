@@ -10,6 +10,7 @@ import pytest
 # The order in which files are begun; all others follow. Tests of Slurm mostly wait, so others
 # compute meanwhile.
 FIRST = [
+    "test_reruns_code.py",
     "test_slurm.py",
     "test_reruns.py",
     "test_pipeline.py",
@@ -18,6 +19,8 @@ FIRST = [
     "test_plugin_study.py",
     "test_mlflow_server.py",
     "test_finished_study.py",
+    "test_failed_study.py",
+    "test_fuzz.py",
     "test_many.py",
 ]
 MOST = 8
