@@ -172,7 +172,13 @@ def test_a_study_or_the_paper_is_needed_and_not_both(arguments: list[str]) -> No
         ("tables.csv", "acc,", "accuracy,", "tables.csv: no column acc"),
         ("tables.csv", "52.70", "good", "tables.csv: line 2: acc 'good' is not a number"),
         ("curves.csv", "update_every", "every", "curves.csv: no column update_every"),
-        ("curves.csv", "random,,2,82.575", "random,,3,82.575", "curves.csv: figure 2 cifar100 20"),
+        ("curves.csv", "random,,2,82.575", "random,,21,82.575", "curves.csv: figure 2 cifar100 20"),
+        (
+            "curves.csv",
+            "random,,2,82.575",
+            "random,,3,82.575",
+            "curves.csv: 2 cifar100 20 resnet18 uniform 0.2 random 3 twice",
+        ),
         ("curves.csv", ",1,81.2,", ",1,,", "curves.csv: line 2: accuracy_percent is missing"),
     ],
 )

@@ -19,8 +19,9 @@ from dstcl.evaluation.claim_grid import NotTested
 from dstcl.evaluation.claim_kinds import AnyClaim, Unchanged
 from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claim_tests import find
+from dstcl.evaluation.paper.reference import read_curves, read_tables
 from dstcl.evaluation.replication import INTERVAL, SEEDS, Unit
-from dstcl.evaluation.tables import read_columns
+from dstcl.study.growths import is_plan
 from dstcl.study.run import value_text
 
 COLUMNS = (
@@ -30,14 +31,11 @@ COLUMNS = (
 PRINTED = "printed numbers"
 """What an effect without repetitions is made of."""
 CURVES = ("figure", "dataset", "tasks", "network", "init", "density", "growth")
-POINT = ("task", "accuracy_percent")
 CELLS = ("dataset", "tasks", "init", "density", "growth")
 TABLES_NETWORK = "resnet18"
 INTERVAL_COLUMN = INTERVAL.rpartition(".")[2]
 OVER_INTERVALS, OVER_GROWTH_PLANS = "A", "6"
 """Figures apart: the first has a curve for each interval, the second the plan over tasks."""
-ADAPTIVE = "adaptive"
-ADAPTIVE_GROWTH = "5xrandom+5xgradient"
 
 
 def read_paper_study(folder: Path) -> list[Tables]:
@@ -54,16 +52,7 @@ def read_paper_study(folder: Path) -> list[Tables]:
     Raises:
         ValueError: a file is missing or damaged; one line that names it.
     """
-    try:
-        curves = read_columns(
-            folder / "curves.csv", (*CURVES, *POINT), ("tasks", "density", *POINT)
-        )
-        cells = read_columns(folder / "tables.csv", (*CELLS, "acc"), ("tasks", "density", "acc"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{error.filename}: no such file") from None
-    if INTERVAL_COLUMN not in curves:
-        raise ValueError(f"{folder / 'curves.csv'}: no column {INTERVAL_COLUMN}")
-    curves["figure"] = curves["figure"].astype(str)
+    curves, cells = read_curves(folder / "curves.csv"), read_tables(folder / "tables.csv")
     try:
         runs, accuracy = _runs(curves)
     except ValueError as error:
@@ -90,10 +79,8 @@ def _runs(curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         run: dict[str, Any] = dict(zip(key, values))
         interval = run.pop(INTERVAL_COLUMN)
         name = " ".join(str(value) for value in run.values())
-        if run["figure"] == OVER_GROWTH_PLANS:
-            if run["growth"] != ADAPTIVE:
-                continue
-            run["growth"] = ADAPTIVE_GROWTH
+        if run["figure"] == OVER_GROWTH_PLANS and not is_plan(run["growth"]):
+            continue
         seen = points.sort_values("task")["accuracy_percent"].to_numpy() / 100
         tasks = np.arange(1, int(run["tasks"]) + 1)
         if sorted(points["task"]) != tasks.tolist():

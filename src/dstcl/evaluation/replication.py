@@ -55,20 +55,15 @@ def unit_of(runs: pd.DataFrame) -> Unit:
     return SEEDS if seeds.max() > 1 else INTERVALS
 
 
-def by_unit(runs: pd.DataFrame, column: str, unit: Unit) -> pd.Series[float]:
-    """The value of each repetition of one configuration, by seed or interval.
+def by_unit(runs: pd.DataFrame, columns: Sequence[Any], unit: Unit) -> pd.DataFrame:
+    """The values of each repetition of one configuration: one row per seed or interval.
 
     Over varied settings other than the unit a mean is taken, of repetitions that have all of them.
 
     Args:
         runs: of one configuration, with the axes as columns.
-        column: whose values are wanted.
+        columns: whose values are wanted.
     """
-    return by_unit_together(runs, [column], unit)[column]
-
-
-def by_unit_together(runs: pd.DataFrame, columns: Sequence[Any], unit: Unit) -> pd.DataFrame:
-    """`by_unit` of several columns at once: a row a repetition."""
     others = [axis for axis in varied_axes(runs) if axis != unit.column]
     groups = runs.groupby(unit.column, sort=False)
     means = groups[list(columns)].mean()

@@ -18,7 +18,7 @@ import pandas as pd
 from dstcl.evaluation.axes import CELL, is_varied, varied_axes
 from dstcl.evaluation.paper.catalog import TABLES, family, unlike_intervals
 from dstcl.evaluation.paper.reference import CONFIGURATION, CURVE, METRICS, READING_ERROR
-from dstcl.evaluation.replication import INTERVAL, Unit, by_unit_together, unit_of
+from dstcl.evaluation.replication import INTERVAL, Unit, by_unit, unit_of
 from dstcl.evaluation.statistics import mean_interval
 
 TOLERANCE = 3.0
@@ -179,7 +179,7 @@ def _aggregated(runs: Runs, columns: Sequence[Any], over_intervals: bool = True)
         over_intervals: whether the number is a mean over update intervals.
     """
     unit = unit_of(runs.rows)
-    values = by_unit_together(runs.rows, columns, unit)
+    values = by_unit(runs.rows, columns, unit)
     if values.empty:
         return
     used = runs.rows[runs.rows[unit.column].isin(values.index)]
