@@ -5,7 +5,7 @@ Parsing a Snakefile imports this module, so it imports pydantic but neither torc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -135,20 +135,32 @@ def _block_runs(params: Params, block: Axes) -> Iterator[Run]:
             "method_source": method.method_source(),
             "vary": params.study.varied(),
         }
-        for density, init, growth, seed, *varied in product(
-            [1.0] if facts.dense else block.densities,
-            [NOT_READ] if facts.dense else block.inits,
-            block.growths if facts.grows else [NOT_READ],
-            block.seeds,
-            *block.vary.values(),
-        ):
-            run = Run(**common, density=float(density), init=init, growth=growth, seed=seed)
-            values = {
-                key: value
-                for key, value in zip(block.vary, varied)
-                if not key.startswith("method.") or run.setting(key) is not None
-            }
-            yield run.changed(values) if values else run
+        densities = [1.0] if facts.dense else block.densities
+        inits = [NOT_READ] if facts.dense else block.inits
+        growths = block.growths if facts.grows else [NOT_READ]
+        first = Run(
+            **common,
+            density=float(densities[0]),
+            init=inits[0],
+            growth=growths[0],
+            seed=block.seeds[0],
+        )
+        # Settings are checked once here, not once per run.
+        varied = product(*block.vary.values())
+        settings = [_with_settings(first, block.vary, values) for values in varied]
+        for density, init, growth, seed in product(densities, inits, growths, block.seeds):
+            for run in settings:
+                yield replace(run, density=float(density), init=init, growth=growth, seed=seed)
+
+
+def _with_settings(run: Run, keys: Iterable[str], values: Sequence[Any]) -> Run:
+    """A run with these values of varied settings, as far as its method has them."""
+    given = {
+        key: value
+        for key, value in zip(keys, values)
+        if not key.startswith("method.") or run.setting(key) is not None
+    }
+    return run.changed(given) if given else run
 
 
 def _sections(params: Params, benchmark: Benchmark) -> dict[str, Any]:
