@@ -31,6 +31,18 @@ PICTURE = (
     '<rect width="300" height="40" fill="#0072B2"/></svg>'
 )
 PLAIN = Title({"mnist5k": "Digits"}, {})
+FOUND = {
+    "note": None,
+    "paper_effect": None,
+    "paper_says_otherwise": None,
+    "detail": "d",
+    "units": 3,
+    "unit": "seeds",
+    "effect": 0.1,
+    "low": 0.05,
+    "high": 0.15,
+}
+"""What a row of claims.csv says of a claim that was tested."""
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
@@ -177,18 +189,7 @@ def test_protocols_of_one_switch_have_no_column_beside_the_main_ones() -> None:
 
 def test_a_protocol_that_tests_no_claim_has_a_line_and_no_column() -> None:
     row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "claim": "c", "statement": "s"}
-    row |= {
-        "source": "x",
-        "note": None,
-        "paper_effect": None,
-        "paper_says_otherwise": None,
-        "detail": "d",
-        "units": 3,
-        "unit": "seeds",
-        "effect": 0.1,
-        "p_holm": 0.01,
-    }
-    row |= {"low": 0.05, "high": 0.15}
+    row |= {"source": "x", "p_holm": 0.01} | FOUND
     verdicts = {"corrected": "supported", "published": "not tested"}
     rows = [row | {"protocol": name, "verdict": verdict} for name, verdict in verdicts.items()]
     (block,) = claim_blocks(pd.DataFrame(rows), PLAIN)
@@ -216,17 +217,7 @@ def test_claims_that_no_protocol_tests_are_a_line_and_no_rows(page: Path) -> Non
 
 def test_a_claim_that_one_protocol_tests_has_a_row_with_a_dash_for_the_other() -> None:
     row = {"dataset": "mnist5k", "tasks": 5, "network": "n", "statement": "s", "source": "x"}
-    row |= {
-        "note": None,
-        "paper_effect": None,
-        "paper_says_otherwise": None,
-        "detail": "d",
-        "units": 3,
-        "unit": "seeds",
-        "effect": 0.1,
-        "low": 0.05,
-        "high": 0.15,
-    }
+    row |= FOUND
     verdicts = [
         ("corrected", "one", "supported"),
         ("corrected", "two", "not tested"),
