@@ -1,5 +1,6 @@
 """Precision, layout and compilation: what "auto" becomes, and that weights do not notice."""
 
+import re
 from copy import deepcopy
 from pathlib import Path
 from shutil import which
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from dstcl.continual import learner_of
 from dstcl.continual import precision as engine
-from dstcl.continual.precision import arithmetic_of, has_bfloat16_units, training_forward
+from dstcl.continual.precision import arithmetic_of, bfloat16_units, training_forward
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.networks.arithmetic import Arithmetic
@@ -42,7 +43,7 @@ def test_auto_becomes_what_the_device_is_made_for(
     short_run: Run,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "has_bfloat16_units", lambda device: units)
+    monkeypatch.setattr(engine, "bfloat16_units", lambda device: "AMX" * units)
     run = changed(short_run, precision=asked[0], layout=asked[1])
     assert arithmetic_of(run.engine, CPU) == Arithmetic(*expected)
 
@@ -50,7 +51,7 @@ def test_auto_becomes_what_the_device_is_made_for(
 def test_on_cuda_auto_leaves_small_maps_to_its_kernels(
     short_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "has_bfloat16_units", lambda device: True)
+    monkeypatch.setattr(engine, "bfloat16_units", lambda device: "tensor cores")
     run = changed(short_run, precision="auto", layout="auto")
     assert arithmetic_of(run.engine, CUDA) == Arithmetic("bfloat16", "channels_last")
 
@@ -60,14 +61,35 @@ def test_tensor_cores_since_ampere_count_as_units(
     generation: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (generation, 0))
-    assert has_bfloat16_units(CUDA) is expected
+    assert bfloat16_units(CUDA) == "tensor cores" * expected
 
 
 def test_this_processor_has_units_if_the_system_lists_them() -> None:
     features = Path("/proc/cpuinfo")
     if not features.exists():
         pytest.skip("no list of this processor's features")
-    assert has_bfloat16_units(CPU) is ("amx_bf16" in features.read_text())
+    listed = re.search(r"\b(amx_bf16|avx512_bf16|bf16)\b", features.read_text())
+    assert bool(bfloat16_units(CPU)) is (listed is not None)
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, "AMX"),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC"}, "AVX512_BF16"),
+        ({"neon": True, "bf16": True}, "BF16"),
+        ({"avx2": True, "avx512_bf16": False}, ""),
+    ],
+)
+def test_processors_are_told_by_what_they_can_do(
+    has: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert bfloat16_units(CPU) == expected
+    # Without the library that uses them, the instructions make nothing faster.
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert bfloat16_units(CPU) == ""
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True)])

@@ -485,6 +485,19 @@ def test_a_run_without_provenance_is_refused(study: Path) -> None:
 # Refusals
 
 
+def test_runs_that_computed_in_different_ways_are_told(study: Path) -> None:
+    said: list[str] = []
+    collect(RUNS, study, say=said.append)
+    assert not [line for line in said if "rounding" in line]
+    other = {"engine": {"precision": "bfloat16", "layout": "unfolded"}, "threads": 1}
+    finished_run(study, RUNS[0], provenance=other)
+    collect(RUNS, study, say=said.append)
+    told = [line for line in said if "rounding" in line]
+    assert len(told) == 1
+    assert "2 ways" in told[0]
+    assert "1 in bfloat16 unfolded on" in told[0]
+
+
 def test_runs_on_different_images_are_refused(study: Path) -> None:
     for k, run in enumerate(RUNS):
         path = study / "runs" / run.folder / "provenance.json"

@@ -32,7 +32,7 @@ def arithmetic_of(engine: Engine, device: torch.device) -> Arithmetic:
     if precision == "tf32" and device.type != "cuda":
         raise ValueError(f"precision: 'tf32' needs an NVIDIA GPU; this run is on {device.type}")
     if precision == "auto":
-        precision = "bfloat16" if has_bfloat16_units(device) else "float32"
+        precision = "bfloat16" if bfloat16_units(device) else "float32"
     if layout == "auto":
         fast = "unfolded" if device.type == "cpu" else "channels_last"
         layout = "contiguous" if precision == "float32" else fast
@@ -46,11 +46,20 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
 
 
-def has_bfloat16_units(device: torch.device) -> bool:
-    """Whether bfloat16 is faster by design: tensor cores since Ampere, AMX on Intel processors."""
+def bfloat16_units(device: torch.device) -> str:
+    """What makes bfloat16 faster than float32 on a device by design; empty where nothing does.
+
+    "tensor cores" (NVIDIA since Ampere) or, for processors, the instructions that oneDNN uses for
+    products: "AMX", "AVX512_BF16" (Intel and AMD) or "BF16" (ARM). Where torch was built without
+    oneDNN, a processor's instructions lie idle and do not count.
+    """
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device)[0] >= 8
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        return "tensor cores" if torch.cuda.get_device_capability(device)[0] >= 8 else ""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return ""
+    has = torch.cpu.get_capabilities()
+    names = {"amx_bf16": "AMX", "avx512_bf16": "AVX512_BF16", "bf16": "BF16"}
+    return next((name for flag, name in names.items() if has.get(flag)), "")
 
 
 def training_forward(

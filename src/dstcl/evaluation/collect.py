@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -47,6 +48,8 @@ LONG_TABLES = {
 }
 OVERLAP = ("task", "other", "shared", "jaccard")
 HISTORY = ("task", "epoch", "explored")
+ARITHMETIC = ("precision", "layout", "device", "threads")
+"""Columns of provenance.csv that decide how a run's sums are rounded."""
 EPOCHS_KEPT = 20
 """Epochs per task that the study's table of the history keeps: evenly spread, with both ends."""
 MADE_BY = {
@@ -82,7 +85,8 @@ def collect(
         study: folder of the study, where the tables are written.
         data: folder with prepared/ and tasks/, to compare runs with; None does not.
         thorough: verify masks and weights as well.
-        say: told a line about what could not be verified.
+        say: told a line about what could not be verified, and one where runs computed in
+            different ways.
 
     Raises:
         CollectError: a run is missing, was made with other parameters than the study asks for, by
@@ -104,6 +108,8 @@ def collect(
         "comparisons": compare(summary),
         "provenance": provenance(runs, folder),
     }
+    for line in ways_of_computing(tables["provenance"]):
+        say(line)
     # Long tables are lines of text to be copied: parsing those of 10,000 runs takes minutes.
     texts = {name: long_table(name, columns, runs, folder) for name, columns in LONG_TABLES.items()}
     texts["overlap"] = long_table("overlap", OVERLAP, runs, folder, optional=True)
@@ -112,6 +118,18 @@ def collect(
     for name, text in texts.items():
         write_text(study / f"{name}.csv", text)
     return summary
+
+
+def ways_of_computing(provenance: pd.DataFrame) -> list[str]:
+    """A line where runs of one study differ in what rounds their numbers; else none."""
+    ways = Counter(
+        f"{made['precision']} {made['layout']} on {made['device']}, threads {made['threads']}"
+        for made in provenance.to_dict("records")
+    )
+    if len(ways) < 2:
+        return []
+    told = "; ".join(f"{count} in {way}" for way, count in ways.items())
+    return [f"runs computed in {len(ways)} ways, which differ by rounding: {told}"]
 
 
 def long_table(

@@ -16,7 +16,7 @@ import torch
 from dstcl import __version__
 from dstcl.continual.flops import run_costs
 from dstcl.continual.learner import Progress, learner_of
-from dstcl.continual.precision import arithmetic_of, has_bfloat16_units
+from dstcl.continual.precision import arithmetic_of, bfloat16_units
 from dstcl.jobs.alone import training_alone
 from dstcl.jobs.checkpoints import Checkpoints, Resumable, Start
 from dstcl.jobs.epochs import EpochLog
@@ -170,7 +170,7 @@ def _device_name(device: torch.device) -> str:
     """The card, or the processor with the instructions that torch uses on it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    instructions = torch.backends.cpu.get_cpu_capability() + " AMX" * has_bfloat16_units(device)
+    instructions = f"{torch.backends.cpu.get_cpu_capability()} {bfloat16_units(device)}".rstrip()
     return f"cpu ({platform.machine()}, {instructions})"
 
 
