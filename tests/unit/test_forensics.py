@@ -12,16 +12,17 @@ import pandas as pd
 import pytest
 
 from dstcl.cli import main
+from dstcl.evaluation.paper.catalog import ADAPTIVE
+from dstcl.evaluation.paper.reference import read_curves, read_tables
 from dstcl.reference import forensics, statements
 from dstcl.reference.curves import CURVE_COLUMNS
-from dstcl.reference.data import read_paper_curves, read_paper_tables
 from dstcl.reference.page import BLOCKS, with_numbers
 from dstcl.reference.tables import TABLE_COLUMNS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "paper-forensics.md"
-TABLES = read_paper_tables(REPOSITORY / "reference" / "paper")
-CURVES = read_paper_curves(REPOSITORY / "reference" / "paper")
+TABLES = read_tables(REPOSITORY / "reference" / "paper" / "tables.csv")
+CURVES = read_curves(REPOSITORY / "reference" / "paper" / "curves.csv")
 UNIFORM_80 = "init == 'uniform' and density == 0.2"
 
 
@@ -241,7 +242,7 @@ def test_adaptive_growth_is_ahead_before_it_differs() -> None:
 
 
 def test_paired_strategies_would_not_differ_before_the_switch() -> None:
-    strategies = {"random": (80, 78, 70), "gradient": (81, 75, 72), "adaptive": (80, 78, 73)}
+    strategies = {"random": (80, 78, 70), "gradient": (81, 75, 72), ADAPTIVE: (80, 78, 73)}
     paired = [curve(*values, figure="6", growth=name) for name, values in strategies.items()]
     leads = forensics.adaptive_leads(pd.concat(paired))
     assert leads.over_random.tolist() == [0, 0, 3]

@@ -1,7 +1,7 @@
 """What the paper's own tables and figures show of how they were made.
 
-Every function takes the tables or curves of `data` and returns a table. Accuracies and their
-differences are in per cent and in points.
+Every function takes the paper's tables or curves, as `dstcl.evaluation.paper.reference` reads them,
+and returns a table. Accuracies and their differences are in per cent and in points.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from dstcl.evaluation.paper.catalog import ADAPTIVE
 from dstcl.reference.tables import FIGURE_OF_TABLE
 
 PANEL = ["init", "density"]
@@ -208,6 +209,7 @@ def adaptive_leads(curves: pd.DataFrame) -> pd.DataFrame:
     own = alone(_figure(curves, "6"))
     wide = own.pivot(index="task", columns="growth", values="accuracy_percent")
     single = own.pivot(index="task", columns="growth", values="alone_percent")
+    wide, single = (each.rename(columns={ADAPTIVE: "adaptive"}) for each in (wide, single))
     table = wide[["random", "gradient", "adaptive"]].copy()
     table["over_random"] = wide.adaptive - wide.random
     table["over_gradient"] = wide.adaptive - wide.gradient

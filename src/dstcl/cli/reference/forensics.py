@@ -23,12 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write paper-forensics.png and .svg, and the page if one is named."""
-    from dstcl.reference.data import read_paper_curves, read_paper_tables
+    from dstcl.evaluation.paper.reference import read_curves, read_tables
     from dstcl.reference.drawing import NAME, draw
     from dstcl.reference.page import with_numbers
     from dstcl.storage import write_bytes, write_text
 
-    tables, curves = read_paper_tables(options.numbers), read_paper_curves(options.numbers)
+    tables = read_tables(options.numbers / "tables.csv")
+    curves = read_curves(options.numbers / "curves.csv")
     page = with_numbers(options.page.read_text(), tables, curves) if options.page else None
     files = draw(tables, curves, options.dpi)
     for suffix in ("png", "svg"):

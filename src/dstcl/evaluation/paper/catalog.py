@@ -13,7 +13,9 @@ from dstcl.study.run import Run
 INTERVALS = (50, 100, 200, 400)
 """Steps between updates of the mask. All numbers are means over these, one run each, but those of
 miniImageNet, which are means over two runs (inferred; which two is not known)."""
-NAMES_OF_GROWTHS = {"adaptive": "5xrandom+5xgradient"}
+ADAPTIVE = "5xrandom+5xgradient"
+"""Figure 6's adaptive growth, as a study names it."""
+NAMES_OF_GROWTHS = {"adaptive": ADAPTIVE}
 """What the reference data call a growth, and what a study does."""
 TITLES = {"resnet18": "ResNet-18", "mobilenetv2": "MobileNetV2", "vgg16": "VGG-like network"}
 EPOCHS = {20: 25}
