@@ -38,6 +38,7 @@ COMMANDS = (
     "report",
     "partial",
     "merge",
+    "record",
     "track",
     "register",
     "reference read",

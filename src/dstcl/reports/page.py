@@ -13,11 +13,11 @@ import yaml
 from dstcl import __version__
 from dstcl.evaluation.axes import all_axes, cell_axes
 from dstcl.evaluation.judge import VERDICTS
+from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
 from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
-from dstcl.reports.missing import read_missing
 from dstcl.reports.tables import claim_blocks, setting_words
 from dstcl.storage import read_json, write_text
 

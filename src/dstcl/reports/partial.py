@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.judge import write_claims
+from dstcl.evaluation.missing import write_missing
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.figures import FIGURES, draw_figure
-from dstcl.reports.missing import write_missing
 from dstcl.reports.overview import write_overview
 from dstcl.reports.page import write_report
 from dstcl.reports.summary import write_summary

@@ -18,13 +18,13 @@ from dstcl.evaluation.axes import (
     values_read,
     varied_axes,
 )
+from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.replication import INTERVALS
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
 from dstcl.figures import FIGURES, caption
 from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
-from dstcl.reports.missing import read_missing
 from dstcl.reports.tables import claim_blocks
 from dstcl.storage import write_text
 

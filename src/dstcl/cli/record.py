@@ -1,0 +1,39 @@
+"""Keep the tables of finished runs beside the source; runs may be added over time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dstcl.cli.options import add_data, add_study
+
+REFERENCE = Path("reference")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study, the recorded folder, and what the runs are compared with."""
+    add_study(parser)
+    parser.add_argument("out", type=Path, help="recorded folder: reference/<preset>")
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="as for claims")
+    what = "take the study's runs in place of recorded ones that found something else"
+    parser.add_argument("--replace", action="store_true", help=what)
+    add_data(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Add what is finished, and say how much is recorded now."""
+    from dstcl.evaluation.record import record
+
+    found = record(
+        options.study,
+        options.out,
+        options.reference,
+        data=options.data,
+        replace=options.replace,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    print(
+        f"{options.out}: {len(found.runs)} of {found.planned} runs, {len(found.added)} of them new",
+        file=sys.stderr,
+    )

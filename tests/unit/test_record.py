@@ -1,0 +1,137 @@
+"""Recorded studies: runs added over time are the tables of a study that was run at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from dstcl.cli import main
+from dstcl.evaluation.collect import collect
+from dstcl.evaluation.missing import read_missing
+from dstcl.evaluation.record import RecordError, record
+from dstcl.figures import draw_figure
+from dstcl.study.load import load_file, runs
+from dstcl.study.plan import read_plan
+from helpers.finished import finished_run, small_study
+from helpers.runs import changed
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN = changed(runs(load_file(REPOSITORY / "params.yaml", "quick"))[0], tasks=2)
+RUNS = [
+    changed(RUN, growth=growth, seed=seed) for growth in ("random", "gradient") for seed in range(3)
+]
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Path:
+    """What the paper says, with its first two claims alone."""
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    (folder / "paper").symlink_to(REPOSITORY / "reference" / "paper")
+    claims = yaml.safe_load((REPOSITORY / "reference" / "claims.yaml").read_text())["claims"]
+    (folder / "claims.yaml").write_text(yaml.safe_dump({"claims": claims[:2]}))
+    return folder
+
+
+def matrix(acc: float) -> dict[str, str | bytes | None]:
+    return {"accuracy": f"after_task,task,accuracy\n1,1,{acc}\n2,1,{acc}\n2,2,{acc}\n"}
+
+
+def study(folder: Path, *which: int, acc: float | None = None, **how: Any) -> Path:
+    """A study that plans six runs and has finished some, each with an accuracy of its own."""
+    small_study(folder, RUNS, finished=())
+    for k in which:
+        found = matrix(0.1 + 0.7 / (k + 3) if acc is None else acc)
+        finished_run(folder, RUNS[k], files=found, **how)
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_parts_recorded_in_any_order_are_the_whole(tmp_path: Path, reference: Path) -> None:
+    whole = study(tmp_path / "whole", *range(6))
+    record(whole, tmp_path / "at-once", reference)
+    for name, which in {"a": (4, 1), "b": (0, 5), "c": (2, 3)}.items():
+        found = record(study(tmp_path / name, *which), tmp_path / "in-parts", reference)
+        assert len(found.added) == 2
+    assert found.runs == RUNS
+    assert content(tmp_path / "in-parts") == content(tmp_path / "at-once")
+    collect(RUNS, whole)
+    for name in ("summary", "accuracy", "capacity", "provenance", "cells", "comparisons"):
+        assert (tmp_path / "in-parts" / f"{name}.csv").read_bytes() == (
+            whole / f"{name}.csv"
+        ).read_bytes(), name
+
+
+def test_what_is_recorded_can_be_drawn_and_says_what_is_missing(
+    tmp_path: Path, reference: Path
+) -> None:
+    out = tmp_path / "out"
+    found = record(study(tmp_path / "a", 0, 1, 3, 4), out, reference)
+    assert (len(found.runs), found.planned) == (4, 6)
+    missing = read_missing(out)
+    assert missing is not None
+    assert missing["planned"] == 6
+    assert [RUNS[k].folder in line for k, line in zip((2, 5), missing["missing"])] == [True, True]
+    draw_figure("accuracy_over_tasks", out, 50)
+    assert (out / "figures" / "accuracy_over_tasks.png").stat().st_size > 0
+    assert {"claims.csv", "paper.csv", "paper_tables.csv"} <= content(out).keys()
+
+
+def test_a_run_that_found_something_else_is_refused_unless_it_shall_replace(
+    tmp_path: Path, reference: Path
+) -> None:
+    out = tmp_path / "out"
+    record(study(tmp_path / "a", 0, 1), out, reference)
+    (out / "README.md").write_text("where it was run")
+    before = content(out)
+    other = study(tmp_path / "b", 1, 2, acc=0.25)
+    with pytest.raises(RecordError, match=f"run {RUNS[1].digest} .* other accuracies"):
+        record(other, out, reference)
+    assert content(out) == before
+    record(other, out, reference, replace=True)
+    acc = pd.read_csv(out / "summary.csv")["acc"].tolist()
+    assert acc == pytest.approx([0.1 + 0.7 / 3, 0.25, 0.25])
+    assert content(out)["README.md"] == before["README.md"]
+
+
+def test_the_same_result_again_keeps_the_first_record(tmp_path: Path, reference: Path) -> None:
+    out = tmp_path / "out"
+    record(study(tmp_path / "a", 0, 1), out, reference)
+    before = content(out)
+    again = study(tmp_path / "b", 0, 1, provenance={"device": "another"})
+    assert record(again, out, reference).added == set()
+    assert content(out) == before
+
+
+def test_machines_and_codes_that_differ_are_told(tmp_path: Path, reference: Path) -> None:
+    out, said = tmp_path / "out", list[str]()
+    record(study(tmp_path / "a", 0), out, reference, say=said.append)
+    assert not [line for line in said if "ways" in line]
+    other = study(tmp_path / "b", 1, provenance={"device": "another", "threads": 7})
+    record(other, out, reference, say=said.append)
+    assert [line for line in said if "computed in 2 ways" in line]
+
+
+def test_a_folder_of_another_preset_is_refused(tmp_path: Path, reference: Path) -> None:
+    out = tmp_path / "out"
+    record(study(tmp_path / "a", 0), out, reference)
+    other = small_study(tmp_path / "b", RUNS[:1], "other")
+    with pytest.raises(RecordError, match="holds preset tiny, the study is of preset other"):
+        record(other, out, reference)
+
+
+def test_the_command_says_how_much_is_recorded(
+    tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, out = study(tmp_path / "a", 0, 2), tmp_path / "out"
+    options = ["--reference", str(reference), "--data", str(tmp_path / "none")]
+    main(["record", str(part), str(out), *options])
+    assert f"{out}: 2 of 6 runs, 2 of them new" in capsys.readouterr().err
+    assert read_plan(out)[1] == [RUNS[0], RUNS[2]]
+    with pytest.raises(SystemExit, match="no finished run"):
+        main(["record", str(study(tmp_path / "empty")), str(out), *options])
