@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "published-code.md"
 PAGES = sorted(
     [
-        REPOSITORY / "README.md",
+        *REPOSITORY.glob("*.md"),
         *(REPOSITORY / "docs").glob("*.md"),
         *(REPOSITORY / "reference").rglob("README.md"),
     ]
