@@ -60,5 +60,8 @@ mlflow.db: $(wildcard results/*/mlflow.json) | setup
 	@for file in $^; do $(RUN) MLFLOW_TRACKING_URI=sqlite:///mlflow.db dstcl track "$${file%/mlflow.json}"; done
 	@touch $@
 
-mlflow: setup mlflow.db ## the MLflow UI on http://127.0.0.1:5000
-	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1
+# MLflow's first page does not lead to runs of this kind: the links printed first do.
+UI := http://127.0.0.1:5000
+mlflow: setup mlflow.db ## the MLflow UI, on this machine alone; prints the page of each study
+	@$(RUN) MLFLOW_TRACKING_URI=sqlite:///mlflow.db dstcl track --links $(UI)
+	@$(RUN) DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000 --workers 1

@@ -12,6 +12,7 @@ from mlflow_server import mlflow_server
 from workspace import REPOSITORY, Browser
 
 from dstcl.tracking import sync
+from dstcl.tracking.links import links
 from helpers.finished import csv_text, finished_run
 from helpers.runs import quick_run
 
@@ -102,8 +103,8 @@ NAME = "dst momentum d0.1 erk mnist5k-3tasks cnn corrected"
 
 
 def test_the_list_of_runs_shows_what_was_synced(server, chromium, tmp_path):
-    _, address = found(server, NAME)
-    url = f"{address.rpartition('/')[0]}?workflowType=machine_learning"
+    # As `make mlflow` prints it.
+    url = links(server, server)[PRESET]
     names = [f"dst {growth} d0.1 erk mnist5k-3tasks cnn corrected" for growth in GROWTHS]
     pages(chromium, url, *names)
     picture = tmp_path / "mlflow.png"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tracked_study import Study, tracked_run, write_run
 
+from dstcl.cli import main
 from dstcl.data.tasks import write_tasks
 from dstcl.storage import write_json, write_tensors
 from dstcl.study.run import AXES
@@ -467,3 +468,23 @@ def test_training_imports_no_mlflow(tmp_path, digits, short_run):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "metrics.json").is_file()
+
+
+def test_the_page_of_each_tracked_study_is_told(synced, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", synced.uri)
+    number = synced.client().get_experiment_by_name("dstcl/tiny").experiment_id
+    main(["track", "--links", "http://127.0.0.1:5000/"])
+    page = f"http://127.0.0.1:5000/#/experiments/{number}/runs?workflowType=machine_learning"
+    assert capsys.readouterr().out == f"tiny: {page}\n"
+
+
+def test_links_of_a_new_database_say_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    main(["track", "--links", "http://127.0.0.1:5000"])
+    assert "dstcl track results/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["results/tiny", "--links", "http://127.0.0.1:5000"]])
+def test_tracking_needs_a_study_or_an_address(arguments):
+    with pytest.raises(SystemExit, match="track: either the folder of a study or --links"):
+        main(["track", *arguments])

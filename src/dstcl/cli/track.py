@@ -1,16 +1,15 @@
-"""Send finished and failed runs to MLflow."""
+"""Send finished and failed runs to MLflow, or say where its pages show them."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from dstcl.cli.options import add_study
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The study, and whether to watch it or to record what was sent."""
-    add_study(parser)
+    """The study, and whether to watch it or to record what was sent; or the address of pages."""
+    what = "folder of the study: results/<preset>"
+    parser.add_argument("study", type=Path, nargs="?", help=what)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--watch",
@@ -26,11 +25,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="as the pipeline does: write what was sent; without MLflow, that and no error",
     )
+    mode.add_argument(
+        "--links",
+        metavar="ADDRESS",
+        help="send nothing; print the page of each tracked study on an MLflow UI at this address",
+    )
     parser.add_argument("--failures", type=int, default=0, help="with --record: earlier ones")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Send once, or again and again while runs train."""
+    """Send once, or again and again while runs train; or print links.
+
+    Raises:
+        ValueError: no study, or one with ``--links``; an interval of no length.
+    """
+    if (options.study is None) == (options.links is None):
+        raise ValueError("track: either the folder of a study or --links ADDRESS is needed")
+    if options.links is not None:
+        from dstcl.tracking.links import links
+
+        pages = links(options.links)
+        lines = [f"{preset}: {page}" for preset, page in pages.items()]
+        print("\n".join(lines or ["no study is tracked yet; `dstcl track results/<preset>` does"]))
+        return
     from dstcl.tracking import study
 
     if options.watch is not None:

@@ -79,6 +79,23 @@ def check_server(uri: str) -> None:
         raise TrackingError(f"MLflow at {_shown(uri)}: no answer ({reason})") from None
 
 
+def connect(uri: str) -> Any:
+    """MLflow's client of a tracking URI; a database that is missing or empty is made."""
+    for variable, value in (QUIET | LIMITS).items():
+        os.environ.setdefault(variable, value)
+    from mlflow import MlflowClient  # takes two seconds
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = ATTEMPTS
+    # One line per migration of a new database; many per failed attempt to open one.
+    for logger, level in (("alembic", logging.WARNING), (utils.__name__, logging.ERROR)):
+        logging.getLogger(logger).setLevel(level)
+    database = database_file(uri)
+    if database and not (database.exists() and database.stat().st_size):
+        _make_database(database)
+    return MlflowClient(tracking_uri=uri)
+
+
 class Experiment:
     """An experiment, created or restored if need be.
 
@@ -91,19 +108,8 @@ class Experiment:
     """
 
     def __init__(self, uri: str, name: str) -> None:
-        for variable, value in (QUIET | LIMITS).items():
-            os.environ.setdefault(variable, value)
-        from mlflow import MlflowClient  # takes two seconds
-        from mlflow.store.db import utils
-
-        utils.MAX_RETRY_COUNT = ATTEMPTS
-        # One line per migration of a new database; many per failed attempt to open one.
-        for logger, level in (("alembic", logging.WARNING), (utils.__name__, logging.ERROR)):
-            logging.getLogger(logger).setLevel(level)
         self._database = database_file(uri)
-        if self._database and not (self._database.exists() and self._database.stat().st_size):
-            _make_database(self._database)
-        self.client: Any = MlflowClient(tracking_uri=uri)
+        self.client = connect(uri)
         found = self.client.get_experiment_by_name(name)
         if found is None:
             # The default is an absolute folder, wrong after a move; this is valid in any server.
