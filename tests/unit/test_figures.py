@@ -28,7 +28,7 @@ from dstcl.figures.independent_masks import expected_overlap, expected_use
 from dstcl.figures.style import applied_style, growth_looks, init_looks
 from dstcl.figures.tables import Tables
 from dstcl.study.entries import GROWTH_CRITERIA
-from dstcl.study.run import AXES
+from dstcl.study.parts import AXES
 from helpers.finished import study_tables
 
 SUFFIXES = ("svg", "pdf", "png", "csv")

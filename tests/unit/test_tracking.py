@@ -15,7 +15,7 @@ from tracked_study import Study, tracked_run, write_run
 
 from dstcl.data.tasks import write_tasks
 from dstcl.storage import write_json, write_tensors
-from dstcl.study.run import AXES
+from dstcl.study.parts import AXES
 from dstcl.tracking import SyncReport, sync
 from dstcl.tracking.finished import read_finished
 from dstcl.tracking.lock import single_writer
