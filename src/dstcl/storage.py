@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 METADATA = "dstcl"
 MOST_BY_ALIASES = 1_000_000
 """Characters that aliases may add to a YAML file: a hundred times what params.yaml has."""
+MOST_BRACKETS = 100
+"""Brackets of a YAML file that may be open at one place."""
 TEMPORARY = ".tmp"
 """How the names of files end that are being written; they begin with a point."""
 
@@ -120,7 +123,7 @@ def read_yaml(path: Path) -> Any:
     import yaml  # not needed for training
 
     try:
-        loader = yaml.SafeLoader(path.read_text())
+        loader = _shallow_loader()(path.read_text())
         root = loader.get_single_node()
         if root is None:
             return None
@@ -138,6 +141,21 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+@cache
+def _shallow_loader() -> type[SafeLoader]:
+    """PyYAML's, but it stops at the first bracket that is too deep: for each one it looks through
+    all that are open, which takes seconds for some thousands."""
+    import yaml
+
+    class Shallow(yaml.SafeLoader):
+        def fetch_flow_collection_start(self, token: Any) -> None:
+            if self.flow_level == MOST_BRACKETS:
+                raise RecursionError
+            super().fetch_flow_collection_start(token)
+
+    return Shallow
 
 
 def _check_nodes(root: Any, loader: SafeLoader) -> None:

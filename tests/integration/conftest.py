@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+from filelock import FileLock
 from project import Project, make_project
 from workspace import Browser, Workspace
 
@@ -37,12 +38,20 @@ def environment_of_its_own() -> Iterator[None]:
     os.environ.update(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A repository with a tiny study, run once to the end; tests must not change it.
+    """A repository with a tiny study, run once to the end; tests work on copies.
 
-    One per module, so that stories of one kind cannot disturb those of another."""
-    return make_project(tmp_path_factory.mktemp("made") / "project")
+    Processes of pytest-xdist share it: the first makes it, others wait."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    folder = place / "made" / "project"
+    with FileLock(place / "made.lock"):
+        if folder.exists():
+            return Project(folder)
+        unfinished = make_project(place / "unfinished" / "project")
+        return unfinished.copy(folder)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from PIL import Image
-from workspace import BIN, DRAWN, PATIENCE, REPOSITORY, TINY, draw_few
+from workspace import BIN, DRAWN, PATIENCE, REPOSITORY, TINY, draw_few, search_path
 
 from dstcl.study.fields import plain
 from dstcl.study.load import load_file, runs
@@ -23,13 +23,16 @@ RESULTS = "results/quick"
 
 
 class Project:
-    """A git and DVC repository of its own with a tiny study."""
+    """A git and DVC repository of its own with a tiny study.
+
+    Attributes:
+        cold: whether commands start as a person starts them, and not at once."""
 
     def __init__(self, folder: Path) -> None:
+        self.cold = False
         self.folder = folder
         scratch = folder.parent / "dvc"
         self.environment = os.environ | {
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder / "src"),
             "DVC_GLOBAL_CONFIG_DIR": str(scratch / "config"),
             "DVC_SITE_CACHE_DIR": str(scratch / "site"),
@@ -41,9 +44,9 @@ class Project:
         """A command in this project, in a process group of its own."""
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(
-            [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]],
+            command,
             cwd=self.folder,
-            env=self.environment,
+            env=self.environment | {"PATH": search_path(BIN if self.cold else None)},
             text=True,
             start_new_session=True,
             **(streams | options),

@@ -7,9 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from workspace import REPOSITORY, Workspace
-
-from dstcl.figures import FIGURES
+from workspace import DRAWN, REPOSITORY, Workspace
 
 pytestmark = pytest.mark.pipeline
 
@@ -17,7 +15,8 @@ pytestmark = pytest.mark.pipeline
 def test_finished_runs_of_a_failed_study_are_shown_until_all_are_there(
     workspace: Workspace,
 ) -> None:
-    workspace.change({"vary": {"training.learning_rate": [0.01, 1.0e30]}})
+    workspace.draw_few()
+    workspace.change({"vary": {"training.learning_rate": [0.01, 1.0e30]}}, training={"epochs": 1})
     failed = workspace.run()
     assert failed.returncode == 1
     assert "results/quick: of 2 runs 1 are finished, 1 failed, 0 are left" in failed.stdout
@@ -27,7 +26,7 @@ def test_finished_runs_of_a_failed_study_are_shown_until_all_are_there(
     assert "Traceback" not in failed.stdout
     partial = workspace.study / "partial"
     assert "Not the whole study: 1 of 2" in (partial / "report.html").read_text()
-    assert len(list((partial / "figures").glob("*.svg"))) == len(FIGURES)
+    assert len(list((partial / "figures").glob("*.svg"))) == len(DRAWN)
     assert not (workspace.study / "report.html").exists(), "that is for the whole study"
     workspace.change({"vary": {"training.learning_rate": [0.01]}})
     again = workspace.run()

@@ -8,9 +8,10 @@ import subprocess
 import time
 
 import pytest
+import warm
 from mlflow_server import curve, mlflow_server, recorded
 from ports import free_ports
-from workspace import BIN, Workspace
+from workspace import Workspace
 
 from dstcl.data.stored import split_digest
 
@@ -54,13 +55,13 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
     wrapper.write_text(
         "#!/bin/sh\n"
         'case "$*" in "train "*\'"seed": 2,\'*) echo working >&2; kill -KILL $$;; esac\n'
-        f'exec {BIN}/dstcl "$@"\n'
+        f'exec {warm.commands()}/dstcl "$@"\n'
     )
     wrapper.chmod(0o755)
-    environment = workspace.environment()
+    environment = workspace.environment(warm.commands())
     environment["PATH"] = f"{wrapper.parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
-        workspace.command("train", "--config", "preset=quick"),
+        workspace.command("train", "--config", "preset=quick", commands=warm.commands()),
         cwd=workspace.folder,
         env=environment,
         capture_output=True,
@@ -69,7 +70,7 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
     assert done.returncode != 0
     assert len(workspace.runs()) == 1
     assert workspace.run("plan").returncode == 0
-    track = [str(BIN / "dstcl"), "track", "results/quick"]
+    track = [str(warm.commands() / "dstcl"), "track", "results/quick"]
     done = subprocess.run(track, cwd=workspace.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 new, 0 replaced, 0 unchanged runs (2 of them failed)")
@@ -88,7 +89,7 @@ def test_a_study_can_be_watched(workspace: Workspace) -> None:
     """Curves grow while a run trains, and the watch ends with the study."""
     workspace.change(training={"epochs": 40})
     assert workspace.run("plan").returncode == 0
-    track = [str(BIN / "dstcl"), "track", "results/quick", "--watch", "0.5"]
+    track = [str(warm.commands() / "dstcl"), "track", "results/quick", "--watch", "0.5"]
     database = f"sqlite:///{workspace.folder / 'mlflow.db'}"
     watch = subprocess.Popen(track, cwd=workspace.folder, stdout=subprocess.PIPE, text=True)
     study = subprocess.Popen(

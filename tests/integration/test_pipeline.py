@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import warm
 from dry_runs import jobs
 from workspace import BIN, REPOSITORY, Workspace
 
@@ -53,7 +54,7 @@ def test_runs_trained_without_snakemake_are_not_trained_again(workspace: Workspa
     """docs/engine.md: plan and data from here, training anywhere, tables from here."""
     done = workspace.run("--", "tasks", "results/quick/plan.json")
     assert done.returncode == 0, done.stdout
-    command = [str(BIN / "dstcl"), "train-study", "results/quick", "--data", "data"]
+    command = [str(warm.commands() / "dstcl"), "train-study", "results/quick", "--data", "data"]
     subprocess.run(command, cwd=workspace.folder, check=True)
     before = (workspace.runs()[0] / "metrics.json").stat().st_mtime_ns
     done = workspace.run("--", "evaluate")
@@ -222,7 +223,10 @@ def test_real_cifar100_images_run_through_the_pipeline(workspace: Workspace, mon
         pytest.skip("DSTCL_TEST_DATA does not name a folder with cifar100-subset.zip")
     monkeypatch.setenv("DSTCL_DATA", data)
     workspace.change(
-        {"benchmarks": [{"dataset": "cifar100", "tasks": 10}], "networks": ["resnet18-slim"]},
+        {
+            "benchmarks": [{"dataset": "cifar100", "tasks": 10, "learn": 2}],
+            "networks": ["resnet18-slim"],
+        },
         training={"epochs": 1, "augment": "crop-flip"},
     )
     done = workspace.run("evaluate")

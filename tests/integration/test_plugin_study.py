@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import warm
 from dry_runs import jobs
-from workspace import BIN, Workspace
+from workspace import Workspace
 
 from dstcl.study.load import load_file, runs
 
@@ -178,7 +179,7 @@ def seen_everywhere(study: Workspace) -> None:
 
 def dstcl(study: Workspace, *arguments: str) -> str:
     done = subprocess.run(
-        [str(BIN / "dstcl"), *arguments],
+        [str(warm.commands() / "dstcl"), *arguments],
         cwd=study.folder,
         env=os.environ | study.environment(),
         capture_output=True,

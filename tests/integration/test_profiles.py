@@ -14,9 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 from stubs.kubernetes_api import kubernetes_api
-from workspace import BIN, PATIENCE, REPOSITORY, Workspace
+from workspace import PATIENCE, REPOSITORY, Workspace, search_path
 
 pytestmark = pytest.mark.pipeline
 
@@ -41,7 +42,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """Put a script on the PATH under some names; it finds a folder for notes in $STUB_FOLDER."""
     folder = tmp_path_factory.mktemp("stubs")
     monkeypatch.setenv("STUB_FOLDER", str(folder))
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{search_path()}")
     # LSF's plugin reads this file of the site.
     (folder / "lsbatch/test/configdir").mkdir(parents=True)
     (folder / "lsbatch/test/configdir/lsb.params").write_text("DEFAULT_QUEUE = normal\n")
@@ -57,7 +58,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 def snakemake(workspace: Workspace, profile: str, *arguments: str, **environ: str):
     """Snakemake with one of the profiles; output and errors together."""
-    command = [str(BIN / "snakemake"), "--snakefile", str(REPOSITORY / "Snakefile")]
+    command = [str(warm.commands() / "snakemake"), "--snakefile", str(REPOSITORY / "Snakefile")]
     command += ["--workflow-profile", str(PROFILES / profile), *arguments]
     return subprocess.run(
         command,
@@ -237,7 +238,3 @@ def test_kubernetes_is_asked_for_one_gpu(workspace: Workspace, tmp_path: Path) -
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["resources"]["limits"]["memory"] == "16000M"
     assert container["resources"]["requests"]["ephemeral-storage"] == "4000M"
-
-
-def search_path() -> str:
-    return f"{BIN}{os.pathsep}{os.environ['PATH']}"

@@ -108,6 +108,7 @@ def test_a_fresh_clone_pulls_and_goes_on(first: Project, tmp_path: Path) -> None
 
 def test_figures_need_results_alone_no_data_and_no_torch(first: Project, tmp_path: Path) -> None:
     clone = cloned(first, tmp_path)
+    clone.cold = True
     without = tmp_path / "without" / "torch"
     without.mkdir(parents=True)
     marker = tmp_path / "imported"
@@ -140,6 +141,7 @@ def test_an_experiment_in_a_folder_of_its_own_can_be_taken_over(project: Project
 
 
 def test_killed_in_the_middle_and_started_twice(project: Project) -> None:
+    project.cold = True
     times, logs = project.trained(), project.folder / "logs" / "quick" / "train"
     project.change(growths=["random", "gradient", "unfired", "momentum", "momentum_neuron"])
     study = project.start("dvc", "repro", stdout=subprocess.DEVNULL)
@@ -159,6 +161,7 @@ def test_killed_in_the_middle_and_started_twice(project: Project) -> None:
 
     locked = project.run("dvc", "repro", fails=True)
     assert "--unlock" in locked, "says what to do"
+    project.cold = False
     project.snakemake("--unlock")
     project.dvc("repro")
     assert len(project.trained()) == 5

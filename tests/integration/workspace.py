@@ -8,18 +8,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import warm
 import yaml
 
 Browser = Callable[..., subprocess.CompletedProcess[str]]
 """The fixture `chromium`."""
 
 REPOSITORY = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
+BIN = warm.BIN
 
 # One run of real digits, a few seconds of training.
 TINY: dict[str, Any] = {
@@ -34,6 +34,12 @@ PATIENCE = 1800
 
 DRAWN = ("accuracy_over_tasks", "capacity")
 """The figures of a copy of the package: drawing all would take most of the time."""
+
+
+def search_path(commands: Path | None = None) -> str:
+    """PATH of a person who has activated the environment; its commands start at once, unless others
+    are named."""
+    return os.pathsep.join(map(str, (commands or warm.commands(), BIN, os.environ["PATH"])))
 
 
 def draw_few(package: Path) -> None:
@@ -70,21 +76,22 @@ class Workspace:
         draw_few(source / "dstcl")
         self.variables["PYTHONPATH"] = str(source)
 
-    def command(self, *arguments: str) -> list[str]:
-        """A Snakemake call in this workspace."""
+    def command(self, *arguments: str, commands: Path = BIN) -> list[str]:
+        """A Snakemake call in this workspace, which starts as it does for a person."""
         snakefile = str(REPOSITORY / "Snakefile")
-        return [str(BIN / "snakemake"), "--snakefile", snakefile, "--cores", "2", *arguments]
+        return [str(commands / "snakemake"), "--snakefile", snakefile, "--cores", "2", *arguments]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, commands: Path = BIN) -> dict[str, str]:
         """What a person has after activating the environment."""
-        return os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | self.variables
+        return os.environ | {"PATH": search_path(commands)} | self.variables
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake to its end; output and errors together."""
+        """Run Snakemake to its end, commands starting at once; output and errors together."""
+        commands = warm.commands()
         return subprocess.run(
-            self.command(*arguments),
+            self.command(*arguments, commands=commands),
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment(commands),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

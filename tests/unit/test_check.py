@@ -12,7 +12,8 @@ from dstcl.evaluation.axes import CELL
 from dstcl.evaluation.consistency import check_study
 from dstcl.reports.overview import overview, write_overview
 from dstcl.study.load import load_file, runs
-from dstcl.study.run import AXES, Run
+from dstcl.study.parts import AXES
+from dstcl.study.run import Run
 from helpers.finished import small_study
 from helpers.runs import changed
 

@@ -13,7 +13,7 @@ from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper.beside import CURVE_COLUMNS, TABLE_COLUMNS
 from dstcl.reports.summary import write_summary
-from dstcl.study.run import AXES
+from dstcl.study.parts import AXES
 from helpers.finished import study_tables
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"

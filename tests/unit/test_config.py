@@ -35,6 +35,7 @@ from dstcl.study.load import (
     runs,
     runs_by_part,
 )
+from dstcl.study.parts import AXES, SECTIONED
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.presets import (
     Benchmark,
@@ -44,7 +45,7 @@ from dstcl.study.presets import (
     Params,
     Preset,
 )
-from dstcl.study.run import AXES, RESULT_FILES, SECTIONED, Run
+from dstcl.study.run import RESULT_FILES, Run
 from dstcl.study.settings import Protocol, Topology, Training
 from helpers.runs import changed
 

@@ -31,7 +31,8 @@ from dstcl.evaluation.collect import CollectError, cell_means, collect, history_
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.study.load import load_file, runs
-from dstcl.study.run import AXES, RESULT_FILES, Run, value_text
+from dstcl.study.parts import AXES
+from dstcl.study.run import RESULT_FILES, Run, value_text
 from helpers.finished import finished_run
 from helpers.runs import changed
 

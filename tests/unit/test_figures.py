@@ -28,7 +28,7 @@ from dstcl.figures.independent_masks import expected_overlap, expected_use
 from dstcl.figures.style import applied_style, growth_looks, init_looks
 from dstcl.figures.tables import Tables
 from dstcl.study.entries import GROWTH_CRITERIA
-from dstcl.study.run import AXES
+from dstcl.study.parts import AXES
 from helpers.finished import study_tables
 
 SUFFIXES = ("svg", "pdf", "png", "csv")
@@ -147,6 +147,19 @@ def test_figures_call_ones_own_data_by_its_title(tmp_path):
         figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
         titles = [part.get_suptitle() for part in figure.subfigs]
         assert any(title.startswith("Flowers-12, 2 tasks") for title in titles), name
+
+
+@pytest.mark.parametrize("name", ["accuracy_over_tasks", "accuracy_matrix"])
+def test_a_dollar_in_a_title_is_a_dollar(tmp_path, name):
+    """Between two of them Matplotlib would read a formula, and fail where there is none."""
+    study = write_study(tmp_path, FakeRun("a" * 10, axes={"dataset": "flowers"}))
+    title = {"title": "Flowers from $5 \\frac{ to $9"}
+    (study / "params.json").write_text(
+        json.dumps({"protocols": {}, "datasets": {"flowers": title}})
+    )
+    figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+    assert title["title"] in figure.subfigs[0].get_suptitle()
+    draw_figure(name, study, 60)
 
 
 def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path):

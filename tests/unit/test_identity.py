@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from dstcl.codedigest import code_files
 from dstcl.data.stored import Prepared
 from dstcl.study import identity
 from dstcl.study.code import training_code
 from dstcl.study.fields import defaults, setting_names
 from dstcl.study.load import load, load_file, runs
 from dstcl.study.methods import BUILT_IN, method_facts
-from dstcl.study.run import SECTIONED, Run
+from dstcl.study.parts import SECTIONED
+from dstcl.study.run import Run
 from dstcl.study.settings import SECTIONS
 from helpers.runs import changed, quick_run
 
@@ -314,3 +316,10 @@ def test_the_code_of_a_run_is_the_loop_its_network_its_method_and_its_plugins(
 
     code._digest.cache_clear()
     assert training_code(own) != before
+
+
+def test_what_decides_a_run_does_not_need_the_run() -> None:
+    """Else the two modules would import each other."""
+    files = {path.name for path in code_files("study.identity")}
+    assert "parts.py" in files
+    assert "run.py" not in files

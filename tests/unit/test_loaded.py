@@ -20,7 +20,8 @@ from dstcl.jobs import train as training
 from dstcl.jobs.loaded import LoadedRun
 from dstcl.networks.head import find_head
 from dstcl.storage import read_tensors, write_json, write_tensors
-from dstcl.study.run import RESULT_FILES, NetworkSource, Run
+from dstcl.study.parts import NetworkSource
+from dstcl.study.run import RESULT_FILES, Run
 from helpers.runs import changed, task_split
 
 TASKS = [[3, 1], [0, 7, 5], [8, 2]]

@@ -380,6 +380,9 @@ def bomb(levels: int, word: str = "lol") -> str:
         ("a: &a [1, *a]", "line 1: an alias stands within what it stands for"),
         ("a: &a {<<: *a}", "line 1: an alias stands within what it stands for"),
         (f"a: {'[' * 5_000}{']' * 5_000}", "nested too deeply"),
+        # At the bracket that is too deep: what follows is not read.
+        (f"a: {'[' * 101}@", "nested too deeply"),
+        (f"a: {'{a: ' * 101}@", "nested too deeply"),
         (f"a: {'9' * 5_000}", "Exceeds the limit"),
         ("yes: 1\ntrue: 2", "line 2: key 'true' twice"),
         ("1: a\n0x1: b", "line 2: key '0x1' twice"),
@@ -402,6 +405,15 @@ def test_anchors_and_merges_that_people_write_are_read(tmp_path: Path) -> None:
     path.write_text("a: {m: &m {<<: &b {x: 1, y: 1}, x: 2}}\nt: {<<: *m, z: 3}\nu: [*b, *b]\n")
     base, own = {"x": 1, "y": 1}, {"x": 2, "y": 1}
     assert read_yaml(path) == {"a": {"m": own}, "t": own | {"z": 3}, "u": [base, base]}
+
+
+def test_a_hundred_brackets_are_not_too_deep(tmp_path: Path) -> None:
+    text, depth = "[" * 100 + "]" * 100 + "\n", 0
+    (tmp_path / "file.yaml").write_text(f"a: {text}b: {text}")
+    inner = read_yaml(tmp_path / "file.yaml")["b"]
+    while inner:
+        (inner,), depth = inner, depth + 1
+    assert depth == 99
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", "null\n"])

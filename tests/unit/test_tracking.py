@@ -16,10 +16,13 @@ from tracked_study import Study, tracked_run, write_run
 from dstcl.cli import main
 from dstcl.data.tasks import write_tasks
 from dstcl.storage import write_json, write_tensors
-from dstcl.study.run import AXES
+from dstcl.study.parts import AXES
+from dstcl.study.run import RESULT_FILES
+from dstcl.study.seal import SMALL
 from dstcl.tracking import SyncReport, sync
 from dstcl.tracking.finished import read_finished
 from dstcl.tracking.lock import single_writer
+from helpers.finished import finished_run
 
 DST = "dst gradient d0.1 erk mnist5k-2tasks cnn corrected"
 EWC = "ewc gradient d0.1 erk mnist5k-2tasks cnn corrected"
@@ -369,6 +372,24 @@ def test_a_bad_file_is_named_and_nothing_is_written(study, name, content):
         study.sync()
     assert str(error.value).startswith(f"{bad}: ")
     assert study.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_run_that_was_changed_since_is_named_and_nothing_is_written(tmp_path, kind):
+    """A file that still says something, but not what its run wrote."""
+    folder = finished_run(tmp_path / "results" / "tiny", tracked_run(seed=0))
+    study = Study(tmp_path)
+    path = folder / RESULT_FILES[kind]
+    if path.suffix == ".json":
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"more": 1}))
+    else:
+        path.write_text(path.read_text() + "\n")
+    with pytest.raises(ValueError) as error:
+        study.sync()
+    assert str(error.value) == (
+        f"{path}: changed since the run wrote it; delete the folder and run again"
+    )
+    assert not study.database.exists()
 
 
 def test_a_database_is_whole_or_absent(synced, study, monkeypatch):

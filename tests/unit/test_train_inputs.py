@@ -49,14 +49,20 @@ def test_files_of_another_run_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_split_that_does_not_say_which_one_it_is_is_refused(
-    short_run: Run, made: Files, tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"order": None}, "the split None, the run needs 'seed0'"),
+        ({"data_digest": "another"}, "made for other data than"),
+    ],
+)
+def test_a_split_of_other_data_or_of_an_unknown_order_is_refused(
+    change: dict[str, Any], problem: str, short_run: Run, made: Files, tmp_path: Path
 ) -> None:
     data, tasks = made
-    split = read_json(tasks)
-    del split["order"]
+    split = read_json(tasks) | change
     write_json(tmp_path / "split.json", split | {"digest": split_digest(split)})
-    with pytest.raises(ValueError, match="the split None, the run needs 'seed0'"):
+    with pytest.raises(ValueError, match=problem):
         train_run(short_run, data, tmp_path / "split.json", tmp_path / "out", device="cpu")
 
 

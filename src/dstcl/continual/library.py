@@ -32,7 +32,8 @@ from dstcl.networks.build import Source
 from dstcl.study.fields import read_settings, setting_names
 from dstcl.study.identity import birth_defaults
 from dstcl.study.methods import method_facts
-from dstcl.study.run import NOT_READ, SECTIONED, MethodSource, NetworkSource, Run
+from dstcl.study.parts import NOT_READ, SECTIONED, MethodSource, NetworkSource
+from dstcl.study.run import Run
 from dstcl.study.settings import Data, Engine, Protocol, Topology, Training
 
 PROTOCOLS = {

@@ -1,6 +1,6 @@
 """Axes of a study and the groupings of them that tables, figures and pages use, each named once.
 
-The nine axes of `dstcl.study.run.AXES` are in every study. A preset may vary any setting besides:
+The nine axes of `dstcl.study.parts.AXES` are in every study. A preset may vary any setting besides:
 its dotted key, as ``topology.update_every``, is then one more axis, a column between ``growth`` and
 ``seed``. Its values are text (`value_text`), and `NOT_READ` where a run's method does not read the
 setting. The dot is what tells such a column from all others.
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dstcl.study.run import AXES
-from dstcl.study.run import NOT_READ as NOT_READ
+from dstcl.study.parts import AXES
+from dstcl.study.parts import NOT_READ as NOT_READ
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ import pandas as pd
 from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.axes import BLOCK, CELL, varied_axes
 from dstcl.storage import read_json
-from dstcl.study.run import AXES
+from dstcl.study.parts import AXES
 
 TEXT = (
     *("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth"),

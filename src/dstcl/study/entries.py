@@ -11,7 +11,7 @@ from dstcl.networks import NETWORKS
 from dstcl.study.fields import Check
 from dstcl.study.growths import AND, THEN, parts_of
 from dstcl.study.methods import BUILT_IN, method_facts, method_settings
-from dstcl.study.run import MethodSource, NetworkSource
+from dstcl.study.parts import MethodSource, NetworkSource
 
 GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
 LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]*"

@@ -12,20 +12,17 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dstcl.plugins import is_plugin
 from dstcl.study.fields import defaults, plain, read_settings, setting_names
 from dstcl.study.growths import THEN, growth_by_task
 from dstcl.study.methods import method_facts, method_settings
-from dstcl.study.run import (
-    AXES,
-    SECTIONED,
-    MethodSource,
-    NetworkSource,
-    Run,
-)
+from dstcl.study.parts import AXES, SECTIONED, MethodSource, NetworkSource
 from dstcl.study.settings import SECTIONS, AxisValues, Protocol, Training
+
+if TYPE_CHECKING:
+    from dstcl.study.run import Run
 
 OF_METHODS = frozenset(
     f"switches.{name}"
@@ -98,8 +95,8 @@ def description(run: Run) -> dict[str, Any]:
     return found
 
 
-def read_description(values: Mapping[str, Any]) -> Run:
-    """A run from `description` or `identity`: what is left out has its birth default.
+def read_description(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a run from `description` or `identity`: what is left out has its birth default.
 
     Raises:
         ValueError: one line that names the key, its value and what is allowed.
@@ -140,18 +137,13 @@ def read_description(values: Mapping[str, Any]) -> Run:
         raise ValueError(f"{where}: vary is {vary!r}, not a list of keys")
     if unknown := [key for key in vary if not _is_setting(key)]:
         raise ValueError(f"{where}: vary: {unknown[0]!r} is no setting")
-    try:
-        run = Run(
-            **axes,
-            **sections,
-            network_source=network,
-            method_source=MethodSource(source, settings),
-            vary=tuple(vary),
-        )
-        _ = run.folder  # a plan of someone else must not write elsewhere
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    return run
+    return {
+        **axes,
+        **sections,
+        "network_source": network,
+        "method_source": MethodSource(source, settings),
+        "vary": tuple(vary),
+    }
 
 
 def _is_setting(key: str) -> bool:

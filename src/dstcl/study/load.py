@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from dstcl.storage import read_yaml
 from dstcl.study.fields import Settings, setting_names
 from dstcl.study.methods import method_facts
+from dstcl.study.parts import NOT_READ
 from dstcl.study.presets import Axes, Benchmark, Model, Params
-from dstcl.study.run import NOT_READ, Run
+from dstcl.study.run import Run
 from dstcl.study.settings import Data
 
 S = TypeVar("S", bound=Settings)

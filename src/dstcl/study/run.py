@@ -10,68 +10,21 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from dstcl import plugins
 from dstcl.data.orders import Order, order_name
-from dstcl.study.fields import plain, read_settings, setting_names
+from dstcl.study.fields import plain, read_settings
 from dstcl.study.growths import growth_names
+from dstcl.study.identity import decides, description, identity, read_description
 from dstcl.study.methods import MethodFacts, method_facts, method_settings
+from dstcl.study.parts import AXES, NOT_READ, SECTIONED, MethodSource, NetworkSource
 from dstcl.study.settings import SECTIONS, Data, Engine, Protocol, Topology, Training
 
-AXES = (
-    "dataset",
-    "tasks",
-    "protocol",
-    "network",
-    "method",
-    "density",
-    "init",
-    "growth",
-    "seed",
-)
-SECTIONED = {
-    name: f"{section}.{name}" for section, kind in SECTIONS.items() for name in setting_names(kind)
-}
-"""The key of every setting of a section by its bare name; no two sections share one."""
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 """What a label may become as a part of a path; above all nothing that leads elsewhere."""
-NOT_READ = "none"
-"""Value of an axis or a varied setting that the run's method does not read."""
-
-
-@dataclass(frozen=True)
-class NetworkSource:
-    """Where a network comes from.
-
-    Attributes:
-        source: a built-in name, or module:attribute of something that returns a torch module.
-        head: name of its last linear layer; None to find it.
-        arguments: keyword arguments for what is called.
-    """
-
-    source: str
-    head: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, without what is left at its default."""
-        given = {"head": self.head, "arguments": plain(self.arguments)}
-        return {"from": self.source} | {name: value for name, value in given.items() if value}
-
-
-@dataclass(frozen=True)
-class MethodSource:
-    """Where a method comes from: a built-in name or module:attribute, and its own settings."""
-
-    source: str
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {"from": self.source, **plain(self.settings)}
 
 
 @dataclass(frozen=True)
@@ -120,8 +73,6 @@ class Run:
     @cached_property
     def varied(self) -> dict[str, str]:
         """The varied settings as text; "none" where the method does not read one."""
-        from dstcl.study.identity import decides
-
         return {
             key: value_text(self.setting(key)) if decides(self, key) else NOT_READ
             for key in self.vary
@@ -176,8 +127,6 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """A nested dictionary that JSON can hold: the axes, and of each section what is read."""
-        from dstcl.study.identity import description
-
         return description(self)
 
     @classmethod
@@ -187,15 +136,17 @@ class Run:
         Raises:
             ValueError: one line that names the key, its value and what is allowed.
         """
-        from dstcl.study.identity import read_description
-
-        return read_description(values)
+        fields = read_description(values)
+        try:
+            run = cls(**fields)
+            _ = run.folder  # a plan of someone else must not write elsewhere
+        except ValueError as error:
+            raise ValueError(f"run description: {error}") from None
+        return run
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that decides the numbers of the run, where it differs from birth defaults."""
-        from dstcl.study.identity import identity
-
         return identity(self)
 
     @cached_property

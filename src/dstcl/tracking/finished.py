@@ -12,8 +12,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from dstcl.storage import read_json
 from dstcl.study.recorded import read_config
 from dstcl.study.run import RESULT_FILES
+from dstcl.study.seal import check_seal
 from dstcl.tracking.entry import (
     CONFIGURATION,
     KEY,
@@ -41,11 +43,19 @@ def small_files(folder: Path) -> list[Path]:
 
 
 def content(folder: Path) -> str:
-    """Digest over the small result files of a run; raises ValueError naming a missing one."""
+    """Digest over the small result files of a run.
+
+    Raises:
+        ValueError: naming the file that is missing, or was changed since the run wrote it.
+    """
     digests = []
     for path in small_files(folder):
         with naming(path):
             digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    metrics = read_json(folder / RESULT_FILES["metrics"])
+    if not isinstance(metrics, dict):
+        raise ValueError(f"{folder / RESULT_FILES['metrics']}: not a mapping")
+    check_seal(folder, metrics)
     return digest(*digests)
 
 
