@@ -35,6 +35,7 @@ from dstcl.sparse.flops import ForwardWork, forward_flops, forward_work, uses_pe
 from dstcl.sparse.gradual import GradualMagnitudePruning
 from dstcl.sparse.layers import Selection, maskable_weights, select_weights
 from dstcl.sparse.masks import PackedMasks, draw_masks, pack_masks, unpack_masks
+from dstcl.sparse.presets import PRESETS
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
@@ -42,6 +43,7 @@ from dstcl.sparse.training import SparseTraining
 __all__ = [
     "GROW",
     "INITS",
+    "PRESETS",
     "PRUNE",
     "Criterion",
     "CriterionError",

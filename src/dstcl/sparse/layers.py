@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.sparse.masks import Masks
+
+SHOWN = 5
+"""Names in a message of one line, at most."""
 
 LAYER_TYPES = (
     nn.Linear,
@@ -84,6 +88,36 @@ def select_weights(model: nn.Module, exclude: Names = (), include: Names = ()) -
     return found
 
 
+def trained_weights(selection: Selection) -> dict[str, nn.Parameter]:
+    """The selected weights that are trained; those that are not go to `Selection.dense`.
+
+    Raises:
+        ValueError: there are none, or one has no values yet or holds only a part of them.
+    """
+    for name, weight in selection.weights.items():
+        if is_lazy(weight) or weight.is_meta:
+            raise ValueError(f"{name!r} has no values yet; run the model once, or load its weights")
+        if hasattr(weight, "device_mesh"):
+            raise ValueError(
+                f"{name!r} is sharded over processes (DTensor, as under FSDP2); its largest "
+                "entries cannot be chosen from a part of them. Use DistributedDataParallel"
+            )
+    still = [name for name, weight in selection.weights.items() if not weight.requires_grad]
+    for name in still:
+        selection.weights.pop(name)
+        selection.dense[name] = "requires no gradient"
+    if not selection.weights:
+        why = "".join(
+            f"; {name!r} is {reason}" for name, reason in list(selection.dense.items())[:3]
+        )
+        raise ValueError(f"the model has no linear or convolutional layer to make sparse{why}")
+    unasked = still + [name for name, why in selection.dense.items() if why == COMPUTED]
+    if unasked:
+        told = [f"{name} ({selection.dense[name]})" for name in unasked]
+        warnings.warn(f"stays dense: {first_few(told)}", stacklevel=5)
+    return selection.weights
+
+
 def maskable_weights(
     model: nn.Module, exclude: Names = (), include: Names = ()
 ) -> dict[str, nn.Parameter]:
@@ -99,6 +133,12 @@ def as_names(names: Names) -> tuple[str, ...]:
 def fits(pattern: str, name: str) -> bool:
     """Whether a name, with or without wildcards, stands for a parameter or a module above it."""
     return any(fnmatchcase(place, pattern) for place in _places(name))
+
+
+def first_few(names: list[str]) -> str:
+    """Names for a message of one line."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
 
 
 def _any(patterns: tuple[str, ...], name: str) -> bool:
