@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dstcl.jobs.loaded import load_run
+    from dstcl.sparse import (
+        DynamicSparseTraining,
+        SparseTraining,
+        criterion,
+        register_growth,
+        register_init,
+        register_prune,
+    )
 
 __version__ = "0.1.0"
 CORE = (
@@ -13,17 +24,31 @@ CORE = (
     "register_init",
     "register_prune",
 )
-__all__ = ["__version__", "load_run", *CORE]
+__all__ = [
+    "DynamicSparseTraining",
+    "SparseTraining",
+    "__version__",
+    "criterion",
+    "load_run",
+    "register_growth",
+    "register_init",
+    "register_prune",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Load what needs torch on first use: reading a configuration must not import it."""
-    if name in CORE:
+    if name in CORE or name == "sparse":
         import dstcl.sparse
 
-        return getattr(dstcl.sparse, name)
+        return dstcl.sparse if name == "sparse" else getattr(dstcl.sparse, name)
     if name == "load_run":
         from dstcl.jobs.loaded import load_run
 
         return load_run
     raise AttributeError(f"module 'dstcl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is loaded on first use, too."""
+    return sorted({*globals(), *__all__, "sparse"})

@@ -5,13 +5,23 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
 
 from dstcl.continual import learner_of
 from dstcl.continual.flops import run_costs, training_flops
 from dstcl.continual.methods import method_of
 from dstcl.data.stored import Prepared
 from dstcl.networks.build import build_network
-from dstcl.sparse import GROW, PRUNE, criterion, forward_flops, uses_per_image
+from dstcl.sparse import (
+    GROW,
+    PRUNE,
+    criterion,
+    forward_flops,
+    forward_work,
+    maskable_weights,
+    uses_per_image,
+)
 from dstcl.study.run import Run
 from helpers.runs import changed
 
@@ -41,8 +51,57 @@ def test_layers_on_tokens_and_layers_used_twice_count_every_use() -> None:
             return self.attend(tokens, tokens, tokens)[0]
 
     uses = uses_per_image(Tokens(), torch.zeros(2, 4, 3, 3))
-    # Attention takes its layer's weight and never calls the layer: not counted.
-    assert uses == {"mix.weight": 18, "attend.out_proj.weight": 0}
+    # Attention takes the weight of its layer and never calls the layer.
+    nine = {"attend.in_proj_weight": 9, "attend.out_proj.weight": 9}
+    assert uses == {"mix.weight": 18, **nine}
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.read, self.unused = kind(5, 7, batch_first=True), nn.Linear(7, 7)
+        self.say = nn.Linear(7, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.say(self.read(words)[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_weights_are_used_at_every_word_and_unused_ones_never(
+    kind: type[nn.RNNBase],
+) -> None:
+    uses = uses_per_image(Recurrent(kind), torch.zeros(2, 11, 5))
+    eleven = {"read.weight_ih_l0": 11, "read.weight_hh_l0": 11}
+    assert uses == {**eleven, "unused.weight": 0, "say.weight": 1}
+
+
+def test_attention_between_two_sequences_counts_each_part_of_its_weight() -> None:
+    """Queries are 3 words; keys and values 6 each: 5 a weight in the mean, all parts together."""
+    model = nn.MultiheadAttention(4, 2, batch_first=True)
+    words, others = torch.zeros(2, 3, 4), torch.zeros(2, 6, 4)
+    work = forward_work(model, (words, others, others), maskable_weights(model))
+    assert work.uses == {"in_proj_weight": 5, "out_proj.weight": 3}
+    assert work.other == 2 * (2 * 3 * 6 * 4), "scores, and their means of the values"
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "swin_t", "googlenet", "efficientnet_b0"])
+@pytest.mark.filterwarnings("ignore:The default weight initialization of GoogleNet")
+def test_networks_of_torchvision_cost_what_torch_counts(name: str) -> None:
+    model = models.get_model(name, weights=None).eval()
+    images = torch.zeros(1, 3, 64, 64)
+    weights = maskable_weights(model)
+    work = forward_work(model, images, weights)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images)
+    sizes = {key: weight.numel() for key, weight in weights.items()}
+    assert forward_flops(sizes, work.uses) + work.other == counter.get_total_flops()
+
+
+def test_arguments_by_name_and_modes_of_parts_are_kept() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout()).train()
+    model[0].eval()
+    assert uses_per_image(model, {"input": torch.zeros(4, 3)}) == {"0.weight": 1}
+    assert [module.training for module in model] == [False, True]
 
 
 def test_depthwise_convolutions_count_their_own_weights() -> None:

@@ -558,8 +558,8 @@ def test_masks_and_factors_stay_where_they_are() -> None:
 
         def places(sparse: SparseTraining = sparse) -> list[int]:
             kept = [
-                sparse.masks.values(), sparse.explored.values(), sparse._gradient_factors,
-                sparse._weight_factors, sparse._pinned,
+                sparse.masks.values(), sparse.explored.values(), sparse._gradient_keep,
+                sparse._weight_keep, sparse._pinned,
             ]  # fmt: skip
             return [tensor.data_ptr() for tensors in kept for tensor in tensors]
 

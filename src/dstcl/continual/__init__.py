@@ -3,8 +3,7 @@
 from dstcl.continual.growth_plan import GrowthPlan
 from dstcl.continual.learner import Learner, Outcome, learner_of
 from dstcl.continual.library import Learned, learn
-from dstcl.continual.subnets import InvariantError, Subnet, SubnetStore
-from dstcl.continual.task_training import DivergedError
+from dstcl.continual.subnets import DivergedError, InvariantError, Subnet, SubnetStore
 
 __all__ = [
     "DivergedError",

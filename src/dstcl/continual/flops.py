@@ -13,7 +13,7 @@ from dstcl.continual.subnets import SubnetStore
 from dstcl.sparse import forward_flops, uses_per_image
 
 
-def inference_flops(store: SubnetStore, images: Tensor) -> list[int]:
+def inference_flops(store: SubnetStore, images: Tensor) -> list[float]:
     """FLOPs of one image through the sub-network of each task, head included.
 
     Args:
@@ -33,8 +33,8 @@ def inference_flops(store: SubnetStore, images: Tensor) -> list[int]:
 def training_flops(
     method: Method,
     history: Sequence[dict[str, Any]],
-    inference: Sequence[int],
-    dense: int,
+    inference: Sequence[float],
+    dense: float,
     images: int,
 ) -> float:
     """FLOPs of a whole training, forward and backward.

@@ -15,6 +15,7 @@ running gradient.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -74,28 +75,30 @@ class PublishedSparseTraining(DynamicSparseTraining):
 
     def _make_multipliers(self) -> None:
         """Gradients are masked by isolation alone, weights by the mask alone."""
-        frozen = zip(self.frozen.values(), self._parameters, strict=True)
-        self._gradient_factors = [(~f).to(w.dtype) for f, w in frozen]
-        self._weight_factors = [torch.empty_like(w) for w in self._parameters]
+        self._gradient_keep = foreach.keepers(self._parameters)
+        foreach.set_keepers_(self._gradient_keep, [~frozen for frozen in self.frozen.values()])
+        self._weight_keep = foreach.keepers(self._parameters)
         self._pinned = []
 
     def _refresh_multipliers(self) -> None:
         if self.regrown == "stored":
             self._restore_stored_values()
-        foreach.copy_(self._weight_factors, list(self.masks.values()))
+        foreach.set_keepers_(self._weight_keep, list(self.masks.values()))
 
     def _restore_stored_values(self) -> None:
         for name, weight in self.weights.items():
             shared = self.masks[name] & self.frozen[name]
             weight.copy_(torch.where(shared, self.stored[name], weight))
 
-    def _replace_weights(self, rate: float, growth: Criterion) -> None:
+    def _replace_weights(
+        self, rate: float, prunes: Mapping[str, Criterion], growths: Mapping[str, Criterion]
+    ) -> None:
         for index, (name, mask) in enumerate(self.masks.items()):
             kept = prune_with_ties(self._parameters[index], mask, rate)
             removed = int(mask.count_nonzero()) - int(kept.count_nonzero())
             allowed = ~self.frozen[name] if self.candidates == "free" else torch.ones_like(mask)
             view = self._view(index, name)
-            mask.copy_(grow_as_published(growth, view, kept, removed, allowed))
+            mask.copy_(grow_as_published(growths[name], view, kept, removed, allowed))
             self.explored[name].logical_or_(mask)
 
 

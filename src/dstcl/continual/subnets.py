@@ -26,6 +26,10 @@ class InvariantError(AssertionError):
     """A property that the corrected protocol guarantees does not hold: a bug, not bad luck."""
 
 
+class DivergedError(ValueError):
+    """Training has left the finite numbers: a matter of its settings, not of the method."""
+
+
 @dataclass(frozen=True)
 class Subnet:
     """What one finished task adds to the store.
@@ -90,8 +94,12 @@ class SubnetStore:
         """Keep what a finished task trained, and freeze the weights it uses.
 
         Raises:
+            DivergedError: a weight is not finite; nothing is kept.
             InvariantError: a weight of an earlier task changed.
         """
+        for name, weight in trained.weights.items():
+            if not weight.isfinite().all():
+                raise DivergedError(f"{name!r} is not finite; training diverged")
         values = trained.consolidated()
         for name, used in self.used.items():
             if not torch.equal(values[name][used], self.dense[name][used]):

@@ -19,15 +19,11 @@ from dstcl.continual.precision import STEP_GRAPHS
 from dstcl.continual.schedules import Moment, schedule_of
 from dstcl.continual.scoring import Scoring
 from dstcl.continual.step import training_step
-from dstcl.continual.subnets import SubnetStore
+from dstcl.continual.subnets import DivergedError, SubnetStore
 from dstcl.data.batches import Examples, TrainingBatches
 from dstcl.seeds import derive_seed, generator
 from dstcl.sparse import SparseTraining
 from dstcl.study.run import Run
-
-
-class DivergedError(ValueError):
-    """Training has left the finite numbers: a matter of its settings, not of the method."""
 
 
 @dataclass

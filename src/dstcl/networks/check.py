@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dstcl.networks.build import NetworkError, Source, describe, refusing
 from dstcl.networks.head import find_head
 from dstcl.sparse import maskable_weights
+from dstcl.sparse.layers import COMPUTED, select_weights
 
 IMAGES = 2
 """In the batch that is tried: as few as batch norm can do with."""
@@ -35,10 +36,11 @@ def check_network(network: nn.Module, image: Sequence[int], classes: int, source
 
 def _untrainable(network: nn.Module) -> str | None:
     head, _ = find_head(network)
-    weights = maskable_weights(network)
-    if not weights.keys() - {f"{head}.weight"}:
+    found = select_weights(network)
+    foreign = found.shared.keys() | {n for n, why in found.dense.items() if why == COMPUTED}
+    if not (found.weights.keys() | foreign) - {f"{head}.weight"}:
         return f"no linear or convolutional layer besides the head {head!r}, so nothing to mask"
-    if foreign := weights.keys() - dict(network.named_parameters()).keys():
+    if foreign:
         return (
             f"{min(foreign)!r} is no parameter of its own but another layer's too or computed "
             "from others; masks need one for each layer"

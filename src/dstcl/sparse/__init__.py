@@ -31,10 +31,11 @@ from dstcl.sparse.densities import (
     uniform_densities,
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
-from dstcl.sparse.flops import forward_flops, uses_per_image
+from dstcl.sparse.flops import ForwardWork, forward_flops, forward_work, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
-from dstcl.sparse.layers import maskable_weights
+from dstcl.sparse.layers import Selection, maskable_weights, select_weights
 from dstcl.sparse.masks import PackedMasks, draw_masks, pack_masks, unpack_masks
+from dstcl.sparse.presets import PRESETS
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
@@ -42,14 +43,17 @@ from dstcl.sparse.training import SparseTraining
 __all__ = [
     "GROW",
     "INITS",
+    "PRESETS",
     "PRUNE",
     "Criterion",
     "CriterionError",
     "DynamicSparseTraining",
+    "ForwardWork",
     "GradualMagnitudePruning",
     "GrowthPlan",
     "LayerView",
     "PackedMasks",
+    "Selection",
     "SparseTraining",
     "UpdateSchedule",
     "active_counts",
@@ -59,6 +63,7 @@ __all__ = [
     "er_densities",
     "erk_densities",
     "forward_flops",
+    "forward_work",
     "growth_plan",
     "layer_densities",
     "maskable_weights",
@@ -69,6 +74,7 @@ __all__ = [
     "register_init",
     "register_prune",
     "select_top",
+    "select_weights",
     "uniform_densities",
     "unpack_masks",
     "uses_per_image",

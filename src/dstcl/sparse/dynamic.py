@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +12,20 @@ from dstcl.sparse.checks import refuse_nan
 from dstcl.sparse.criteria import (
     Criterion,
     Growth,
+    GrowthPlan,
     LayerView,
     Prune,
     growth_plan,
     prune_criterion,
 )
+from dstcl.sparse.densities import Init
+from dstcl.sparse.groups import Groups
+from dstcl.sparse.layers import Names
 from dstcl.sparse.moments import Moments
+from dstcl.sparse.optimizers import Optimizers, group_of
+from dstcl.sparse.presets import chosen_settings
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
-from dstcl.sparse.schedule import UpdateSchedule
+from dstcl.sparse.schedule import UpdateSchedule, refuse_no_fraction, rounded_up
 from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
@@ -42,21 +47,29 @@ class DynamicSparseTraining(SparseTraining):
             loss(model(x), y).backward()
             dst.step()                      # replaces optimizer.step()
 
+    Arguments that are None are those of the preset; without one, the values in brackets.
+
     Args:
         total_steps: optimiser steps that will be made.
-        update_every: steps between topology updates.
+        preset: "rigl", "set", "snfs" or "itop": the values of these papers for the arguments below
+            and for ``init`` (`dstcl.sparse.presets`).
+        update_every: steps between topology updates [100].
         prune: criterion that chooses what goes: a name in `PRUNE`, a `Criterion`, a function from
-            a `LayerView` to scores, or the ``module:attribute`` of either.
+            a `LayerView` to scores, or the ``module:attribute`` of either ["magnitude"].
         grow: criterion that chooses what comes: the same with names in `GROW`, a switch between two
-            as ``"random-then-gradient"``, or a `GrowthPlan`.
+            as ``"random-then-gradient"``, or a `GrowthPlan` ["gradient"].
         switch_at: fraction of the steps after which a switching growth changes criterion.
-        prune_rate, floor, prune_schedule, stop_at: see `UpdateSchedule`.
+        prune_rate, floor, prune_schedule, stop_at: see `UpdateSchedule` [0.5, 0.005, "cosine",
+            0.75].
+        redistribute: "none": every layer grows what it lost; "momentum", "gradient" or "nonzeros":
+            layers compete for it and only the total is exact (`dstcl.sparse.redistribution`)
+            ["none"].
         candidates: which inactive weights may be grown: "all", or only "free" ones.
             "frozen_without_gradient": all, but gradient and momentum of frozen ones read as zero,
             so that criteria that look at these avoid frozen weights and random growth does not.
-        redistribute: "none": every layer grows what it lost; "momentum", "gradient" or "nonzeros":
-            layers compete for it and only the total is exact (`dstcl.sparse.redistribution`).
-        **sparse: everything `SparseTraining` takes.
+        groups: as in `SparseTraining`; a group may have ``prune`` and ``grow`` of its own.
+
+    All others are those of `SparseTraining`.
 
     Raises:
         ValueError: an unknown name, or a value out of range; in `step`, a criterion that does not
@@ -64,44 +77,88 @@ class DynamicSparseTraining(SparseTraining):
     """
 
     _bias_correction = True
+    _group_settings: ClassVar[tuple[str, ...]] = ("density", "init", "prune", "grow")
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizers,
         *,
         total_steps: int,
-        update_every: int = 100,
-        prune: Prune = "magnitude",
-        grow: Growth = "gradient",
+        density: float | None = None,
+        preset: str | None = None,
+        init: str | Init | None = None,
+        update_every: int | None = None,
+        prune: Prune | None = None,
+        grow: Growth | None = None,
         switch_at: float = 0.5,
-        prune_rate: float = 0.5,
-        floor: float = 0.005,
-        prune_schedule: str = "cosine",
-        stop_at: float = 0.75,
+        prune_rate: float | None = None,
+        floor: float | None = None,
+        prune_schedule: str | None = None,
+        stop_at: float | None = None,
+        redistribute: str | None = None,
         candidates: str = "all",
-        redistribute: str = "none",
-        **sparse: Any,
+        frozen: Mapping[str, Tensor] | None = None,
+        exclude: Names = (),
+        include: Names = (),
+        overrides: Mapping[str, float] | None = None,
+        groups: Groups | None = None,
+        masks: Mapping[str, Tensor] | Literal["nonzero"] | None = None,
+        regrown: str = "stored",
+        generator: torch.Generator | None = None,
+        sync: bool = True,
     ) -> None:
+        given = {
+            "init": init, "update_every": update_every, "prune": prune, "grow": grow,
+            "prune_rate": prune_rate, "floor": floor, "prune_schedule": prune_schedule,
+            "stop_at": stop_at, "redistribute": redistribute,
+        }  # fmt: skip
+        chosen = chosen_settings(preset, given)
         if candidates not in CANDIDATES:
             raise ValueError(f"unknown candidates {candidates!r}; known: {', '.join(CANDIDATES)}")
-        if redistribute not in ("none", *REDISTRIBUTE):
+        self.redistribute = chosen["redistribute"]
+        if self.redistribute not in ("none", *REDISTRIBUTE):
             known = ", ".join(("none", *REDISTRIBUTE))
-            raise ValueError(f"unknown redistribute {redistribute!r}; known: {known}")
-        super().__init__(model, optimizer, **sparse)
-        self.redistribute = redistribute
-        self.prune = prune_criterion(prune)
-        self.grow = growth_plan(grow, switch_at)
+            raise ValueError(f"unknown redistribute {self.redistribute!r}; known: {known}")
+        refuse_no_fraction("switch_at", switch_at)
+        super().__init__(
+            model, optimizer, density=density, init=chosen["init"], frozen=frozen, exclude=exclude,
+            include=include, overrides=overrides, groups=groups, masks=masks, regrown=regrown,
+            generator=generator, sync=sync,
+        )  # fmt: skip
+        self.prune = prune_criterion(chosen["prune"])
+        self.grow = growth_plan(chosen["grow"], switch_at)
+        self._prune_of = {
+            name: prune_criterion(value) for name, value in self._of_groups("prune").items()
+        }
+        self._grow_of = {
+            name: growth_plan(value, switch_at) for name, value in self._of_groups("grow").items()
+        }
         self.candidates = candidates
         self.schedule = UpdateSchedule(
-            total_steps, update_every, prune_rate, floor, prune_schedule, stop_at
+            total_steps,
+            chosen["update_every"],
+            chosen["prune_rate"],
+            chosen["floor"],
+            chosen["prune_schedule"],
+            chosen["stop_at"],
         )
         self.updates = 0
         self._proven: list[Criterion] = []
         self._gradients: list[Tensor] | None = None
         self._moments: Moments | None = None
         if self._needs("momentum"):
-            self._moments = Moments(self._parameters, optimizer.defaults, self._bias_correction)
+            settings = group_of(self.optimizers, self._parameters[0])
+            self._moments = Moments(self._parameters, settings, self._bias_correction)
+
+    def _of_groups(self, setting: str) -> dict[str, Any]:
+        """By weight, where its group sets it."""
+        return {
+            name: self.groups[pattern][setting]
+            for pattern, names in self.members.items()
+            if setting in self.groups[pattern]
+            for name in names
+        }
 
     def changes_masks(self, step: int) -> bool:
         """Whether a topology update follows the step."""
@@ -121,12 +178,14 @@ class DynamicSparseTraining(SparseTraining):
         super().load_state_dict(state)
         self.updates = state["updates"]
         if self._moments is not None:
+            if state["moments"] is None:
+                raise ValueError("the state has no running gradients, which these criteria need")
             self._moments.load_state_dict(state["moments"])
 
     def _needs(self, what: str) -> bool:
-        flag = f"needs_{what}"
-        asked = getattr(self.prune, flag) or getattr(self.grow, flag)
-        return asked or self.redistribute == what
+        used: list[Criterion | GrowthPlan] = [self.prune, self.grow]
+        used += [*self._prune_of.values(), *self._grow_of.values()]
+        return self.redistribute == what or any(getattr(one, f"needs_{what}") for one in used)
 
     def before_masking(self, gradients: list[Tensor]) -> None:
         """Take note of the gradients, where a criterion in use asks for them."""
@@ -141,27 +200,53 @@ class DynamicSparseTraining(SparseTraining):
             self._gradients = [g.clone() for g in gradients]
 
     def update_topology(self) -> None:
-        """Prune and grow every layer."""
-        growth = self.grow.at(self.steps / self.schedule.total_steps)
-        self._replace_weights(self.prune_rate(), growth)
+        """Prune and grow every layer that had a gradient in this step."""
+        fraction = self.steps / self.schedule.total_steps
+        growths = {n: self._grow_of.get(n, self.grow).at(fraction) for n in self.weights}
+        prunes = {name: self._prune_of.get(name, self.prune) for name in self.weights}
+        self._replace_weights(self.prune_rate(), prunes, growths)
         self._gradients = None
-        self._proven = [self.prune, growth]
+        self._proven = [*prunes.values(), *growths.values()]
         self.updates += 1
 
-    def _replace_weights(self, rate: float, growth: Criterion) -> None:
+    def _replace_weights(
+        self, rate: float, prunes: Mapping[str, Criterion], growths: Mapping[str, Criterion]
+    ) -> None:
         """Prune every layer, decide how many each one grows, grow."""
         views = [self._view(index, name) for index, name in enumerate(self.weights)]
         removed = [self._to_remove(name, rate) for name in self.weights]
-        kept = [
-            mask & ~select_top(-self._scores(self.prune, view), mask, count) if count else mask
-            for view, mask, count in zip(views, self.masks.values(), removed)
-        ]
-        grown = self._to_grow(views, kept, removed)
+        kept = self._kept(views, prunes, removed)
+        if self.redistribute == "none":
+            grown = removed
+        else:
+            room = self._rooms(kept)
+            if sum(removed) > sum(room):  # weights that others hold were pruned and cannot return
+                removed = allocate(sum(self._rooms(list(self.masks.values()))), removed, removed)
+                kept = self._kept(views, prunes, removed)
+                room = self._rooms(kept)
+            grown = allocate(sum(removed), shares(views, kept, self.redistribute), room)
         for name, view, left, gone, count in zip(self.weights, views, kept, removed, grown):
             if gone or count:
                 candidates = self._candidates(name, left)
-                grown_mask = left | select_top(self._scores(growth, view), candidates, count)
-                self.set_mask(name, grown_mask, self.counts[name] + count - gone)
+                new = left | select_top(self._scores(growths[name], view), candidates, count)
+                self.set_mask(name, new, self.counts[name] + count - gone)
+
+    def _kept(
+        self, views: list[LayerView], prunes: Mapping[str, Criterion], removed: list[int]
+    ) -> list[Tensor]:
+        """What is left of the masks without so many weights of the lowest scores."""
+        return [
+            mask & ~select_top(-self._scores(prunes[name], view), mask, count) if count else mask
+            for view, (name, mask), count in zip(views, self.masks.items(), removed)
+        ]
+
+    def _rooms(self, masks: list[Tensor]) -> list[int]:
+        """How many weights each layer could grow; one wait for the device."""
+        free = [
+            torch.zeros_like(mask) if name in self._idle else self._candidates(name, mask)
+            for name, mask in zip(self.weights, masks)
+        ]
+        return torch.stack([candidates.count_nonzero() for candidates in free]).tolist()
 
     def _scores(self, criterion: Criterion, view: LayerView) -> Tensor:
         scores = criterion(view)
@@ -170,16 +255,11 @@ class DynamicSparseTraining(SparseTraining):
         return scores
 
     def _to_remove(self, name: str, rate: float) -> int:
-        asked = ceil(rate * self.counts[name])
+        if name in self._idle:  # without a gradient nothing was learned about it
+            return 0
+        asked = rounded_up(rate, self.counts[name])
         # Competing layers may lose weights that they cannot grow again; a layer alone may not.
         return min(asked, self._room(name)) if self.redistribute == "none" else asked
-
-    def _to_grow(self, views: list[LayerView], kept: list[Tensor], removed: list[int]) -> list[int]:
-        if self.redistribute == "none":
-            return removed
-        candidates = [self._candidates(name, left) for name, left in zip(self.masks, kept)]
-        room = torch.stack([open_.count_nonzero() for open_ in candidates]).tolist()
-        return allocate(sum(removed), shares(views, kept, self.redistribute), room)
 
     def _candidates(self, name: str, kept: Tensor) -> Tensor:
         return ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept

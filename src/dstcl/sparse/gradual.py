@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from dstcl.sparse.densities import Init
+from dstcl.sparse.groups import Groups
+from dstcl.sparse.layers import Names
 from dstcl.sparse.masks import Masks
+from dstcl.sparse.optimizers import Optimizers
+from dstcl.sparse.schedule import refuse_no_fraction
 from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
@@ -22,35 +27,59 @@ class GradualMagnitudePruning(SparseTraining):
     weights: it costs a dense training and, between tasks, uses every weight for a while but keeps
     only those of the final mask.
 
+    With ``masks`` pruning goes on from these, in the same way: ``1`` above is then their density. A
+    layer that has fewer weights than it is to keep stays as it is.
+
     Args:
         total_steps: optimiser steps that will be made.
         update_every: steps between prunings.
         stop_at: fraction of the steps after which the final mask is trained alone.
-        **sparse: everything `SparseTraining` takes.
+
+    All others are those of `SparseTraining`; ``density`` is needed.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizers,
         *,
+        density: float,
         total_steps: int,
         update_every: int = 100,
         stop_at: float = 0.75,
-        **sparse: Any,
+        init: str | Init = "erk",
+        frozen: Mapping[str, Tensor] | None = None,
+        exclude: Names = (),
+        include: Names = (),
+        overrides: Mapping[str, float] | None = None,
+        groups: Groups | None = None,
+        masks: Mapping[str, Tensor] | Literal["nonzero"] | None = None,
+        regrown: str = "stored",
+        generator: torch.Generator | None = None,
+        sync: bool = True,
     ) -> None:
         if update_every < 1 or total_steps < 1:
             raise ValueError("update_every and total_steps must be at least 1")
-        super().__init__(model, optimizer, **sparse)
+        refuse_no_fraction("stop_at", stop_at)
+        super().__init__(
+            model, optimizer, density=density, init=init, frozen=frozen, exclude=exclude,
+            include=include, overrides=overrides, groups=groups, masks=masks, regrown=regrown,
+            generator=generator, sync=sync,
+        )  # fmt: skip
         self.update_every = update_every
         self.last_step = max(1, int(stop_at * total_steps))
+
+    def begin(self) -> None:
+        """See `SparseTraining.begin`."""
+        super().begin()
+        self._first_counts = dict(self.counts)
 
     def target_counts(self, step: int) -> dict[str, int]:
         """Active weights of each layer after ``step`` steps; exactly `budget` at the end."""
         remaining = (1 - min(1.0, step / self.last_step)) ** 3
-        sizes = {name: prod(shape) for name, shape in self.shapes.items()}
-        final = self.budget
-        return {n: final[n] + int((sizes[n] - final[n]) * remaining) for n in self.shapes}
+        first = self._first_counts
+        final = {name: min(first[name], count) for name, count in self.budget.items()}
+        return {n: final[n] + int((first[n] - final[n]) * remaining) for n in self.shapes}
 
     def settled(self) -> bool:
         """Whether the last pruning is done."""

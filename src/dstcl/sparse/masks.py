@@ -25,6 +25,15 @@ def draw_masks(
     return masks
 
 
+def own_generator() -> torch.Generator:
+    """A generator seeded from torch's default one, so that ``torch.manual_seed`` decides.
+
+    It is one of its own, so that its state can be saved and drawing shifts nobody else's numbers.
+    """
+    seed = torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu")
+    return torch.Generator().manual_seed(int(seed))
+
+
 def random_scores(
     shape: tuple[int, ...] | torch.Size, generator: torch.Generator, device: torch.device
 ) -> Tensor:

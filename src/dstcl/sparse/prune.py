@@ -30,8 +30,9 @@ def prune_set(layer: LayerView) -> Tensor:
     positive = weight[active] >= 0
     # 1, 2, 3, ... within each sign, from the smallest magnitude.
     rank = torch.where(positive, positive.cumsum(0), (~positive).cumsum(0))
-    score = torch.zeros_like(weight)
-    score[active] = rank.to(weight.dtype)
+    # Ranks of large layers do not fit into the weights' own type, if that is a short one.
+    score = torch.zeros_like(weight, dtype=torch.float32 if len(rank) < 2**24 else torch.float64)
+    score[active] = rank.to(score.dtype)
     return score.view_as(layer.weight)
 
 

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi
+from math import ceil, cos, pi
 
 SHAPES = ("cosine", "linear", "constant")
+
+
+def refuse_no_fraction(key: str, value: float) -> None:
+    """Refuse what is not in [0, 1].
+
+    Raises:
+        ValueError: one line with the argument and the value.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{key}: {value}; must be from 0 to 1")
+
+
+def rounded_up(rate: float, number: int) -> int:
+    """The share ``rate`` of a number of weights, rounded up: 16 for an eighth of 128, though the
+    product of a rate with rounding errors may lie a little above."""
+    return ceil(rate * number * (1 - 1e-12))
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,10 @@ class UpdateSchedule:
             raise ValueError(f"unknown prune schedule {self.shape!r}; known: {', '.join(SHAPES)}")
         if self.update_every < 1 or self.total_steps < 1:
             raise ValueError("update_every and total_steps must be at least 1")
+        if int(self.total_steps) != self.total_steps or int(self.update_every) != self.update_every:
+            raise ValueError("update_every and total_steps must be whole numbers")
+        for key in ("prune_rate", "floor", "stop_at"):
+            refuse_no_fraction(key, getattr(self, key))
 
     @property
     def last_step(self) -> int:

@@ -1,34 +1,47 @@
 """Training with a fixed mask: the optimiser-side step that every sparse method shares.
 
-The model stays an ordinary model with dense tensors whose inactive entries are exactly zero. One
-multiplication of the gradients by ``mask & ~frozen`` keeps sparsity and isolation at once, and
-keeps the optimiser's state clean; after the optimiser's step the weights are multiplied the same
-way and the frozen values added back, so that no weight decay, momentum or update rule of any
-optimiser can move an inactive or frozen weight.
+The model stays an ordinary model with dense tensors whose inactive entries are exactly zero.
+Gradients are kept where ``mask & ~frozen``, which keeps sparsity and isolation at once, and the
+optimiser's state clean; after the optimiser's step the weights are kept the same way and the frozen
+values added back, so that no weight decay, momentum, update rule or infinite gradient can move an
+inactive or frozen weight.
 """
 
 from __future__ import annotations
 
 from abc import ABCMeta
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dstcl.sparse import foreach
-from dstcl.sparse.densities import Init, active_counts, layer_densities
-from dstcl.sparse.layers import fitting_masks, maskable_weights
-from dstcl.sparse.masks import Masks, draw_masks, pack_mask, unpack_mask
+from dstcl.sparse.attach import Attachment
+from dstcl.sparse.densities import Init, active_counts
+from dstcl.sparse.flops import forward_work
+from dstcl.sparse.groups import Groups, group_members, spread_density
+from dstcl.sparse.layers import Names, fitting_masks, select_weights, trained_weights
+from dstcl.sparse.masks import Masks, draw_masks, own_generator, pack_mask, unpack_mask
+from dstcl.sparse.optimizers import (
+    Optimizers,
+    all_gradients,
+    as_optimizers,
+    refuse_unheld,
+    unscale,
+)
+from dstcl.sparse.ranks import draw_as_first, several_ranks, take_from_first
+from dstcl.sparse.telling import Changes, log_values, summary
 
 REGROWN = ("stored", "zero")
+Made = TypeVar("Made")
 
 
 class _BeginsWhenMade(ABCMeta):
     """Calls `SparseTraining.begin` when the constructors of all subclasses have run."""
 
-    def __call__(cls, *arguments: Any, **settings: Any) -> Any:
-        made = super().__call__(*arguments, **settings)
+    def __call__(cls: type[Made], *arguments: Any, **settings: Any) -> Made:
+        made: Any = super().__call__(*arguments, **settings)  # type: ignore[misc]
         if not made._begun:
             made.begin()
         return made
@@ -62,21 +75,33 @@ class SparseTraining(metaclass=_BeginsWhenMade):
                     self.set_mask(name, mask, self.budget[name])
 
     Args:
-        model: any module with linear or convolutional layers.
-        optimizer: any torch optimiser over the model's parameters.
-        density: active over all maskable weights.
+        model: any module with layers that can be masked: linear, convolutional (transposed ones
+            too), attention and recurrent ones.
+        optimizer: any torch optimiser over the model's parameters, or a list of several.
+        density: active over all masked weights; with ``masks`` it may be left out, and is theirs.
         init: how density is spread over layers: a name in `INITS`, a function from shapes and
             density to the density of each layer, or the ``module:attribute`` of one.
-        frozen: for each maskable weight, true where training must not change the value.
-        exclude: names of modules that stay dense (a head of its own for each task, say).
-        overrides: density of single layers, by parameter name.
-        masks: use these masks instead of drawing new ones.
+        frozen: for each masked weight, true where training must not change the value.
+        exclude: names of modules or parameters that stay dense (a head of its own for each task,
+            say); ``*`` and ``?`` as in file names.
+        include: matrices and kernels that are masked besides, such as those of embeddings.
+        overrides: density of single layers, by parameter or module name or a pattern.
+        groups: settings of parts of the model: ``{"*.mlp.*": {"density": 0.05}}``; density and
+            init here, criteria too in `DynamicSparseTraining`. Of several patterns that fit a
+            weight the first counts.
+        masks: use these masks instead of drawing new ones; "nonzero": active where the model's
+            weights are not zero, as those of a pruned model.
         regrown: value of a frozen weight that becomes active again: "stored"; or "zero", where it
             is zero in training and the stored value only comes back in `consolidated`.
-        generator: source of randomness; the default is seeded with 0 on the CPU.
+        generator: source of randomness; without one a generator is seeded from torch's default
+            generator, so that ``torch.manual_seed`` decides.
+        sync: with several processes (torch.distributed), begin with the weights of rank 0 and draw
+            as it does; False where processes train different models.
 
     Attributes:
-        weights: the maskable weights by parameter name; all other mappings have these names.
+        weights: the masked weights by parameter name; all other mappings have these names. Tied
+            weights are one and have the first of their names.
+        selection: what is not masked, and why.
         shapes: of the weights.
         densities, budget: active share and number of each layer that density and init ask for.
         stored, frozen: see above.
@@ -85,35 +110,51 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         counts: active weights of each layer now.
         explored: true where a weight was active at any time so far.
         steps: optimiser steps made.
+        optimizers, optimizer: all of them, and the first.
 
     Raises:
-        ValueError: no maskable weights, densities that cannot be met, or masks that do not fit.
+        ValueError: nothing to mask, a weight that no optimiser holds, densities that cannot be met,
+            names that are not in the model, or masks that do not fit.
     """
+
+    _group_settings: ClassVar[tuple[str, ...]] = ("density", "init")
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizers,
         *,
-        density: float,
+        density: float | None = None,
         init: str | Init = "erk",
         frozen: Mapping[str, Tensor] | None = None,
-        exclude: Iterable[str] = (),
+        exclude: Names = (),
+        include: Names = (),
         overrides: Mapping[str, float] | None = None,
-        masks: Mapping[str, Tensor] | None = None,
+        groups: Groups | None = None,
+        masks: Mapping[str, Tensor] | Literal["nonzero"] | None = None,
         regrown: str = "stored",
         generator: torch.Generator | None = None,
+        sync: bool = True,
     ) -> None:
         if regrown not in REGROWN:
             raise ValueError(f"unknown regrown {regrown!r}; known: {', '.join(REGROWN)}")
         self.regrown = regrown
-        self.optimizer = optimizer
-        self.generator = generator or torch.Generator().manual_seed(0)
-        self.weights = maskable_weights(model, exclude)
-        if not self.weights:
-            raise ValueError("the model has no linear or convolutional layer to make sparse")
+        self.model = model
+        self.optimizers = as_optimizers(optimizer)
+        self.optimizer = self.optimizers[0]
+        self.generator = generator or own_generator()
+        self.selection = select_weights(model, exclude, include)
+        self.weights = trained_weights(self.selection)
+        refuse_unheld(self.optimizers, self.weights)
         self.shapes = {name: tuple(w.shape) for name, w in self.weights.items()}
-        self.densities = layer_densities(self.shapes, density, init, overrides)
+        self.device = next(iter(self.weights.values())).device
+        self._several_ranks = sync and several_ranks()
+        if self._several_ranks:
+            take_from_first(w.detach() for w in self.weights.values())
+        self._given_masks = self._checked_masks(masks)
+        self.groups = dict(groups or {})
+        self.members = group_members(self.groups, self.weights, self._group_settings)
+        self.densities = self._densities(density, init, overrides)
         self.budget = active_counts(self.shapes, self.densities)
         self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
         self.frozen = (
@@ -121,12 +162,14 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             if frozen
             else {name: torch.zeros_like(w).bool() for name, w in self.weights.items()}
         )
-        self.device = next(iter(self.weights.values())).device
         self.steps = 0
-        self._parameters = list(self.weights.values())
+        self._parameters: list[Tensor] = list(self.weights.values())
         self._any_frozen = frozen is not None
-        self._given_masks = masks
         self._begun = False
+        self._masked = False
+        self._idle: frozenset[str] = frozenset()
+        self._attachment: Attachment | None = None
+        self._changes: Changes | None = None
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -138,6 +181,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """
         self._begun = True
         given, self._given_masks = self._given_masks, None
+        if self._several_ranks:
+            draw_as_first(self.generator, self.device)
         masks = self.first_masks() if given is None else given
         self.masks: Masks = fitting_masks("masks", masks, self.weights)
         self.counts = {name: int(mask.count_nonzero()) for name, mask in self.masks.items()}
@@ -149,30 +194,107 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
         """Replace ``optimizer.step()``: mask gradients, step, mask weights, update the topology.
 
+        Weights without a gradient are left alone, as torch's optimisers do.
+
         Args:
-            scaler: with mixed precision, the scaler; gradients are unscaled before they are read.
-                A step that it skips, because gradients overflowed, is no step here either.
+            scaler: with mixed precision, the scaler; gradients are unscaled before they are read,
+                unless they are already. A step that it skips, because gradients overflowed, is no
+                step here either.
+
+        Raises:
+            RuntimeError: no weight has a gradient.
         """
+        scaler = scaler if scaler is not None and scaler.is_enabled() else None
         if scaler is not None:
-            scaler.unscale_(self.optimizer)
+            unscale(scaler, self.optimizers)
             if self._overflowed():
-                scaler.step(self.optimizer)
+                self._forget_masking()
                 return
-        self.steps += 1
-        gradients = [w.grad for w in self._parameters if w.grad is not None]
-        if len(gradients) < len(self._parameters):
-            missing = next(name for name, w in self.weights.items() if w.grad is None)
-            raise RuntimeError(f"no gradient for {missing!r}: call loss.backward() before step()")
-        with torch.no_grad():
-            self.before_masking(gradients)
-            foreach.multiply_(gradients, self._gradient_factors)
+        self.ensure_masked()
+        for optimizer in self.optimizers:
             if scaler is None:
-                self.optimizer.step()
+                optimizer.step()
             else:
-                scaler.step(self.optimizer)
-            self._restore_fixed_weights()
-            if self.changes_masks(self.steps):
-                self._change_masks()
+                scaler.step(optimizer)
+        if self._attachment is None:
+            self.finish_step()
+
+    def attach(self) -> None:
+        """Make ``optimizer.step()`` do what `step` does, for trainers that call it themselves.
+
+        Bit for bit the same as `step`. Closures are evaluated first; a step that a gradient scaler
+        skips is no step here. Several optimisers make one step when each has made its own.
+        """
+        if self._attachment is None:
+            self._attachment = Attachment(self)
+
+    def detach(self) -> None:
+        """Undo `attach`."""
+        if self._attachment is not None:
+            self._attachment.remove()
+            self._attachment = None
+
+    @torch.no_grad()
+    def mask_gradients(self, scaler: torch.amp.GradScaler | None = None) -> None:
+        """Mask the gradients now instead of in `step`, so that clipping sees the norm of those that
+        train: between ``backward()`` and ``clip_grad_norm_``. Growth still sees the dense ones.
+
+        Args:
+            scaler: with mixed precision; gradients are unscaled first. Without effect on a step
+                that it will skip.
+
+        Raises:
+            RuntimeError: no weight has a gradient.
+        """
+        self._forget_masking()
+        if scaler is not None and scaler.is_enabled():
+            unscale(scaler, self.optimizers)
+            if self._overflowed():
+                return
+        gradients = self._dense_gradients()
+        self._masked = True
+        self.steps += 1
+        self.before_masking(gradients)
+        foreach.keep_(gradients, self._gradient_keep)
+
+    def ensure_masked(self) -> None:
+        """Mask the gradients, unless `mask_gradients` was called since the last step."""
+        if not self._masked:
+            self.mask_gradients()
+
+    def _dense_gradients(self) -> list[Tensor]:
+        """Of all weights, in order; zeros for those that have none."""
+        gradients = [w.grad for w in self._parameters]
+        found = [g for g in gradients if g is not None]
+        if len(found) == len(gradients):
+            self._idle = frozenset()
+            return found
+        if not found:
+            raise RuntimeError(
+                f"no gradient for {next(iter(self.weights))!r} or any other weight: call "
+                "loss.backward() before step()"
+            )
+        self._idle = frozenset(n for n, w in self.weights.items() if w.grad is None)
+        return [torch.zeros_like(w) if w.grad is None else w.grad for w in self._parameters]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Make inactive weights zero again and frozen ones what they were, whatever changed them:
+        an optimiser, or loading a dense model's weights."""
+        self._restore_fixed_weights()
+
+    @torch.no_grad()
+    def finish_step(self) -> None:
+        """What follows the optimiser's step."""
+        self._masked = False
+        self._restore_fixed_weights()
+        if self.changes_masks(self.steps):
+            self._change_masks()
+
+    def _forget_masking(self) -> None:
+        """The step is not made after all."""
+        self.steps -= self._masked
+        self._masked = False
 
     def first_masks(self) -> Masks:
         """Masks to start with, unless some were given: at random, `budget` active in each layer."""
@@ -217,10 +339,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.steps += 1
 
     def _overflowed(self) -> bool:
-        """Whether any gradient that the optimiser would see is infinite or NaN."""
-        groups = self.optimizer.param_groups
-        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-        return not bool(torch.stack([g.abs().amax() for g in gradients]).isfinite().all())
+        """Whether any gradient that the optimisers would see is infinite or NaN."""
+        gradients = [g for g in all_gradients(self.optimizers) if g.numel()]
+        return not all(torch.stack([g.abs().amax() for g in gradients]).isfinite().tolist())
 
     def settled(self) -> bool:
         """Whether the masks have their final density, so that this state could be kept."""
@@ -238,6 +359,37 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Share of the maskable weights active at any time so far (ITOP; Liu et al. 2021)."""
         explored = torch.stack([e.count_nonzero() for e in self.explored.values()]).sum()
         return float(explored) / sum(w.numel() for w in self._parameters)
+
+    def summary(self, inputs: Any = None) -> str:
+        """A table of the masked weights, then what stays dense and why.
+
+        Args:
+            inputs: a batch as the model takes it, for the FLOPs of one of them; the model runs once
+                on it, in evaluation mode.
+        """
+        work = None if inputs is None else forward_work(self.model, inputs, self.weights)
+        return summary(self, work)
+
+    def log(self) -> dict[str, float]:
+        """Numbers for a logger, by name.
+
+        ``density``, ``prune_rate`` and ``explored`` (shares), ``dead_units`` (share of rows of all
+        weights without an active entry), ``density/<weight>``; and once masks have changed since
+        the first call of this, ``change`` (share of the active weights that the last update
+        replaced) and ``survival`` (of the weights that the update before it grew). Masks are copied
+        for these two from the first call on.
+        """
+        if self._changes is None:
+            self._changes = Changes(self.masks)
+        return log_values(self, self._changes)
+
+    def __repr__(self) -> str:
+        weights = sum(w.numel() for w in self._parameters)
+        density = f"density {self.density():.4f}" if self._begun else "not begun"
+        return (
+            f"{type(self).__name__}({len(self.weights)} weights of {weights:,} entries, {density}, "
+            f"{self.steps} steps)"
+        )
 
     def consolidated(self) -> dict[str, Tensor]:
         """Dense values to keep: the trained value where active, the stored one elsewhere.
@@ -278,7 +430,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; load model and optimiser before this."""
         self.steps = state["steps"]
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
         self.counts = dict(state["counts"])
         for name, shape in self.shapes.items():
             self.masks[name].copy_(unpack_mask(state["masks"][name], shape))
@@ -287,29 +439,52 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self._refresh_multipliers()
 
     def _change_masks(self) -> None:
+        if self._several_ranks:
+            draw_as_first(self.generator, self.device)
         self.update_topology()
         self._refresh_multipliers()
         self._restore_fixed_weights()
         self.check_counts()
+        if self._changes is not None:
+            self._changes.take(self.masks)
+
+    def _checked_masks(
+        self, masks: Mapping[str, Tensor] | Literal["nonzero"] | None
+    ) -> Mapping[str, Tensor] | None:
+        if isinstance(masks, str):
+            if masks != "nonzero":
+                raise ValueError(f"masks: {masks!r}; masks by parameter name, or 'nonzero'")
+            return {name: w.detach() != 0 for name, w in self.weights.items()}
+        return None if masks is None else fitting_masks("masks", masks, self.weights)
+
+    def _densities(
+        self, density: float | None, init: str | Init, overrides: Mapping[str, float] | None
+    ) -> dict[str, float]:
+        if density is None:
+            if self._given_masks is None:
+                raise ValueError("density: needed, unless masks are given")
+            return {n: float(m.float().mean()) for n, m in self._given_masks.items()}
+        return spread_density(self.shapes, density, init, overrides, self.groups, self.members)
 
     def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
         """Forget moments of weights that came or went, as RigL does for new ones."""
         unchanged = unchanged.to(weight.dtype)  # converted once, not once for every moment
-        for state in self.optimizer.state.get(weight, {}).values():
-            if isinstance(state, Tensor) and state.shape == weight.shape:
-                state.mul_(unchanged)
+        for optimizer in self.optimizers:
+            for state in optimizer.state.get(weight, {}).values():
+                if isinstance(state, Tensor) and state.shape == weight.shape:
+                    state.mul_(unchanged)
 
     def _make_multipliers(self) -> None:
-        """Room for what the step multiplies by and adds; filled in place ever after."""
-        self._weight_factors = [torch.empty_like(w) for w in self._parameters]
-        self._gradient_factors = self._weight_factors
+        """Room for what the step keeps and adds; filled in place ever after."""
+        self._weight_keep = foreach.keepers(self._parameters)
+        self._gradient_keep = self._weight_keep
         pinned = self._parameters if self._any_frozen else ()
         self._pinned = [torch.empty_like(w) for w in pinned]
 
     def _refresh_multipliers(self) -> None:
         """Bring them into line with the masks; in place, so that captured graphs stay valid."""
         trainable = [self.masks[n] & ~self.frozen[n] for n in self.weights]
-        foreach.copy_(self._weight_factors, trainable)
+        foreach.set_keepers_(self._weight_keep, trainable)
         if self._pinned:
             values = self.stored if self.regrown == "stored" else self.weights
             foreach.copy_(
@@ -318,6 +493,6 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             )
 
     def _restore_fixed_weights(self) -> None:
-        foreach.multiply_(self._parameters, self._weight_factors)
+        foreach.keep_(self._parameters, self._weight_keep)
         if self._pinned:
             foreach.add_(self._parameters, self._pinned)

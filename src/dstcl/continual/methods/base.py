@@ -123,4 +123,9 @@ class Dense(Method):
 
     def common(self, task: OpenTask) -> dict[str, Any]:
         """See `Method.common`."""
-        return {"density": 1.0, "init": "uniform", "exclude": task.store.unmasked}
+        return {
+            "density": 1.0,
+            "init": "uniform",
+            "exclude": task.store.unmasked,
+            "generator": generator(self.run.seed, "masks", task.index),
+        }

@@ -1,0 +1,92 @@
+"""Masks that hold wherever a trainer calls ``optimizer.step()``: hooks of the optimiser itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dstcl.sparse.optimizers import all_gradients
+
+if TYPE_CHECKING:
+    from dstcl.sparse.training import SparseTraining
+
+
+class Attachment:
+    """Makes steps of a training's optimisers what `SparseTraining.step` does around them.
+
+    A round of several optimisers is one step: it ends when all have stepped, or when one steps
+    again.
+
+    Args:
+        sparse: the training.
+    """
+
+    def __init__(self, sparse: SparseTraining) -> None:
+        self._sparse = sparse
+        self._stepped: set[int] = set()
+        self._skipped = False
+        self._handles: list[Any] = []
+        for optimizer in sparse.optimizers:
+            self._handles.append(optimizer.register_step_pre_hook(self._before))
+            self._handles.append(optimizer.register_step_post_hook(self._after))
+
+    def remove(self) -> None:
+        """Make the optimisers what they were."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._mask(optimizer)
+            return None
+
+        def masked() -> Any:
+            loss = closure()
+            self._mask(optimizer)
+            return loss
+
+        others = {key: value for key, value in kwargs.items() if key != "closure"}
+        return (args[0], masked, *args[2:]), others
+
+    def _mask(self, optimizer: torch.optim.Optimizer) -> None:
+        if id(optimizer) in self._stepped:
+            self._end_round()
+        self._skipped = _unscale_fused(optimizer)
+        if not self._skipped:
+            self._sparse.ensure_masked()
+
+    def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if self._skipped:
+            self._skipped = False
+            return
+        self._stepped.add(id(optimizer))
+        if len(self._stepped) == len(self._sparse.optimizers):
+            self._end_round()
+        else:
+            self._sparse.restore()
+
+    def _end_round(self) -> None:
+        self._stepped.clear()
+        self._sparse.finish_step()
+
+
+@torch.no_grad()
+def _unscale_fused(optimizer: torch.optim.Optimizer) -> bool:
+    """Do what `GradScaler` leaves to a fused optimiser; true if it will skip this step.
+
+    The scaler hands such a one gradients that are still scaled, with the scale and whether any has
+    overflowed (waits for the device).
+    """
+    overflowed = getattr(optimizer, "found_inf", None)
+    if overflowed is not None and bool(overflowed):
+        return True
+    scale = getattr(optimizer, "grad_scale", None)
+    if scale is not None:
+        for gradient in all_gradients([optimizer]):
+            gradient.div_(scale)
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
+    return False

@@ -1,0 +1,92 @@
+"""Parts of a model with a density, an init or criteria of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from dstcl.sparse.densities import Densities, Init, Shapes, layer_densities
+from dstcl.sparse.layers import fits, unknown_name
+
+Groups = Mapping[str, Mapping[str, Any]]
+"""Settings by name; a name is that of a parameter or a module, with or without wildcards."""
+
+
+def group_members(
+    groups: Groups, names: Collection[str], allowed: Collection[str]
+) -> dict[str, list[str]]:
+    """The weights of every group; one that several groups name belongs to the first.
+
+    Args:
+        groups: see `Groups`.
+        names: of the masked weights.
+        allowed: settings that a group may have.
+
+    Raises:
+        ValueError: a group of no weight, or a setting that there is none of.
+    """
+    taken: set[str] = set()
+    members: dict[str, list[str]] = {}
+    for pattern, settings in groups.items():
+        if unknown := set(settings) - set(allowed):
+            raise ValueError(
+                f"groups: {pattern!r} sets {', '.join(sorted(unknown))}; "
+                f"known: {', '.join(allowed)}"
+            )
+        found = [name for name in names if fits(pattern, name)]
+        if not found:
+            raise unknown_name("groups", pattern, names)
+        members[pattern] = [name for name in found if name not in taken]
+        taken.update(found)
+        if not members[pattern]:
+            raise ValueError(f"groups: all weights of {pattern!r} belong to groups before it")
+    return members
+
+
+def named_overrides(overrides: Mapping[str, float] | None, names: Collection[str]) -> Densities:
+    """The density of every overridden weight; an exact name wins over others, then the first.
+
+    Raises:
+        ValueError: a name that stands for no masked weight.
+    """
+    found: Densities = {}
+    for pattern, density in sorted(
+        (overrides or {}).items(), key=lambda item: item[0] not in names
+    ):
+        matching = [name for name in names if fits(pattern, name)]
+        if not matching:
+            raise unknown_name("overrides", pattern, names)
+        found = dict.fromkeys(matching, density) | found
+    return found
+
+
+def spread_density(
+    shapes: Shapes,
+    density: float,
+    init: str | Init,
+    overrides: Mapping[str, float] | None,
+    groups: Groups,
+    members: Mapping[str, list[str]],
+) -> Densities:
+    """The density of every weight.
+
+    A group with a density or an init of its own spreads its density over its weights alone; the
+    others share ``density`` among themselves.
+
+    Raises:
+        ValueError: see `layer_densities`.
+    """
+    single = named_overrides(overrides, shapes)
+    apart = {p: m for p, m in members.items() if {"density", "init"} & set(groups[p])}
+    grouped = {name for names in apart.values() for name in names}
+    parts = [(set(shapes) - grouped, density, init)]
+    for pattern, names in apart.items():
+        own = groups[pattern]
+        parts.append((set(names), own.get("density", density), own.get("init", init)))
+    found: Densities = {}
+    for included, part_density, part_init in parts:
+        part = {name: shape for name, shape in shapes.items() if name in included}
+        if part:
+            mine = {name: value for name, value in single.items() if name in part}
+            found |= layer_densities(part, part_density, part_init, mine)
+    return {name: found[name] for name in shapes}

@@ -1,0 +1,540 @@
+"""Steps under what training loops do: scalers, clipping, closures, layers without gradients, and
+gradients that are no numbers."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from small_networks import dynamic, one_layer, small_network, step_with_gradient, train
+from torch import Tensor, nn
+
+from dstcl.continual import DivergedError, SubnetStore
+from dstcl.networks.build import build_network
+from dstcl.sparse import (
+    PRUNE,
+    DynamicSparseTraining,
+    GradualMagnitudePruning,
+    LayerView,
+    SparseTraining,
+    UpdateSchedule,
+)
+from dstcl.sparse.presets import DEFAULTS, PRESETS
+from dstcl.sparse.schedule import rounded_up
+
+ADAM: Callable[[Any], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, 0.01)  # noqa: E731
+FUSED: Callable[[Any], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, 0.01, fused=True)  # noqa: E731
+SGD: Callable[[Any], torch.optim.Optimizer] = lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)  # noqa: E731
+
+
+def batches(count: int) -> list[tuple[Tensor, Tensor]]:
+    draws = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(8, 1, 8, 8, generator=draws), torch.randint(5, (8,), generator=draws))
+        for _ in range(count)
+    ]
+
+
+def backward(model: nn.Module, batch: tuple[Tensor, Tensor], scaler: Any = None) -> Tensor:
+    images, labels = batch
+    loss = nn.functional.cross_entropy(model(images), labels)
+    (loss if scaler is None else scaler.scale(loss)).backward()
+    return loss
+
+
+def same(one: SparseTraining, other: SparseTraining) -> bool:
+    return one.steps == other.steps and all(
+        torch.equal(one.masks[name], other.masks[name])
+        and torch.equal(one.weights[name], other.weights[name])
+        for name in one.masks
+    )
+
+
+# Gradients that are no numbers
+
+
+@pytest.mark.parametrize("spoiled", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("make", [ADAM, FUSED, SGD])
+@pytest.mark.parametrize("what", ["inactive", "frozen"])
+def test_an_infinite_gradient_of_a_weight_that_is_not_trained_changes_nothing(
+    spoiled: float, make: Any, what: str
+) -> None:
+    model = small_network()
+    frozen = {n: torch.rand(w.shape) < 0.5 for n, w in dynamic(small_network()).weights.items()}
+    dst = dynamic(model, make(model.parameters()), frozen=frozen, grow="gradient")
+    name = "6.weight"
+    for batch in batches(7):
+        dst.optimizer.zero_grad()
+        backward(model, batch)
+        active = dst.masks[name]
+        where = ~active if what == "inactive" else active & frozen[name]
+        dst.weights[name].grad[tuple(where.nonzero()[0])] = spoiled
+        dst.step()
+        assert all(p.isfinite().all() for p in model.parameters())
+        kept = dst.masks[name] & frozen[name]
+        assert torch.equal(dst.weights[name][kept], dst.stored[name][kept])
+        assert not dst.weights[name][~dst.masks[name]].any()
+    assert dst.updates == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_types_are_kept_bit_for_bit(dtype: torch.dtype) -> None:
+    model = nn.Linear(12, 12, bias=False).to(dtype)
+    frozen = {"weight": torch.rand(12, 12) < 0.5}
+    before = model.weight.detach().clone()
+    dst = dynamic(model, SGD(model.parameters()), frozen=frozen, update_every=1)
+    for _ in range(5):
+        model.weight.grad = torch.randn(12, 12).to(dtype)
+        model.weight.grad[0] = math.nan
+        model.weight.grad *= ~frozen["weight"] & dst.masks["weight"] | (torch.arange(12) > 0)
+        model.weight.grad[dst.masks["weight"] & ~frozen["weight"]] = 0.25
+        dst.step()
+    kept = dst.masks["weight"] & frozen["weight"]
+    assert kept.any()
+    assert torch.equal(model.weight[kept], before[kept])
+    assert not model.weight[~dst.masks["weight"]].any()
+
+
+def test_a_store_says_that_a_training_diverged() -> None:
+    network = build_network("convnet", 1, 2, seed=0)
+    store = SubnetStore(network, seed=0)
+    for task in range(2):
+        store.open_task(task)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        dst = SparseTraining(
+            network, optimizer, density=0.5, frozen=store.frozen(), exclude=store.unmasked
+        )
+        if task:
+            with torch.no_grad():
+                network.get_parameter("features.0.weight").fill_(math.nan)
+            with pytest.raises(
+                DivergedError, match=r"'features.0.weight' is not finite; .*diverged"
+            ):
+                store.close_task(dst)
+        else:
+            store.close_task(dst)
+
+
+# Mixed precision and clipping
+
+
+def test_gradients_that_were_unscaled_for_clipping_are_not_unscaled_again() -> None:
+    one, other = small_network(), small_network()
+    plain, scaled = dynamic(one), dynamic(other)
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    for batch in batches(7):
+        plain.optimizer.zero_grad()
+        backward(one, batch)
+        nn.utils.clip_grad_norm_(one.parameters(), 0.1)
+        plain.step()
+        scaled.optimizer.zero_grad()
+        backward(other, batch, scaler)
+        scaler.unscale_(scaled.optimizer)
+        nn.utils.clip_grad_norm_(other.parameters(), 0.1)
+        scaled.step(scaler)
+        scaler.update()
+    assert scaled.updates == 2
+    assert all(torch.equal(plain.masks[name], scaled.masks[name]) for name in plain.masks)
+    torch.testing.assert_close(list(one.parameters()), list(other.parameters()))
+
+
+def test_clipping_can_see_the_norm_of_what_trains() -> None:
+    """Gradients 3 and 4 of active weights, 12 of an inactive one: the norm is 5, not 13."""
+    model, dst = one_layer([1.0, 1.0, 1.0], [1, 1, 0], grow="gradient", update_every=1)
+    model[0].weight.grad = torch.tensor([[3.0, 4.0, 12.0]])
+    dst.mask_gradients()
+    assert float(nn.utils.clip_grad_norm_(model.parameters(), 1.0)) == pytest.approx(5)
+    dst.step()
+    assert dst.steps == 1
+    assert dst.masks["0.weight"].tolist() == [[False, True, True]], "growth saw the 12"
+
+
+def test_masking_first_changes_no_step() -> None:
+    one, other = small_network(), small_network()
+    plain, first = dynamic(one, grow="momentum"), dynamic(other, grow="momentum")
+    for batch in batches(7):
+        for model, dst in ((one, plain), (other, first)):
+            dst.optimizer.zero_grad()
+            backward(model, batch)
+            if dst is first:
+                dst.mask_gradients()
+            dst.step()
+    assert same(plain, first)
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_skipped_step_after_masking_is_no_step(attached: bool) -> None:
+    model = small_network()
+    dst = dynamic(model, grow="momentum")
+    if attached:
+        dst.attach()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    for number, batch in enumerate(batches(3)):
+        dst.optimizer.zero_grad()
+        backward(model, batch, scaler)
+        if number == 0:
+            model[-1].bias.grad[0] = math.inf
+        dst.mask_gradients(scaler)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if attached:
+            scaler.step(dst.optimizer)
+        else:
+            dst.step(scaler)
+        scaler.update()
+        assert dst.steps == number
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert dst._moments.score(0, dst.steps).isfinite().all()
+
+
+def test_a_scaler_that_is_switched_off_is_none() -> None:
+    one, other = small_network(), small_network()
+    plain, scaled = dynamic(one), dynamic(other)
+    train(plain, one, 4)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    for batch in batches(4):
+        scaled.optimizer.zero_grad()
+        backward(other, batch, scaler)
+        scaled.step(scaler)
+        scaler.update()
+    assert same(plain, scaled)
+
+
+# Layers without a gradient
+
+
+class Experts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Linear(10, 10) for _ in range(3))
+
+    def forward(self, x: Tensor, expert: int) -> Tensor:
+        return self.experts[expert](x)
+
+
+@pytest.mark.parametrize("redistribute", ["none", "gradient"])
+@pytest.mark.parametrize("grow", ["gradient", "momentum", "random"])
+def test_a_layer_without_a_gradient_is_left_alone(grow: str, redistribute: str) -> None:
+    torch.manual_seed(0)
+    model = Experts()
+    dst = dynamic(
+        model, SGD(model.parameters()), grow=grow, update_every=2, redistribute=redistribute
+    )
+    for step, expert in enumerate([0, 1, 0, 1, 0, 1]):
+        before = copy.deepcopy((model.state_dict(), dst.masks))
+        dst.optimizer.zero_grad()
+        model(torch.randn(4, 10), expert).square().sum().backward()
+        dst.step()
+        for name in ("experts.2.weight", f"experts.{1 - expert}.weight"):
+            assert torch.equal(before[0][name], dst.weights[name]), step
+            assert torch.equal(before[1][name], dst.masks[name]), step
+    assert dst.updates == 3
+    assert sum(dst.counts.values()) == sum(dst.budget.values())
+
+
+def test_a_step_without_any_gradient_is_refused_and_not_counted() -> None:
+    model = small_network()
+    dst = dynamic(model)
+    with pytest.raises(RuntimeError, match="no gradient for '0.weight' or any other weight"):
+        dst.step()
+    assert dst.steps == 0
+
+
+# Where a trainer calls optimizer.step()
+
+
+def closing(model: nn.Module, dst: SparseTraining, batch: Any) -> None:
+    def closure() -> Tensor:
+        dst.optimizer.zero_grad()
+        return backward(model, batch)
+
+    dst.optimizer.step(closure)
+
+
+def stepping(model: nn.Module, dst: SparseTraining, batch: Any) -> None:
+    dst.optimizer.zero_grad()
+    backward(model, batch)
+    dst.optimizer.step()
+
+
+def through_dst(model: nn.Module, dst: SparseTraining, batch: Any) -> None:
+    dst.optimizer.zero_grad()
+    backward(model, batch)
+    dst.step()
+
+
+@pytest.mark.parametrize("loop", [closing, stepping, through_dst])
+@pytest.mark.parametrize("make", [ADAM, FUSED, SGD])
+@pytest.mark.parametrize("grow", ["gradient", "momentum"])
+def test_an_attached_training_is_the_plain_one_bit_for_bit(loop: Any, make: Any, grow: str) -> None:
+    one, other = small_network(), small_network()
+    frozen = {n: torch.rand(w.shape) < 0.3 for n, w in dynamic(small_network()).weights.items()}
+    plain = dynamic(one, make(one.parameters()), grow=grow, frozen=frozen)
+    attached = dynamic(other, make(other.parameters()), grow=grow, frozen=frozen)
+    attached.attach()
+    schedules = [torch.optim.lr_scheduler.StepLR(d.optimizer, 3) for d in (plain, attached)]
+    for batch in batches(7):
+        through_dst(one, plain, batch)
+        loop(other, attached, batch)
+        for schedule in schedules:
+            schedule.step()
+    assert plain.updates == 2
+    assert same(plain, attached)
+    assert all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("make", [ADAM, FUSED])
+@pytest.mark.parametrize("clip", [False, True])
+def test_an_attached_training_works_with_a_scaler(make: Any, clip: bool) -> None:
+    one, other = small_network(), small_network()
+    plain = dynamic(one, make(one.parameters()), grow="momentum")
+    attached = dynamic(other, make(other.parameters()), grow="momentum")
+    attached.attach()
+    for dst, model in ((plain, one), (attached, other)):
+        scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+        for number, batch in enumerate(batches(8)):
+            dst.optimizer.zero_grad()
+            backward(model, batch, scaler)
+            if number == 2:
+                model[6].weight.grad[0, 0] = math.inf
+            if clip:
+                scaler.unscale_(dst.optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            if dst is plain:
+                dst.step(scaler)
+            else:
+                scaler.step(dst.optimizer)
+            scaler.update()
+    assert plain.steps == attached.steps == 7
+    assert same(plain, attached)
+
+
+def test_several_attached_optimisers_make_one_step_together() -> None:
+    def build() -> tuple[nn.Module, DynamicSparseTraining]:
+        model = small_network()
+        head = torch.optim.SGD(model[6].parameters(), 0.05, momentum=0.9)
+        return model, dynamic(model, [torch.optim.Adam(model[:6].parameters(), 0.01), head])
+
+    (one, plain), (other, attached) = build(), build()
+    attached.attach()
+    for batch in batches(7):
+        one.zero_grad()
+        backward(one, batch)
+        plain.step()
+        other.zero_grad()
+        backward(other, batch)
+        for optimizer in reversed(attached.optimizers):
+            optimizer.step()
+    assert plain.updates == 2
+    assert same(plain, attached)
+
+
+def test_detaching_gives_the_optimiser_back() -> None:
+    model = small_network()
+    dst = dynamic(model)
+    dst.attach()
+    dst.attach()
+    dst.detach()
+    stepping(model, dst, batches(1)[0])
+    assert dst.steps == 0
+    assert any(w[~dst.masks[n]].any() for n, w in dst.weights.items())
+    dst.restore()
+    assert not any(w[~dst.masks[n]].any() for n, w in dst.weights.items())
+
+
+def test_gradients_may_be_accumulated_over_several_batches() -> None:
+    """Two halves of a batch are the whole batch, where no layer looks at batch statistics."""
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 3)).double()
+    other = copy.deepcopy(one)
+    whole, halves = dynamic(one, SGD(one.parameters())), dynamic(other, SGD(other.parameters()))
+    halves.attach()
+    for _ in range(7):
+        inputs = torch.randn(8, 12, dtype=torch.float64)
+        whole.optimizer.zero_grad()
+        one(inputs).square().mean().backward()
+        whole.step()
+        halves.optimizer.zero_grad()
+        for half in inputs.chunk(2):
+            (other(half).square().mean() / 2).backward()
+        halves.optimizer.step()
+    assert whole.updates == 2
+    assert all(torch.equal(whole.masks[name], halves.masks[name]) for name in whole.masks)
+    torch.testing.assert_close(list(one.parameters()), list(other.parameters()))
+
+
+# Redistribution where weights of earlier tasks are pruned and cannot come back
+
+
+@pytest.mark.parametrize("redistribute", ["momentum", "gradient", "nonzeros"])
+def test_competing_layers_never_lose_more_than_all_can_grow(redistribute: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(64, 64)
+    frozen = {"weight": torch.rand(64, 64) < 0.6}
+    dst = dynamic(
+        model, density=0.8, redistribute=redistribute, candidates="free", frozen=frozen,
+        update_every=1,
+    )  # fmt: skip
+    for _ in range(10):
+        model.weight.grad = torch.randn(64, 64)
+        dst.step()
+        assert int(dst.masks["weight"].sum()) == dst.budget["weight"]
+
+
+# Arguments, rounding, presets
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prune_rate": 1.7}, "prune_rate: 1.7; must be from 0 to 1"),
+        ({"prune_rate": -0.3}, "prune_rate: -0.3"),
+        ({"floor": 3}, "floor: 3"),
+        ({"stop_at": 3}, "stop_at: 3"),
+        ({"switch_at": -1}, "switch_at: -1"),
+        ({"total_steps": 10.5}, "whole numbers"),
+        ({"preset": "rigel"}, "unknown preset 'rigel'; known: rigl, set, snfs, itop"),
+        ({"preset": "set", "update_every": None}, "update_every: preset 'set' .* each epoch"),
+    ],
+)
+def test_rates_and_presets_are_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dynamic(small_network(), **changes)
+
+
+def test_a_share_is_rounded_up_only_where_it_is_more_than_rounding() -> None:
+    """At two thirds of a cosine the rate is 0.125 and a little, by arithmetic alone."""
+    rate = UpdateSchedule(90, 1, 0.5, 0.0, stop_at=1.0).rate(60)
+    assert math.ceil(rate * 128) == 17
+    assert rounded_up(rate, 128) == 16
+    assert [rounded_up(r, n) for r, n in [(0.5, 4), (0.51, 4), (0.2, 3), (0.0, 9), (1.0, 7)]] == [
+        2, 3, 1, 0, 7,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_set_ranks_every_weight_whatever_its_type(dtype: torch.dtype) -> None:
+    weight = torch.linspace(-1, 1, 3000).to(dtype)
+    weight = weight[weight != 0]
+    score = PRUNE["set"].score(LayerView(weight, weight != 0, None, None, torch.Generator()))
+    for side in (weight > 0, weight < 0):
+        assert sorted(score[side].tolist()) == list(range(1, int(side.sum()) + 1))
+
+
+def test_presets_have_the_values_of_their_papers() -> None:
+    def settings(preset: str, **more: Any) -> tuple[Any, ...]:
+        model = small_network()
+        dst = DynamicSparseTraining(
+            model, SGD(model.parameters()), density=0.3, total_steps=1000, preset=preset, **more
+        )
+        s = dst.schedule
+        return (
+            dst.prune.name, dst.grow.first.name, dst.redistribute, s.update_every, s.shape,
+            s.rate(0), s.rate(s.last_step), s.last_step,
+        )  # fmt: skip
+
+    near = pytest.approx
+    assert settings("rigl") == ("magnitude", "gradient", "none", 100, "cosine", 0.3, near(0), 750)
+    assert settings("set", update_every=50) == (
+        "set", "random", "none", 50, "constant", near(0.3), near(0.3), 1000,
+    )  # fmt: skip
+    assert settings("snfs", update_every=50) == (
+        "magnitude", "momentum", "momentum", 50, "cosine", 0.5, near(0.005), 1000,
+    )  # fmt: skip
+    assert settings("itop") == (
+        "magnitude",
+        "gradient",
+        "none",
+        4000,
+        "cosine",
+        0.5,
+        near(0.005),
+        1000,
+    )
+    assert settings("rigl", grow="random", stop_at=1.0)[1:] == (
+        "random", "none", 100, "cosine", 0.3, near(0), 1000,
+    )  # fmt: skip
+    assert {key for preset in PRESETS.values() for key in preset} <= set(DEFAULTS)
+
+
+def test_gradual_pruning_goes_on_from_given_masks() -> None:
+    """50 of 100 weights to 10 in 8 steps: 10 + 40 (1 - t/8)^3, so 26 after 2, 15 after 4."""
+    model = nn.Sequential(nn.Linear(10, 10, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.arange(1.0, 101.0).view(10, 10))
+    mask = torch.arange(100).view(10, 10) % 2 == 0
+    sparse = GradualMagnitudePruning(
+        model, torch.optim.SGD(model.parameters(), 0.0), density=0.1, total_steps=10,
+        update_every=2, stop_at=0.8, masks={"0.weight": mask},
+    )  # fmt: skip
+    counts = []
+    for _ in range(10):
+        model[0].weight.grad = torch.zeros(10, 10)
+        sparse.step()
+        counts.append(int(sparse.masks["0.weight"].sum()))
+        assert not (sparse.masks["0.weight"] & ~mask).any()
+    assert counts == [50, 26, 26, 15, 15, 10, 10, 10, 10, 10]
+
+
+def test_gradual_pruning_leaves_a_layer_that_is_sparse_enough() -> None:
+    model = nn.Sequential(nn.Linear(10, 10, bias=False))
+    mask = torch.arange(100).view(10, 10) < 5
+    sparse = GradualMagnitudePruning(
+        model, SGD(model.parameters()), density=0.1, total_steps=4, update_every=1,
+        masks={"0.weight": mask},
+    )  # fmt: skip
+    for _ in range(4):
+        model[0].weight.grad = torch.zeros(10, 10)
+        sparse.step()
+    assert torch.equal(sparse.masks["0.weight"], mask)
+
+
+# What it says of itself
+
+
+def test_the_summary_has_a_row_a_weight_and_flops_of_active_ones() -> None:
+    model = small_network()
+    dst = dynamic(model, density=0.5, init="uniform", exclude="6")
+    lines = dst.summary(torch.zeros(2, 1, 8, 8)).splitlines()
+    assert lines[0].split() == ["weight", "shape", "density", "active", "frozen", "FLOPs"]
+    assert lines[1].split() == [
+        "0.weight", "4", "x", "1", "x", "3", "x", "3", "0.5000", "18", "0", f"{2 * 18 * 64:,}",
+    ]  # fmt: skip
+    total = 2 * 18 * 64 + 2 * 108 * 9 + 2 * 270
+    assert f"{total:,} FLOPs an input" in lines[5]
+    assert "540 of both are not of these" in lines[5]
+    assert lines[6] == "dense: 6.weight (excluded)"
+    assert repr(dst) == "DynamicSparseTraining(2 weights of 252 entries, density 0.5000, 0 steps)"
+
+
+def test_the_log_tells_what_an_update_changed_and_what_survived() -> None:
+    """Two of four weights are replaced at each update; at the second one of the two new goes."""
+    model, dst = one_layer(
+        [0.9, 0.8, 0.2, 0.1, 0.0, 0.0, 0.0], [1, 1, 1, 1, 0, 0, 0], grow="gradient"
+    )
+    told = dst.log()
+    assert told == {
+        "density": 4 / 7, "prune_rate": 0.5, "explored": pytest.approx(4 / 7), "dead_units": 0,
+        "density/0.weight": 4 / 7,
+    }  # fmt: skip
+    step_with_gradient(model, dst, [0, 0, 0, 0, 3.0, 2.0, 1.0])
+    told = dst.log()
+    assert told["change"] == 0.5
+    assert "survival" not in told
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.9, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0]]))
+    step_with_gradient(model, dst, [0, 0, 0, 0, 0, 0, 9.0])
+    told = dst.log()
+    assert told["survival"] == 0.5
+    assert told["explored"] == 1.0
+
+
+def test_units_without_an_active_weight_are_dead() -> None:
+    model = nn.Linear(4, 5)
+    mask = torch.zeros(5, 4, dtype=torch.bool)
+    mask[:3, 1] = True
+    sparse = SparseTraining(model, SGD(model.parameters()), masks={"weight": mask})
+    assert sparse.log()["dead_units"] == pytest.approx(0.4)
