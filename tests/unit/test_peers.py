@@ -1,0 +1,259 @@
+"""Methods of others that choose sub-networks: their rules by hand, their promises on digits."""
+
+from __future__ import annotations
+
+from math import log2
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dstcl.continual import learn
+from dstcl.continual.learner import Outcome
+from dstcl.continual.memory import coded_mask_bits, huffman_bits, memory_bits
+from dstcl.continual.methods.scores import ScoredTraining, fresh_scores
+from dstcl.data.stored import Prepared
+from dstcl.data.tasks import split_classes
+from dstcl.study.kept import kept_of
+from dstcl.study.methods import method_facts
+from dstcl.study.run import Run
+from helpers.runs import changed, fit
+
+TASKS = split_classes(10, 5, "natural")[:3]
+CPU = torch.device("cpu")
+
+
+def as_method(run: Run, method: str, **changes: Any) -> Run:
+    dense = {"density": 1.0, "init": "none"} if method_facts(method).dense else {}
+    settings = {"growth": "none", "tasks": len(TASKS)} | dense | changes
+    return changed(run, method=method, **settings)
+
+
+def layer(*rows: list[float]) -> nn.Linear:
+    linear = nn.Linear(len(rows[0]), len(rows), bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor(rows))
+    return linear
+
+
+def row(*values: float | bool) -> dict[str, Tensor]:
+    return {"weight": torch.tensor([list(values)])}
+
+
+def take_step(model: nn.Linear, training: Any, inputs: list[float]) -> None:
+    """One step down the sum of outputs, whose gradient for a weight is its input."""
+    training.optimizer.zero_grad()
+    model(torch.tensor([inputs])).sum().backward()
+    training.step()
+
+
+def used_by(outcome: Outcome, task: int) -> dict[str, Tensor]:
+    return dict(outcome.store.subnets[task].masks)
+
+
+# WSN
+
+
+def wsn_layer(frozen: dict[str, Tensor] | None = None) -> tuple[nn.Linear, ScoredTraining]:
+    """Half of four weights; scores -0.5 and 0.4 are the largest in size."""
+    model = layer([1.0, -2.0, 3.0, 4.0])
+    training = ScoredTraining(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        scores=row(-0.5, 0.4, 0.3, 0.1),
+        density=0.5,
+        init="uniform",
+        frozen=frozen,
+    )
+    return model, training
+
+
+def test_wsn_uses_the_weights_with_the_largest_scores() -> None:
+    model, training = wsn_layer()
+    assert training.masks["weight"].tolist() == [[True, True, False, False]]
+    assert model.weight.tolist() == [[1.0, -2.0, 0.0, 0.0]]
+
+
+def test_one_step_of_wsn_by_hand() -> None:
+    """dL/dw = x where active; dL/ds = x w sign(s) everywhere; then the mask follows."""
+    model, training = wsn_layer()
+    take_step(model, training, [1.0, 2.0, -1.0, 0.5])
+    # Scores: -.5 - .1 * (1 * 1 * -1), .4 - .1 * (2 * -2), .3 - .1 * (-1 * 3), .1 - .1 * (.5 * 4).
+    assert training.scores["weight"].tolist() == [pytest.approx([-0.4, 0.8, 0.6, -0.1])]
+    assert training.masks["weight"].tolist() == [[False, True, True, False]]
+    # The first weight learned before it left, the third comes with the value that it always had.
+    assert model.weight.tolist() == [pytest.approx([0.0, -2.2, 3.0, 0.0])]
+    values = training.consolidated()["weight"]
+    assert values.tolist() == [pytest.approx([0.9, -2.2, 3.0, 4.0])]
+
+
+def test_a_weight_that_comes_back_has_the_value_that_it_left_with() -> None:
+    model, training = wsn_layer()
+    take_step(model, training, [1.0, 2.0, -1.0, 0.5])
+    # Third: .6 - .1 * (7 * 3) = -1.5; first: -.4 - .1 * (x * .9 * -1) = .5 at x = 10 is 0.5.
+    take_step(model, training, [10.0, 5.0, 1.0, 0.0])
+    # .8 - .1 * (5 * -2.2) = 1.9, .6 - .1 * 3 = .3, -.4 + .9 = .5
+    assert training.scores["weight"].tolist() == [pytest.approx([0.5, 1.9, 0.3, -0.1])]
+    assert training.masks["weight"].tolist() == [[True, True, False, False]]
+    assert model.weight.tolist() == [pytest.approx([0.9, -2.7, 0.0, 0.0])]
+
+
+def test_wsn_chooses_frozen_weights_but_never_changes_them() -> None:
+    model, training = wsn_layer(frozen=row(False, True, True, False))
+    take_step(model, training, [1.0, 2.0, -1.0, 0.5])
+    assert training.masks["weight"].tolist() == [[False, True, True, False]]
+    assert model.weight.tolist() == [[0.0, -2.0, 3.0, 0.0]]
+    assert training.consolidated()["weight"].tolist() == [pytest.approx([0.9, -2.0, 3.0, 4.0])]
+
+
+def test_momentum_does_not_move_a_weight_that_has_left() -> None:
+    model = layer([1.0, -2.0, 3.0, 4.0])
+    training = ScoredTraining(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        scores=row(-0.5, 0.4, 0.3, 0.1),
+        density=0.5,
+        init="uniform",
+    )
+    take_step(model, training, [1.0, 2.0, -1.0, 0.5])
+    take_step(model, training, [0.0, 0.0, 0.0, 0.0])
+    assert training.consolidated()["weight"][0, 0] == pytest.approx(0.9)
+
+
+def test_fresh_scores_lie_within_one_over_the_root_of_the_inputs() -> None:
+    shapes = {"a": (50, 4, 3, 3), "b": (40, 100)}
+    draws = torch.Generator().manual_seed(1)
+    for name, scores in fresh_scores(shapes, draws, CPU).items():
+        bound = {"a": 1 / 6, "b": 1 / 10}[name]
+        assert scores.abs().max() <= bound
+        assert float(scores.std()) == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert float(scores.mean()) == pytest.approx(0, abs=0.05 * bound)
+
+
+def test_wsn_hands_its_scores_on_unless_told_otherwise(short_run: Run, digits: Prepared) -> None:
+    """Kept scores begin a task with the mask of the last one; fresh ones with another."""
+    overlap = {}
+    for scores in ("kept", "fresh"):
+        outcome = fit(as_method(short_run, "wsn", scores=scores, epochs=1), digits, TASKS)
+        first, second = used_by(outcome, 0), used_by(outcome, 1)
+        shared = sum(int((first[name] & second[name]).sum()) for name in first)
+        overlap[scores] = shared / sum(int(mask.sum()) for mask in first.values())
+    assert overlap["kept"] > 0.8
+    assert overlap["fresh"] < 0.6
+
+
+# What all of them promise
+
+
+KEEPING = ["wsn"]
+COUNTED = ["wsn"]
+
+
+@pytest.mark.parametrize("method", KEEPING)
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_finished_tasks_stay_what_they_were(
+    method: str, optimizer: str, short_run: Run, digits: Prepared
+) -> None:
+    """Beside the learner's own check of logits, bit for bit, which raises."""
+    run = as_method(short_run, method, optimizer=optimizer, weight_decay=0.01)
+    found = {(r["after_task"], r["task"]): r["accuracy"] for r in fit(run, digits, TASKS).accuracy}
+    for (after, task), value in found.items():
+        if after >= task:
+            assert value == found[task, task]
+
+
+@pytest.mark.parametrize("method", COUNTED)
+@pytest.mark.parametrize("init", ["uniform", "erk"])
+def test_every_task_uses_exactly_its_density(
+    method: str, init: str, short_run: Run, digits: Prepared
+) -> None:
+    run = as_method(short_run, method, init=init, density=0.25)
+    store = fit(run, digits, TASKS).store
+    size = sum(value.numel() for value in store.dense.values())
+    for task in (1, 2, 3):
+        active = sum(int(r["active"]) for r in store.capacity() if r["task"] == task)
+        assert active == pytest.approx(0.25 * size, abs=len(store.dense))
+
+
+@pytest.mark.parametrize("method", KEEPING)
+def test_it_learns(method: str, short_run: Run, digits: Prepared) -> None:
+    run = as_method(short_run, method, epochs=8, density=0.4, learning_rate=0.02)
+    last = [r["accuracy"] for r in fit(run, digits, TASKS).accuracy if r["after_task"] == 3]
+    assert sum(last) / 3 > 0.75
+
+
+def two_tasks() -> list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
+    draws = torch.Generator().manual_seed(0)
+    found = []
+    for first in (0, 2):
+        labels = torch.arange(60) % 2
+        images = torch.randn(60, 1, 4, 4, generator=draws)
+        images[range(60), 0, first + labels] += 2
+        found.append(((images, labels), (images, labels)))
+    return found
+
+
+@pytest.mark.parametrize("method", KEEPING)
+def test_it_is_one_call_in_a_program_of_ones_own(method: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 30), nn.ReLU(), nn.Linear(30, 2))
+    learned = learn(
+        network, two_tasks(), method=method, density=0.5,
+        epochs=8, batch_size=20, learning_rate=0.02,
+    )  # fmt: skip
+    assert learned.metrics()["acc"] > 0.8  # type: ignore[operator]
+    assert learned.metrics()["forgetting"] == 0
+
+
+# What they keep
+
+
+def test_the_length_of_a_huffman_code_by_hand() -> None:
+    """Codes 0, 10, 110, 111; and counts that are powers of two reach the entropy."""
+    assert huffman_bits([5, 2, 1, 1]) == 5 + 2 * 2 + 3 + 3
+    assert huffman_bits([7]) == huffman_bits([]) == 0
+    counts = [64, 32, 16, 8, 8]
+    assert huffman_bits(counts) == sum(n * log2(128 / n) for n in counts)
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_masks_are_coded_as_the_sets_of_their_users(count: int) -> None:
+    """Oracle: Python sets, over two layers, for more tasks than a machine word of masks has."""
+    draws = torch.Generator().manual_seed(4)
+    shapes = {"a": (6, 5), "b": (7,)}
+    tasks = [
+        {n: torch.rand(s, generator=draws) < 0.3 for n, s in shapes.items()} for _ in range(count)
+    ]
+    users: dict[frozenset[int], int] = {}
+    for name in shapes:
+        for place in range(tasks[0][name].numel()):
+            key = frozenset(t for t, m in enumerate(tasks) if bool(m[name].flatten()[place]))
+            users[key] = users.get(key, 0) + 1
+    assert coded_mask_bits(tasks) == huffman_bits(users.values())
+
+
+def test_what_a_run_keeps_by_hand(short_run: Run, digits: Prepared) -> None:
+    """convnet: 36 + 288 + 576 weights; per task 80 numbers of batch norm and a head of 18."""
+    store = fit(as_method(short_run, "wsn", epochs=1), digits, TASKS).store
+    bits = memory_bits(store, method_facts("wsn").keeps)
+    union = {
+        name: sum(m[name] for m in [s.masks for s in store.subnets]) > 0 for name in store.dense
+    }
+    assert bits["weights"] == 32 * sum(int(mask.sum()) for mask in union.values())
+    norms = 4 * (4 + 8 + 8)
+    assert bits["local"] == 32 * 3 * (norms + 8 * 2 + 2)
+    assert bits["units"] == 0
+    assert 0 < bits["masks"] < 3 * 900 + 900
+
+
+def test_the_estimate_of_what_is_kept_by_hand(short_run: Run) -> None:
+    run = changed(as_method(short_run, "wsn"), tasks=5, density=0.1, init="uniform")
+    kept = kept_of(run)
+    each = 4 + 29 + 58  # a tenth of 36, 288, 576
+    local = 4 * (4 + 8 + 8) + 8 * 2 + 2
+    assert kept.weights == 32 * 5 * each
+    assert kept.masks == 5 * 900
+    assert (kept.units, kept.local) == (0, 32 * 5 * local)
+    assert kept.trained == 32 * (900 + 900 + local)
+    assert kept.multiply_adds == 4 * 14 * 14 + 29 * 7 * 7 + 58 * 4 * 4 + 16
