@@ -60,6 +60,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wsn": {"method": "wsn", "growth": "none"},
     "wsn, fresh scores": {"method": "wsn", "growth": "none", "scores": "fresh"},
     "wsn, published": {"method": "wsn", "growth": "none", **PUBLISHED},
+    "supsup": {"method": "supsup", "growth": "none"},
+    "supsup, published": {"method": "supsup", "growth": "none", **PUBLISHED},
     "finetune": {"method": "finetune", **DENSE},
     "ewc": {"method": "ewc", "strength": 100.0, **DENSE},
     "separate": {"method": "separate", **DENSE},

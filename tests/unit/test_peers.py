@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.continual import learn
-from dstcl.continual.learner import Outcome
 from dstcl.continual.memory import coded_mask_bits, huffman_bits, memory_bits
 from dstcl.continual.methods.scores import ScoredTraining, fresh_scores
+from dstcl.continual.subnets import SubnetStore
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
+from dstcl.sparse import maskable_weights
 from dstcl.study.kept import kept_of
 from dstcl.study.methods import method_facts
 from dstcl.study.run import Run
-from helpers.runs import changed, fit
+from helpers.runs import changed, fit, learner
 
 TASKS = split_classes(10, 5, "natural")[:3]
 CPU = torch.device("cpu")
@@ -48,8 +49,8 @@ def take_step(model: nn.Linear, training: Any, inputs: list[float]) -> None:
     training.step()
 
 
-def used_by(outcome: Outcome, task: int) -> dict[str, Tensor]:
-    return dict(outcome.store.subnets[task].masks)
+def used_by(store: SubnetStore, task: int) -> dict[str, Tensor]:
+    return dict(store.subnets[task].masks)
 
 
 # WSN
@@ -135,19 +136,66 @@ def test_wsn_hands_its_scores_on_unless_told_otherwise(short_run: Run, digits: P
     """Kept scores begin a task with the mask of the last one; fresh ones with another."""
     overlap = {}
     for scores in ("kept", "fresh"):
-        outcome = fit(as_method(short_run, "wsn", scores=scores, epochs=1), digits, TASKS)
-        first, second = used_by(outcome, 0), used_by(outcome, 1)
+        store = fit(as_method(short_run, "wsn", scores=scores, epochs=1), digits, TASKS).store
+        first, second = used_by(store, 0), used_by(store, 1)
         shared = sum(int((first[name] & second[name]).sum()) for name in first)
         overlap[scores] = shared / sum(int(mask.sum()) for mask in first.values())
     assert overlap["kept"] > 0.8
     assert overlap["fresh"] < 0.6
 
 
+# SupSup
+
+
+@pytest.mark.parametrize("switches", [{}, {"free_weights": "zero", "head": "shared"}])
+def test_supsup_leaves_weights_random_of_one_size_a_layer(
+    switches: dict[str, Any], short_run: Run, digits: Prepared
+) -> None:
+    """sqrt(2 / inputs): 9 inputs in the first layer, 4 x 9 in the second."""
+    run = as_method(short_run, "supsup", **switches)
+    before = learner(run, digits, TASKS)
+    signs = {n: w.detach().sign() for n, w in maskable_weights(before.network).items()}
+    store = fit(run, digits, TASKS).store
+    for name, size in (("features.0.weight", 2 / 9), ("features.3.weight", 2 / 36)):
+        assert torch.allclose(store.dense[name], size**0.5 * signs[name])
+    store.activate(1)
+    shown = maskable_weights(store.network, store.unmasked)
+    for name, mask in used_by(store, 1).items():
+        assert torch.equal(shown[name], store.dense[name] * mask)
+
+
+def test_one_step_of_supsup_by_hand() -> None:
+    """As WSN's, but no weight moves."""
+    model, training = wsn_layer(frozen=row(True, True, True, True))
+    take_step(model, training, [1.0, 2.0, -1.0, 0.5])
+    assert training.scores["weight"].tolist() == [pytest.approx([-0.4, 0.8, 0.6, -0.1])]
+    assert model.weight.tolist() == [[0.0, -2.0, 3.0, 0.0]]
+    assert training.consolidated()["weight"].tolist() == [[1.0, -2.0, 3.0, 4.0]]
+
+
+def test_supsup_never_runs_out_of_room(short_run: Run, digits: Prepared) -> None:
+    """The last of six tasks, the same as the first, learns as well: nothing is taken."""
+    same = [TASKS[0]] * 6
+    run = as_method(short_run, "supsup", tasks=6, density=0.5, epochs=5)
+    found = [r["accuracy"] for r in fit(run, digits, same).accuracy if r["after_task"] == 6]
+    assert sum(found[3:]) > sum(found[:3]) - 0.3, found
+    assert sum(found) / 6 > 0.8, found
+
+
+def test_supsup_keeps_a_seed_and_masks(short_run: Run, digits: Prepared) -> None:
+    run = as_method(short_run, "supsup", epochs=1)
+    bits = memory_bits(fit(run, digits, TASKS).store, method_facts("supsup").keeps)
+    assert bits["weights"] == kept_of(run).weights == 64
+    # Three masks of density 0.3 are close to independent: 3 H(0.3) bits a weight, and no better.
+    entropy = -(0.3 * log2(0.3) + 0.7 * log2(0.7))
+    assert bits["masks"] == pytest.approx(3 * entropy * 900, rel=0.06)
+
+
 # What all of them promise
 
 
-KEEPING = ["wsn"]
-COUNTED = ["wsn"]
+KEEPING = ["wsn", "supsup"]
+COUNTED = ["wsn", "supsup"]
 
 
 @pytest.mark.parametrize("method", KEEPING)

@@ -29,6 +29,7 @@ BUILT_IN = {
     "gradual": "dstcl.continual.methods.gradual:Gradual",
     "packnet": "dstcl.continual.methods.packnet:PackNet",
     "wsn": "dstcl.continual.methods.wsn:WinningSubnetworks",
+    "supsup": "dstcl.continual.methods.supsup:Supermasks",
     "finetune": "dstcl.continual.methods.finetune:FineTuning",
     "ewc": "dstcl.continual.methods.ewc:Ewc",
     "separate": "dstcl.continual.methods.separate:Separate",
