@@ -26,7 +26,7 @@ DENSE = {"density": 1.0, "init": "none", "growth": "none"}
 
 
 def as_method(run: Run, method: str, **changes: Any) -> Run:
-    settings: dict[str, Any] = {"growth": "none"} if method != "dst" else {}
+    settings: dict[str, Any] = {} if method_facts(method).grows else {"growth": "none"}
     settings |= DENSE if method_facts(method).dense else {}
     return changed(run, method=method, **(settings | changes))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dstcl.continual import learn
 from dstcl.continual.memory import coded_mask_bits, huffman_bits, memory_bits
+from dstcl.continual.methods.disjoint import DisjointTraining
 from dstcl.continual.methods.scores import ScoredTraining, fresh_scores
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.stored import Prepared
@@ -27,7 +28,8 @@ CPU = torch.device("cpu")
 
 def as_method(run: Run, method: str, **changes: Any) -> Run:
     dense = {"density": 1.0, "init": "none"} if method_facts(method).dense else {}
-    settings = {"growth": "none", "tasks": len(TASKS)} | dense | changes
+    growth = "gradient" if method_facts(method).grows else "none"
+    settings = {"growth": growth, "tasks": len(TASKS)} | dense | changes
     return changed(run, method=method, **settings)
 
 
@@ -191,11 +193,75 @@ def test_supsup_keeps_a_seed_and_masks(short_run: Run, digits: Prepared) -> None
     assert bits["masks"] == pytest.approx(3 * entropy * 900, rel=0.06)
 
 
+# Controls
+
+
+def test_disjoint_masks_are_random_among_free_weights() -> None:
+    model = layer([1.0] * 12)
+    frozen = row(*[index < 5 for index in range(12)])
+    made = []
+    for seed in range(40):
+        training = DisjointTraining(
+            model,
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            density=0.25,
+            init="uniform",
+            frozen=frozen,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        made.append(training.masks["weight"])
+    assert all(int(mask.sum()) == 3 and not mask[0, :5].any() for mask in made)
+    assert torch.stack(made).any(0)[0, 5:].all()
+
+
+def test_disjoint_tasks_share_nothing_and_the_last_gets_what_is_left(
+    short_run: Run, digits: Prepared
+) -> None:
+    store = fit(as_method(short_run, "disjoint", density=0.4, epochs=1), digits, TASKS).store
+    for name, value in store.dense.items():
+        rows = [r for r in store.capacity() if r["layer"] == name]
+        wanted = int(0.4 * value.numel() + 0.5)
+        assert [r["active"] for r in rows] == [wanted, wanted, value.numel() - 2 * wanted]
+        assert {r["shared"] for r in rows} == {0}
+    assert store.used_fraction() == 1
+
+
+def test_unisolated_is_one_network_that_forgets(short_run: Run, digits: Prepared) -> None:
+    run = as_method(short_run, "unisolated", epochs=8, density=0.3)
+    outcome = fit(run, digits, TASKS)
+    store = outcome.store
+    assert store.used_fraction() == pytest.approx(0.3, abs=0.005)
+    for name, mask in used_by(store, 0).items():
+        assert torch.equal(mask, used_by(store, 2)[name])
+    found = {(r["after_task"], r["task"]): r["accuracy"] for r in outcome.accuracy}
+    assert sum(found[t, t] - found[3, t] for t in (1, 2)) > 0.1
+
+
+def test_unisolated_goes_on_with_the_mask_of_the_last_task(
+    short_run: Run, digits: Prepared
+) -> None:
+    """With no update in a task every task has the first one's mask; dst draws another."""
+    run = as_method(short_run, "unisolated", epochs=1, update_every=1000)
+    first = learner(changed(run, tasks=1), digits, TASKS[:1]).fit().store
+    every = fit(run, digits, TASKS).store
+    assert all(torch.equal(m, used_by(every, 2)[n]) for n, m in used_by(first, 0).items())
+    dst = fit(changed(run, method="dst"), digits, TASKS).store
+    assert not all(torch.equal(m, used_by(dst, 2)[n]) for n, m in used_by(dst, 0).items())
+
+
+def test_the_first_task_of_unisolated_is_that_of_dst(short_run: Run, digits: Prepared) -> None:
+    one, other = (
+        fit(as_method(short_run, method), digits, TASKS) for method in ("unisolated", "dst")
+    )
+    assert one.accuracy[:4] == other.accuracy[:4]
+    assert one.history[:2] == other.history[:2]
+
+
 # What all of them promise
 
 
-KEEPING = ["wsn", "supsup"]
-COUNTED = ["wsn", "supsup"]
+KEEPING = ["wsn", "supsup", "disjoint"]
+COUNTED = ["wsn", "supsup", "unisolated"]
 
 
 @pytest.mark.parametrize("method", KEEPING)

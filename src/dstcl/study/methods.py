@@ -30,6 +30,8 @@ BUILT_IN = {
     "packnet": "dstcl.continual.methods.packnet:PackNet",
     "wsn": "dstcl.continual.methods.wsn:WinningSubnetworks",
     "supsup": "dstcl.continual.methods.supsup:Supermasks",
+    "disjoint": "dstcl.continual.methods.disjoint:Disjoint",
+    "unisolated": "dstcl.continual.methods.unisolated:Unisolated",
     "finetune": "dstcl.continual.methods.finetune:FineTuning",
     "ewc": "dstcl.continual.methods.ewc:Ewc",
     "separate": "dstcl.continual.methods.separate:Separate",
