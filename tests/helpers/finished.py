@@ -130,6 +130,7 @@ def _metrics(run: Run) -> dict[str, Any]:
         "inference_flops": 2.0e4,
         "training_flops": 3.0e9,
         "mask_bytes": 380.2,
+        "memory_bytes": 5.0e4,
     }
 
 

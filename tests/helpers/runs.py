@@ -25,7 +25,7 @@ def quick_run(**values: Any) -> Run:
 
 def changed(run: Run, **values: Any) -> Run:
     """A run with other axes or settings, each by its own name: ``epochs=2, head="shared"``."""
-    own = {"strength": "method.strength"}
+    own = {name: f"method.{name}" for name in ("strength", "scores")}
     return run.changed({own.get(name, name): value for name, value in values.items()})
 
 

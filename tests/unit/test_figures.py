@@ -822,8 +822,9 @@ def test_each_figure_of_the_paper_is_a_block_and_figure_a_has_a_line_an_interval
 def test_costs_show_every_measure_in_its_units(tmp_path):
     study = two_seeds(tmp_path)
     table = pd.read_csv(study / "summary.csv").assign(
-        seconds=[10.0, 20.0], training_flops=1e12, inference_flops=1e6, mask_bytes=0
-    )
+        seconds=[10.0, 20.0], training_flops=1e12, inference_flops=1e6, mask_bytes=0,
+        memory_bytes=5e4,
+    )  # fmt: skip
     table.to_csv(study / "summary.csv", index=False)
     drawn = numbers(study, "costs").set_index("measure")["mean"]
     assert drawn.to_dict() == {
@@ -831,4 +832,5 @@ def test_costs_show_every_measure_in_its_units(tmp_path):
         "training_flops": 1e12,
         "inference_flops": 1e6,
         "mask_bytes": 0,
+        "memory_bytes": 5e4,
     }

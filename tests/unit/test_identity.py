@@ -73,13 +73,15 @@ def test_another_value_is_known_for_every_setting() -> None:
 def test_the_digest_covers_what_the_method_reads_and_nothing_else(method: str) -> None:
     run = as_method(method)
     unread = {"training.test_batch_size", "topology.switch_at"}
-    if method != "dst":
+    if method not in ("dst", "unisolated"):
         unread |= {key for key in OTHER if key.startswith("topology.")}
         unread |= {"switches.mask_counts", "switches.candidates"}
         unread -= {"topology.update_every"} if method == "gradual" else set()
         unread |= {"switches.stop_at"} if method != "gradual" else set()
     if method_facts(method).dense:
         unread |= {"switches.free_weights", "switches.regrown_frozen"}
+    unread |= {"switches.regrown_frozen"} if method in ("wsn", "supsup") else set()
+    unread |= {"switches.free_weights"} if method == "supsup" else set()
     values = {"switches.logits": {"switches.head": "shared"}}
     for key, value in OTHER.items():
         base = run.changed(values.get(key, {}))

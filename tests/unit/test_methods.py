@@ -16,7 +16,7 @@ from dstcl.data.tasks import split_classes
 from dstcl.plugins import load
 from dstcl.sparse import PackedMasks, pack_masks
 from dstcl.study.fields import defaults
-from dstcl.study.methods import BUILT_IN, method_facts
+from dstcl.study.methods import BUILT_IN, LITERALS, method_facts
 from dstcl.study.run import Run
 from helpers.runs import changed
 
@@ -26,7 +26,7 @@ DENSE = {"density": 1.0, "init": "none", "growth": "none"}
 
 
 def as_method(run: Run, method: str, **changes: Any) -> Run:
-    settings: dict[str, Any] = {"growth": "none"} if method != "dst" else {}
+    settings: dict[str, Any] = {} if method_facts(method).grows else {"growth": "none"}
     settings |= DENSE if method_facts(method).dense else {}
     return changed(run, method=method, **(settings | changes))
 
@@ -61,7 +61,7 @@ def take_step(model: nn.Module, training: Any) -> None:
 def test_what_is_read_of_a_method_is_what_its_class_says(name: str) -> None:
     """Oracle for reading facts from the text of a file: the imported class."""
     facts, kind = method_facts(name), load(BUILT_IN[name])
-    for fact in ("dense", "grows", "joint", "keeps_tasks", "own_networks", "reads"):
+    for fact in LITERALS:
         assert getattr(facts, fact) == getattr(kind, fact), fact
     assert (facts.settings is None) == (kind.settings is None)
     if facts.settings is not None:

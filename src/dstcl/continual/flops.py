@@ -1,4 +1,4 @@
-"""What a run costs in theory: FLOPs of its sub-networks and of its training."""
+"""What a run costs in theory: FLOPs of its sub-networks and of its training, and memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dstcl.continual.memory import memory_bits
 from dstcl.continual.methods import Method
 from dstcl.continual.subnets import SubnetStore
 from dstcl.sparse import forward_flops, uses_per_image
@@ -72,13 +73,17 @@ def run_costs(
     history: Sequence[dict[str, Any]],
     images: int,
     sample: Tensor,
-) -> dict[str, float]:
-    """``inference_flops`` (an image, mean over sub-networks) and ``training_flops`` (all)."""
+) -> dict[str, Any]:
+    """``inference_flops`` (an image, mean over sub-networks), ``training_flops`` (all),
+    ``memory_bytes`` (of all tasks) and what these are for, ``memory_bits``."""
     inference = inference_flops(store, sample)
     sizes = {name: w.numel() for name, w in store.network.named_parameters()}
     uses = uses_per_image(store.network, sample)
     dense = forward_flops({name: sizes[name] for name in uses}, uses)
+    bits = memory_bits(store, method.keeps)
     return {
+        "memory_bytes": sum(bits.values()) / 8,
+        "memory_bits": bits,
         "inference_flops": sum(inference) / len(inference),
         "training_flops": training_flops(method, history, inference, dense, images),
     }

@@ -39,9 +39,12 @@ MEASURES = (
     "inference_flops",
     "training_flops",
     "mask_bytes",
+    "memory_bytes",
 )
 # Undefined for a single task, or where all tasks were learned at once.
 MAY_BE_MISSING = ("bwt", "fwt", "fwt_by_position", "forgetting", "learning_accuracy")
+# Not measured by the code that made older runs.
+LATER = ("memory_bytes",)
 LONG_TABLES = {
     "accuracy": ("after_task", "task", "accuracy"),
     "capacity": ("task", "layer", "size", "active", "new", "shared", "free"),
@@ -216,11 +219,13 @@ def summary_row(run: Run, folder: Path) -> dict[str, Any]:
     metrics = read_mapping(path)
     for name in MEASURES:
         value = metrics.get(name)
+        if name in LATER and name not in metrics:
+            continue
         if value is None and name in MAY_BE_MISSING and name in metrics:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise CollectError(f"{path}: {name} is {value!r}, not a number")
-    measures = {name: metrics[name] for name in MEASURES}
+    measures = {name: metrics.get(name) for name in MEASURES}
     return run.axes() | {"tasks_learned": run.learned} | measures | {"digest": run.digest}
 
 

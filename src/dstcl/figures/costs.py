@@ -1,4 +1,4 @@
-"""What a method costs: time, arithmetic, and bytes of masks."""
+"""What a method costs: time, arithmetic, bytes of masks, and of all that is kept."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK, mean_over
+from dstcl.evaluation.tables import read_table
 from dstcl.figures.panels import dots, method_label, name_rows, over_seeds, say, stacked
 from dstcl.figures.style import GREY
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "What methods cost: wall time of a run, arithmetic of its training and of one image, and "
-    "bytes of a task's masks on disk. Signs are means over growths and seeds with the 95 % "
+    "bytes of a task's masks on disk and of all that must be kept of all tasks (masks in a Huffman "
+    "code). Signs are means over growths and seeds with the 95 % "
     "interval over seeds. Arithmetic counts active weights only, as hardware for sparse "
     "networks would. Times are those of dense kernels, on a machine that may have been shared."
 )
@@ -28,14 +30,17 @@ MEASURES = {
     "training_flops": ("training of a run\n(FLOPs, logarithmic)", True),
     "inference_flops": ("one image\n(FLOPs, logarithmic)", True),
     "mask_bytes": ("masks of a task\n(bytes)", False),
+    "memory_bytes": ("kept of all tasks\n(bytes)", False),
 }
 """Words for the axis, and whether it is logarithmic."""
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in the units of summary.csv."""
-    runs = tables.without_switches(tables.measured(*MEASURES))
-    long = runs.melt([*BLOCK, *ROW, "seed"], list(MEASURES), "measure").dropna(subset="value")
+    # Runs of code that did not count a measure yet show the others.
+    counted = [name for name in MEASURES if name in read_table(tables.study, "summary")]
+    runs = tables.without_switches(tables.measured(*(counted or MEASURES)))
+    long = runs.melt([*BLOCK, *ROW, "seed"], counted, "measure").dropna(subset="value")
     if long.empty:
         raise NotDrawnError("no run has recorded what it cost")
     numbers = over_seeds(long, [*BLOCK, *ROW, "measure"], "value")

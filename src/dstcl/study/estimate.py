@@ -16,6 +16,7 @@ from dstcl.study.cost import (
     with_margin,
     work_of,
 )
+from dstcl.study.kept import kept_rows
 from dstcl.study.run import RESULT_FILES, Run
 
 HEAD = ("data set", "tasks", "network", "runs", "steps", "images", "images/s", "minutes", "ask for")
@@ -85,6 +86,7 @@ def cost_report(
         *_parts(parts or {}, device, images_per_second, at_once, speeds),
         _time(kinds, at_once),
         _disk(runs),
+        *_kept(runs),
         f"memory: {max(memory_mb_to_ask_for(k.run, speeds=speeds) for k in kinds):,} MB a run on a "
         "processor",
     ]
@@ -218,6 +220,20 @@ def _disk(runs: Sequence[Run]) -> str:
         f"disk: {size} in {files:,} files of results and logs, and as many small "
         "files of Snakemake's memory; once more in DVC's cache"
     )
+
+
+def _kept(runs: Sequence[Run]) -> list[str]:
+    """What each method keeps and computes, of data sets whose size is known."""
+    known = [run for run in runs if run.dataset in DATASETS]
+    if not known:
+        return []
+    return [
+        "",
+        *_aligned(kept_rows(known), left=(0, 2, 3, 5, 6)),
+        "",
+        "kept: what all tasks together need to be computed, if they share no weight; in training: "
+        "what an optimiser moves; multiply-adds: of an image through a sub-network",
+    ]
 
 
 def stored_bytes(run: Run) -> int:

@@ -28,6 +28,10 @@ BUILT_IN = {
     "static": "dstcl.continual.methods.static:Static",
     "gradual": "dstcl.continual.methods.gradual:Gradual",
     "packnet": "dstcl.continual.methods.packnet:PackNet",
+    "wsn": "dstcl.continual.methods.wsn:WinningSubnetworks",
+    "supsup": "dstcl.continual.methods.supsup:Supermasks",
+    "disjoint": "dstcl.continual.methods.disjoint:Disjoint",
+    "unisolated": "dstcl.continual.methods.unisolated:Unisolated",
     "finetune": "dstcl.continual.methods.finetune:FineTuning",
     "ewc": "dstcl.continual.methods.ewc:Ewc",
     "separate": "dstcl.continual.methods.separate:Separate",
@@ -49,6 +53,8 @@ class MethodFacts:
         own_networks: each task keeps a whole network of its own.
         reads: keys of the topology and of the switches that change what it does; ``topology``
             stands for the whole section.
+        keeps, trains: what is stored between tasks, and what an optimiser moves; see
+            `dstcl.study.kept`.
         settings: class of its own settings; None without any.
     """
 
@@ -59,6 +65,8 @@ class MethodFacts:
     keeps_tasks: bool = True
     own_networks: bool = False
     reads: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ("weights", "masks")
+    trains: tuple[str, ...] = ("weights",)
     settings: type[Settings] | None = None
 
     @property
@@ -67,7 +75,9 @@ class MethodFacts:
         return self.source.partition(":")[0]
 
 
-LITERALS = ("dense", "grows", "joint", "keeps_tasks", "own_networks", "reads")
+FLAGS = ("dense", "grows", "joint", "keeps_tasks", "own_networks")
+LISTS = ("reads", "keeps", "trains")
+LITERALS = (*FLAGS, *LISTS)
 
 
 def method_facts(name: str) -> MethodFacts:
@@ -181,7 +191,7 @@ def _literal(value: ast.expr, where: str, name: str) -> Any:
         found = ast.literal_eval(value)
     except ValueError:
         raise PluginError(f"{where}: {name} must be a literal in the body of the class") from None
-    kind: type = tuple if name == "reads" else bool
+    kind: type = tuple if name in LISTS else bool
     if not isinstance(found, kind):
         raise PluginError(f"{where}: {name} is {found!r}, not a {kind.__name__}")
     return found

@@ -161,10 +161,13 @@ class Axes(Model):
     methods: Axis[MethodEntry]
     """A sub-network per task: dst (dynamic sparse training), static (the first mask is kept),
     gradual (dense to sparse by magnitude), packnet (train all that is left, keep the largest;
-    density is what a task may add). Dense: finetune (forgets), ewc (forgets less), separate (a
-    network per task), joint (all tasks at once). Or module:attribute of a class of one's own. With
-    settings: {name: ewc, strength: 300}, or under another label: {name: ewc-strong, from: ewc,
-    strength: 300}. Only dst has a growth; dense ones have density 1, init "none"."""
+    density is what a task may add), wsn (the highest learned scores), supsup (the same over
+    random weights that are never trained). Controls: disjoint (random masks that share nothing),
+    unisolated (dst that freezes nothing: one sparse network, which forgets). Dense: finetune
+    (forgets), ewc (forgets less), separate (a network per task), joint (all tasks at once). Or
+    module:attribute of a class of one's own. With settings: {name: ewc, strength: 300}, or under
+    another label: {name: ewc-strong, from: ewc, strength: 300}. Only dst and unisolated have a
+    growth; dense ones have density 1, init "none"."""
     densities: Axis[Density]
     """Active share of the maskable weights in each task; sparsity is 1 - density."""
     inits: Axis[Init]

@@ -55,6 +55,11 @@ class Method:
         reads: keys of the topology, and of those switches that only some methods read, which change
             what it does; ``"topology"`` stands for the whole section. A setting that is not named
             here is no part of the digest of the method's runs.
+        keeps: what a task leaves that a finished sequence needs, for the estimate of memory:
+            ``"weights"`` (those that some task uses), ``"masks"`` (a bit per weight and task),
+            ``"units"`` (a bit per output of a layer and task).
+        trains: what the optimiser holds for a task: ``"weights"``, ``"scores"`` (one per weight),
+            ``"units"`` (one number per output of a layer).
         settings: class of its own settings (a frozen dataclass, subclass of
             `dstcl.study.fields.Settings`), on an object the settings themselves; None without any.
         store: what holds the network between tasks.
@@ -66,6 +71,8 @@ class Method:
     keeps_tasks: ClassVar[bool] = True
     own_networks: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ("switches.free_weights", "switches.regrown_frozen")
+    keeps: ClassVar[tuple[str, ...]] = ("weights", "masks")
+    trains: ClassVar[tuple[str, ...]] = ("weights",)
     settings: Any = None
     store: type[SubnetStore] = SubnetStore
 
@@ -100,12 +107,17 @@ class Method:
 
     def common(self, task: OpenTask) -> dict[str, Any]:
         """Arguments that every sparse training of the core takes."""
+        return self.drawn(task) | {
+            "frozen": task.store.frozen(),
+            "regrown": self.run.switches.regrown_frozen,
+        }
+
+    def drawn(self, task: OpenTask) -> dict[str, Any]:
+        """Those of `common` that say how many weights are drawn, and by what chance."""
         run = self.run
         return {
             "density": run.density,
             "init": run.init,
-            "frozen": task.store.frozen(),
-            "regrown": run.switches.regrown_frozen,
             "exclude": task.store.unmasked,
             "generator": generator(run.seed, "masks", task.index),
         }
@@ -116,6 +128,7 @@ class Dense(Method):
 
     dense = True
     reads = ()
+    keeps = ("weights",)
 
     def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
