@@ -18,6 +18,7 @@ from dstcl.sparse.criteria import (
     growth_plan,
     prune_criterion,
 )
+from dstcl.sparse.mixed_growth import MixedGrowth
 from dstcl.sparse.moments import Moments
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule
@@ -145,7 +146,11 @@ class DynamicSparseTraining(SparseTraining):
         growth = self.grow.at(self.steps / self.schedule.total_steps)
         self._replace_weights(self.prune_rate(), growth)
         self._gradients = None
-        self._proven = [self.prune, growth]
+        self._proven = [
+            self.prune,
+            growth,
+            *([growth.other] if isinstance(growth, MixedGrowth) else []),
+        ]
         self.updates += 1
 
     def _replace_weights(self, rate: float, growth: Criterion) -> None:
@@ -160,8 +165,17 @@ class DynamicSparseTraining(SparseTraining):
         for name, view, left, gone, count in zip(self.weights, views, kept, removed, grown):
             if gone or count:
                 candidates = self._candidates(name, left)
-                grown_mask = left | select_top(self._scores(growth, view), candidates, count)
-                self.set_mask(name, grown_mask, self.counts[name] + count - gone)
+                chosen = self._chosen(growth, view, candidates, count)
+                self.set_mask(name, left | chosen, self.counts[name] + count - gone)
+
+    def _chosen(self, growth: Criterion, view: LayerView, candidates: Tensor, count: int) -> Tensor:
+        """Exactly so many of the candidates; of a mix, the first pick is the other criterion's."""
+        if not isinstance(growth, MixedGrowth):
+            return select_top(self._scores(growth, view), candidates, count)
+        number = growth.picked_first(count)
+        first = select_top(self._scores(growth.other, view), candidates, number)
+        rest = select_top(self._scores(growth, view), candidates & ~first, count - number)
+        return first | rest
 
     def _scores(self, criterion: Criterion, view: LayerView) -> Tensor:
         scores = criterion(view)
