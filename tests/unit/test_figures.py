@@ -88,6 +88,7 @@ EMPTY = {
     "paper": ",".join(CURVE_COLUMNS),
     "overlap": "digest,task,other,shared,jaccard",
     "history": "digest,task,epoch,explored",
+    "decisions": "digest,task,step,layer,what,value,evidence",
 }
 
 
@@ -834,3 +835,55 @@ def test_costs_show_every_measure_in_its_units(tmp_path):
         "mask_bytes": 0,
         "memory_bytes": 5e4,
     }
+
+
+def decided(digest: str, *decisions: tuple[int, str, str, object]) -> list[dict]:
+    """Rows of decisions.csv: task, layer, what, value."""
+    names = ("task", "layer", "what", "value")
+    return [
+        {"digest": digest, "step": 0, "evidence": "free 0.3", **dict(zip(names, one))}
+        for one in decisions
+    ]
+
+
+def test_decisions_are_shares_of_growth_and_of_layers(tmp_path):
+    """One seed switches in task 2; a mix has 0.4 of gradient growth; a layer has a count."""
+    controllers = {"a": "saturation", "b": "saturation", "c": "mix", "d": "filling"}
+    study = write_study(
+        tmp_path,
+        *(
+            FakeRun(
+                name * 10,
+                axes={"topology.controller": controller, "growth": "random", "seed": index % 2},
+            )
+            for index, (name, controller) in enumerate(controllers.items())
+        ),
+    )
+    layer, (size, _) = next(iter(CAPACITY.items()))
+    rows = decided("a" * 10, (1, "", "growth", "random"), (2, "", "growth", "gradient"))
+    rows += decided("b" * 10, (1, "", "growth", "random"), (2, "", "growth", "random"))
+    rows += decided(
+        "c" * 10,
+        (1, "", "growth", "random"),
+        (1, "", "first_pick", "gradient"),
+        (1, "", "first_share", 0.4),
+    )
+    rows += decided("d" * 10, (1, layer, "active", size // 2), (1, layer, "new", 1))
+    study_tables(study, {"decisions": rows})
+    table = numbers(study, "decisions")
+    found = {
+        (row["topology.controller"], row["task"]): row["percent"]
+        for row in table.to_dict("records")
+    }
+    assert found == {
+        ("saturation", 1): 0,
+        ("saturation", 2): 50,
+        ("mix", 1): 40,
+        ("filling", 1): pytest.approx(100 * (size // 2) / size),
+    }
+    assert table.seeds.tolist() == [2, 2, 1, 1]
+
+
+def test_without_controllers_there_are_no_decisions_to_draw(tmp_path):
+    table = numbers(two_seeds(tmp_path), "decisions")
+    assert table.not_drawn.tolist() == ["no run has a controller that decides anything"]

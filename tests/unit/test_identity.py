@@ -52,6 +52,7 @@ OTHER: dict[str, Any] = {
     "topology.update_every": 3,
     "topology.redistribute": "momentum",
     "topology.switch_at": 0.25,
+    "topology.controller": "saturation",
     "engine.precision": "bfloat16",
     "engine.layout": "channels_last",
     "engine.compile": "on",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dstcl.evaluation.collect import CollectError, collect
 from dstcl.evaluation.verify import verify_runs
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.seal import LARGE, SMALL, check_seal, sealed
 from helpers.finished import csv_text, finished_run
 from helpers.runs import quick_run
@@ -76,7 +76,7 @@ def test_large_files_are_verified_when_asked_for(tmp_path: Path, kind: str) -> N
 
 
 def test_small_and_large_files_are_all_files() -> None:
-    assert {*SMALL, *LARGE} == set(ALL)
+    assert {*SMALL, *LARGE} == set(ALL_FILES)
 
 
 def test_older_runs_are_read_and_said_to_be_unverified(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ if workflow.is_main_process:
     for line in remarks(list(RUNS.values())):
         logger.warning(line)
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
-TABLES += ["overlap", "history", "provenance"]
+TABLES += ["overlap", "history", "decisions", "provenance"]
 # What a study is compared with; relative, so that it is the same path in every clone.
 REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
 PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")

@@ -44,6 +44,7 @@ class Outcome:
         history: one row per task and epoch; one per epoch where all tasks are learned at once.
         effort: time and images of training.
         fwt_by_position: forward transfer as the paper's code measures it; see `Learner`.
+        decisions: rows ``task, step, layer, what, value, evidence`` of a controller.
     """
 
     store: SubnetStore
@@ -51,6 +52,7 @@ class Outcome:
     history: list[dict[str, Any]] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
     fwt_by_position: float | None = None
+    decisions: list[dict[str, Any]] = field(default_factory=list)
 
 
 def learner_of(
@@ -189,6 +191,7 @@ class Learner:
             self._measure_seen_tasks()
             self.pause(self.state_dict, True)
         self.outcome.fwt_by_position = self._transfer_by_position()
+        self.outcome.decisions = self.method.decisions()
         return self.outcome
 
     def state_dict(self) -> dict[str, Any]:

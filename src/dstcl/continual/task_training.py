@@ -67,6 +67,7 @@ class TaskTraining:
         validate: Callable[[int], float] | None = None,
     ) -> None:
         self.run, self.network, self.index = run, network, index
+        self._method = method
         self._validate = validate
         self.examples, self.effort = examples, effort
         self.device = examples.labels.device
@@ -119,19 +120,19 @@ class TaskTraining:
             if self.best is not None and self.sparse.settled():
                 assert score is not None
                 self.best.offer(score, self.network, self.sparse)
-            after_epoch(
-                {
-                    "task": self.index + 1,
-                    "epoch": self.epochs_done,
-                    "loss": loss,
-                    "accuracy": accuracy,
-                    "validation_accuracy": validated,
-                    "learning_rate": self._rate,
-                    "prune_rate": self.sparse.prune_rate(),
-                    "density": self.sparse.density(),
-                    "explored": self.sparse.explored_fraction(),
-                }
-            )
+            row = {
+                "task": self.index + 1,
+                "epoch": self.epochs_done,
+                "loss": loss,
+                "accuracy": accuracy,
+                "validation_accuracy": validated,
+                "learning_rate": self._rate,
+                "prune_rate": self.sparse.prune_rate(),
+                "density": self.sparse.density(),
+                "explored": self.sparse.explored_fraction(),
+            }
+            self._method.after_epoch(self.sparse, row)
+            after_epoch(row)
         if self.best is not None:
             self.best.restore(self.network, self.sparse)
 

@@ -22,7 +22,7 @@ from dstcl.evaluation.verify import (
     verify_runs,
 )
 from dstcl.storage import write_text
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.seal import FILES as SEAL
 from dstcl.study.standing import vouched_for
 
@@ -50,6 +50,7 @@ LONG_TABLES = {
     "capacity": ("task", "layer", "size", "active", "new", "shared", "free"),
 }
 OVERLAP = ("task", "other", "shared", "jaccard")
+DECISIONS = ("task", "step", "layer", "what", "value", "evidence")
 HISTORY = ("task", "epoch", "explored")
 ARITHMETIC = ("precision", "layout", "device", "threads")
 """Columns of provenance.csv that decide how a run's sums are rounded."""
@@ -70,7 +71,6 @@ MADE_BY = {
     "finished": ("finished",),
 }
 """Columns of provenance.csv: where they are in a run's provenance.json."""
-FILES = {"overlap": "overlap.csv", **RESULT_FILES}
 
 
 def collect(
@@ -116,6 +116,8 @@ def collect(
     # Long tables are lines of text to be copied: parsing those of 10,000 runs takes minutes.
     texts = {name: long_table(name, columns, runs, folder) for name, columns in LONG_TABLES.items()}
     texts["overlap"] = long_table("overlap", OVERLAP, runs, folder, optional=True)
+    controlled = [run for run in runs if run.controller is not None]
+    texts["decisions"] = long_table("decisions", DECISIONS, controlled, folder)
     texts["history"] = history_table(runs, folder)
     texts |= {name: _csv(table) for name, table in tables.items()}
     for name, text in texts.items():
@@ -150,7 +152,7 @@ def long_table(
     """
     parts = [",".join(("digest", *columns)) + "\n"]
     for run in runs:
-        path = folder / run.folder / FILES[name]
+        path = folder / run.folder / ALL_FILES[name]
         if optional and not path.exists():
             continue
         header, lines = read_lines(path)

@@ -14,7 +14,7 @@ from dstcl.evaluation.collect import provenance
 from dstcl.evaluation.verify import CollectError, Unverified, read_mapping, verify_run
 from dstcl.storage import read_json, write_json
 from dstcl.study.plan import read_plan, write_plan
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 
 # What a run found out; config.json is compared by its digest, metrics.json without times, and of
 # the provenance what decides numbers: machines that did the same work differ in the rest.
@@ -111,7 +111,7 @@ def _chosen(studies: Sequence[Path], data: Path | None) -> Merged:
 def _check(run: Run, study: Path, found: Unverified, data: Path | None) -> None:
     found.runs += 1
     try:
-        verify_run(run, study / "runs" / run.folder, found, data, tuple(RESULT_FILES))
+        verify_run(run, study / "runs" / run.folder, found, data, tuple(ALL_FILES))
     except CollectError as error:
         raise MergeError(str(error)) from None
 
@@ -119,9 +119,8 @@ def _check(run: Run, study: Path, found: Unverified, data: Path | None) -> None:
 def _same_findings(run: Run, first: Path, second: Path) -> None:
     """Everything but where and how fast: else the order of the folders would decide."""
     folders = [study / "runs" / run.folder for study in (first, second)]
-    different = [
-        kind for kind in FINDINGS if not _same_file(*(f / RESULT_FILES[kind] for f in folders))
-    ]
+    kinds = FINDINGS if run.controller is None else (*FINDINGS, "decisions")
+    different = [kind for kind in kinds if not _same_file(*(f / ALL_FILES[kind] for f in folders))]
     for kind, compared in (
         ("metrics", lambda values: {k: v for k, v in values.items() if k not in TIMES}),
         ("provenance", lambda values: [values.get(key) for key in ORIGINS]),
@@ -132,7 +131,7 @@ def _same_findings(run: Run, first: Path, second: Path) -> None:
     if different:
         raise MergeError(
             f"{run.folder}: in {first} and in {second}, with different "
-            f"{RESULT_FILES[different[0]]}; delete one of the two"
+            f"{ALL_FILES[different[0]]}; delete one of the two"
         )
 
 

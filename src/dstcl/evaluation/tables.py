@@ -17,6 +17,7 @@ from dstcl.study.parts import AXES
 
 TEXT = (
     *("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth"),
+    *("what", "value", "evidence"),
     *("claim", "statement", "verdict", "kind", "source", "unit", "detail", "note"),
     *("paper_says_otherwise", "reproduced"),
     *("figure", "table", "metric", "compared_with", "unlike"),
@@ -58,6 +59,11 @@ TABLES = {
     ),
     "history": Needs(
         ("digest", "task", "epoch", "explored"), ("task", "epoch", "explored"), ("explored",)
+    ),
+    "decisions": Needs(
+        ("digest", "task", "step", "layer", "what", "value", "evidence"),
+        ("task", "step"),
+        ("layer", "value", "evidence"),
     ),
     "cells": Needs(
         (*CELL, "seeds", *SPREADS), ("tasks", "density", "seeds", *SPREADS), tuple(SPREADS)

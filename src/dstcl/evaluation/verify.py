@@ -12,7 +12,7 @@ from typing import Any
 
 from dstcl.storage import read_json
 from dstcl.study.recorded import AGAIN, read_config
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.seal import SMALL, check_seal
 from dstcl.study.standing import doubt_of
 
@@ -69,7 +69,7 @@ def verify_runs(
     Raises:
         CollectError: naming the file.
     """
-    found, kinds = Unverified(len(runs)), tuple(RESULT_FILES) if thorough else SMALL
+    found, kinds = Unverified(len(runs)), tuple(ALL_FILES) if thorough else SMALL
     for run in runs:
         verify_run(run, folder / run.folder, found, data, kinds)
     return found

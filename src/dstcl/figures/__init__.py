@@ -22,6 +22,7 @@ FIGURES = (
     "accuracy_over_capacity",
     "mask_overlap",
     "explored",
+    "decisions",
     "ranking",
     "baselines",
     "costs",

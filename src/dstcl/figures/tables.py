@@ -57,6 +57,14 @@ class Tables:
         return self._with_axes("overlap", rows)
 
     @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """What controllers decided, with the axes of the run."""
+        rows = read_table(self.study, "decisions")
+        if rows.empty:
+            raise NotDrawnError("no run has a controller that decides anything")
+        return self._with_axes("decisions", rows.fillna({"layer": ""}))
+
+    @cached_property
     def history(self) -> pd.DataFrame:
         """Explored fraction by task and epoch, with the axes of the run."""
         rows = read_table(self.study, "history")

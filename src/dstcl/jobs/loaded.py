@@ -19,7 +19,7 @@ from dstcl.networks.build import build_network
 from dstcl.sparse.masks import unpack_mask
 from dstcl.storage import read_json, read_tensors
 from dstcl.study.recorded import AGAIN, read_config, refuse_older
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.seal import FILES, check_seal
 
 if TYPE_CHECKING:
@@ -82,6 +82,17 @@ class LoadedRun:
     def overlap(self) -> DataFrame:
         """One row per pair of tasks: weights that both use."""
         return self._table("overlap")
+
+    @cached_property
+    def decisions(self) -> DataFrame:
+        """One row per decision of the run's controller.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.run.controller is None:
+            raise ValueError(f"{self.folder}: the run has no controller, so no decisions")
+        return self._table("decisions")
 
     def masks(self, task: int) -> dict[str, Tensor]:
         """The mask of a task by layer: bool, in the shape of the weight. Joint training has the
@@ -154,8 +165,8 @@ class LoadedRun:
         return (images.float() - mean) / std
 
     def path(self, kind: str) -> Path:
-        """One of the run's files, by its name in `dstcl.study.run.RESULT_FILES`."""
-        return self.folder / RESULT_FILES[kind]
+        """One of the run's files, by its name in `dstcl.study.run.ALL_FILES`."""
+        return self.folder / ALL_FILES[kind]
 
     def _own(self, task: int) -> str:
         """How names of a task's tensors begin."""

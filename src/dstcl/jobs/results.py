@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.continual.capacity import overlap_rows
+from dstcl.continual.controllers import DECISION_COLUMNS
 from dstcl.continual.learner import Outcome
 from dstcl.continual.metrics import accuracy_matrix, all_metrics
 from dstcl.data.stored import Prepared
 from dstcl.networks.head import find_head
 from dstcl.storage import write_json, write_table, write_tensors
-from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.run import ALL_FILES, Run
 from dstcl.study.seal import sealed
 
 ACCURACY_COLUMNS = ("after_task", "task", "accuracy")
@@ -86,7 +87,7 @@ def write_results(
         and the digests of `dstcl.study.seal`.
     """
     store = outcome.store
-    path = {key: out / name for key, name in RESULT_FILES.items()}
+    path = {key: out / name for key, name in ALL_FILES.items()}
     shapes = {name: list(value.shape) for name, value in store.dense.items()}
     masks = {
         f"task{task}/{name}": packed
@@ -107,12 +108,14 @@ def write_results(
     write_table(path["capacity"], CAPACITY_COLUMNS, store.capacity())
     overlaps = overlap_rows([subnet.masks for subnet in store.subnets])
     write_table(path["overlap"], OVERLAP_COLUMNS, overlaps)
+    if run.controller is not None:
+        write_table(path["decisions"], DECISION_COLUMNS, outcome.decisions)
     write_tensors(path["masks"], masks, {"shapes": shapes})
     write_tensors(
         path["weights"], weights, {"digest": run.digest, "outputs": outputs, "data": data}
     )
     write_json(path["provenance"], provenance)
     mask_bytes = 0 if run.init == "none" else path["masks"].stat().st_size / len(store.subnets)
-    metrics = sealed(metrics | {"mask_bytes": mask_bytes}, out)
+    metrics = sealed(metrics | {"mask_bytes": mask_bytes}, out, run.result_files)
     write_json(path["metrics"], metrics)
     return metrics

@@ -21,6 +21,7 @@ from dstcl.sparse.criteria import (
 from dstcl.sparse.densities import Init
 from dstcl.sparse.groups import Groups
 from dstcl.sparse.layers import Names
+from dstcl.sparse.mixed_growth import MixedGrowth
 from dstcl.sparse.moments import Moments
 from dstcl.sparse.optimizers import Optimizers, group_of
 from dstcl.sparse.presets import chosen_settings
@@ -146,10 +147,14 @@ class DynamicSparseTraining(SparseTraining):
         self.updates = 0
         self._proven: list[Criterion] = []
         self._gradients: list[Tensor] | None = None
-        self._moments: Moments | None = None
-        if self._needs("momentum"):
-            settings = group_of(self.optimizers, self._parameters[0])
-            self._moments = Moments(self._parameters, settings, self._bias_correction)
+        self._moments = self._new_moments()
+
+    def _new_moments(self) -> Moments | None:
+        """Running gradients, if a criterion in use needs them."""
+        if not self._needs("momentum"):
+            return None
+        settings = group_of(self.optimizers, self._parameters[0])
+        return Moments(self._parameters, settings, self._bias_correction)
 
     def _of_groups(self, setting: str) -> dict[str, Any]:
         """By weight, where its group sets it."""
@@ -207,6 +212,7 @@ class DynamicSparseTraining(SparseTraining):
         self._replace_weights(self.prune_rate(), prunes, growths)
         self._gradients = None
         self._proven = [*prunes.values(), *growths.values()]
+        self._proven += [g.other for g in growths.values() if isinstance(g, MixedGrowth)]
         self.updates += 1
 
     def _replace_weights(
@@ -228,8 +234,17 @@ class DynamicSparseTraining(SparseTraining):
         for name, view, left, gone, count in zip(self.weights, views, kept, removed, grown):
             if gone or count:
                 candidates = self._candidates(name, left)
-                new = left | select_top(self._scores(growths[name], view), candidates, count)
-                self.set_mask(name, new, self.counts[name] + count - gone)
+                chosen = self._chosen(growths[name], view, candidates, count)
+                self.set_mask(name, left | chosen, self.counts[name] + count - gone)
+
+    def _chosen(self, growth: Criterion, view: LayerView, candidates: Tensor, count: int) -> Tensor:
+        """Exactly so many of the candidates; of a mix, the first pick is the other criterion's."""
+        if not isinstance(growth, MixedGrowth):
+            return select_top(self._scores(growth, view), candidates, count)
+        number = growth.picked_first(count)
+        first = select_top(self._scores(growth.other, view), candidates, number)
+        rest = select_top(self._scores(growth, view), candidates & ~first, count - number)
+        return first | rest
 
     def _kept(
         self, views: list[LayerView], prunes: Mapping[str, Criterion], removed: list[int]

@@ -11,6 +11,7 @@ from functools import cache
 from dstcl import plugins
 from dstcl.codedigest import code_digest
 from dstcl.networks import network_modules
+from dstcl.study.controllers import controller_facts
 from dstcl.study.run import Run
 
 LOOP = "cli.train"
@@ -27,6 +28,9 @@ def training_code(run: Run) -> str:
     method = run.facts.module
     if not plugins.is_plugin(run.method_source.source):
         entries.append(method.removeprefix("dstcl."))
+    if run.controller and not plugins.is_plugin(run.controller.source):
+        module = controller_facts(run.controller.source).module
+        entries.append(module.removeprefix("dstcl."))
     return _digest(tuple(entries), tuple(sorted(set(run.plugins().values()))))
 
 

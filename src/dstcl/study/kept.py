@@ -67,7 +67,7 @@ class Shape:
     """
 
     maskable: dict[str, tuple[int, ...]]
-    uses: dict[str, int]
+    uses: dict[str, float]
     local: int
     head: dict[str, int]
 
@@ -98,7 +98,7 @@ def kept_of(run: Run, shape: Shape | None = None) -> Kept:
         units=subnets * units if "units" in facts.keeps else 0,
         local=NUMBER * subnets * shape.local,
         trained=NUMBER * (sum(moved[what] for what in facts.trains) + shape.local),
-        multiply_adds=sum((active | shape.head)[name] * n for name, n in shape.uses.items()),
+        multiply_adds=round(sum((active | shape.head)[n] * k for n, k in shape.uses.items())),
     )
 
 

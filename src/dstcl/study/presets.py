@@ -23,6 +23,13 @@ from dstcl import plugins
 from dstcl.data.catalog import DATASETS, DatasetInfo, own_dataset
 from dstcl.data.orders import size_problem
 from dstcl.data.superclasses import SUPERCLASSES
+from dstcl.study.controllers import (
+    CONTROLLER,
+    ControllerSource,
+    controller_label,
+    controller_problem,
+    controller_source,
+)
 from dstcl.study.entries import GrowthName, MethodEntry, NetworkEntry
 from dstcl.study.fields import BuiltInOr, Fraction, check_setting, setting_names
 from dstcl.study.growths import growth_by_task, growth_names
@@ -212,6 +219,11 @@ def _check_varied(key: str, values: list[Any], methods: list[MethodEntry] | None
                 check_setting(kind, name, value)
             except ValueError as error:
                 raise ValueError(f"vary.{key}: {value!r}; {error}") from None
+    if key == CONTROLLER:
+        try:
+            _distinct([controller_label(value) for value in values])
+        except ValueError as error:
+            raise ValueError(f"vary.{key}: {error}; name tells two of one kind apart") from None
 
 
 class Extra(Model):
@@ -308,9 +320,15 @@ class Preset(Axes):
             named += [("methods", entry.source) for entry in block.methods]
             named += [("inits", init) for init in block.inits]
             named += [("growths", one) for growth in block.growths for one in growth_names(growth)]
+            named += [(CONTROLLER, source.source) for source in self.controllers(block)]
             for key in ("topology.prune", "training.optimizer", "training.schedule"):
                 named += [(f"vary.{key}", str(value)) for value in block.vary.get(key, [])]
         return ((key, name) for key, name in dict.fromkeys(named) if plugins.is_plugin(name))
+
+    def controllers(self, block: Axes) -> list[ControllerSource]:
+        """Those that runs of a block may have."""
+        values = block.vary.get(CONTROLLER, [self.topology.controller])
+        return [source for value in values if (source := controller_source(value))]
 
     def varied(self) -> tuple[str, ...]:
         """Settings that some block varies; each is an axis of every run of the preset."""
@@ -412,6 +430,23 @@ class Params(Model):
                         f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
                         "epoch that is best in validation and needs a share above 0, as 0.1"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _controllers_can_work(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                if not any("topology" in method_facts(one.source).reads for one in block.methods):
+                    continue
+                values = block.vary.get(CONTROLLER, [preset.topology.controller])
+                shares = block.vary.get("training.validation", [preset.training.validation])
+                for protocol, value, share in product(block.protocols, values, shares):
+                    own = self.protocols[protocol].mask_counts
+                    for counts in block.vary.get("switches.mask_counts", [own]):
+                        if problem := controller_problem(value, counts, share):
+                            raise ValueError(
+                                f"presets.{name}.topology.{problem} (protocol {protocol})"
+                            )
         return self
 
     @model_validator(mode="after")

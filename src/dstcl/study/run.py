@@ -16,6 +16,13 @@ from typing import Any
 
 from dstcl import plugins
 from dstcl.data.orders import Order, order_name
+from dstcl.study.controllers import (
+    CONTROLLER,
+    ControllerSource,
+    controller_label,
+    controller_problem,
+    controller_source,
+)
 from dstcl.study.fields import plain, read_settings
 from dstcl.study.growths import growth_names
 from dstcl.study.identity import decides, description, identity, read_description
@@ -63,6 +70,8 @@ class Run:
         method, counts = self.method_source.source, self.switches.mask_counts
         if self.tasks > 1 and (problem := decay_problem(self.training, counts, method)):
             raise ValueError(f"training.{problem}")
+        if problem := self._controller_problem():
+            raise ValueError(f"topology.{problem}")
 
     def axes(self) -> dict[str, Any]:
         """The axes by name: the nine, and every varied setting as text between growth and seed."""
@@ -73,10 +82,29 @@ class Run:
     @cached_property
     def varied(self) -> dict[str, str]:
         """The varied settings as text; "none" where the method does not read one."""
-        return {
-            key: value_text(self.setting(key)) if decides(self, key) else NOT_READ
-            for key in self.vary
-        }
+        return {key: self._text(key) if decides(self, key) else NOT_READ for key in self.vary}
+
+    def _text(self, key: str) -> str:
+        value = self.setting(key)
+        return controller_label(value) if key == CONTROLLER else value_text(value)
+
+    def _controller_problem(self) -> str:
+        if self.controller is None:
+            return ""
+        return controller_problem(
+            self.topology.controller, self.switches.mask_counts, self.training.validation
+        )
+
+    @cached_property
+    def controller(self) -> ControllerSource | None:
+        """What decides on growth and more before each task; None without, or where the method
+        does not read it."""
+        return controller_source(self.topology.controller) if decides(self, CONTROLLER) else None
+
+    @property
+    def result_files(self) -> dict[str, str]:
+        """The files that the run leaves, by their keys in `ALL_FILES`."""
+        return RESULT_FILES if self.controller is None else ALL_FILES
 
     @property
     def facts(self) -> MethodFacts:
@@ -229,6 +257,7 @@ class Run:
         for criterion in growth_names(self.growth):
             yield "growths", criterion
         yield "topology.prune", self.topology.prune if self.facts.grows else NOT_READ
+        yield CONTROLLER, self.controller.source if self.controller else NOT_READ
         yield "training.optimizer", self.training.optimizer
         yield "training.schedule", self.training.schedule
 
@@ -277,3 +306,6 @@ RESULT_FILES = {
     "weights": "weights.safetensors",
     "provenance": "provenance.json",
 }
+"""What every run leaves, by key."""
+ALL_FILES = RESULT_FILES | {"decisions": "decisions.csv"}
+"""And what a run with a controller leaves besides."""

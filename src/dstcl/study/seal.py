@@ -12,19 +12,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dstcl.study.run import RESULT_FILES
+from dstcl.study.run import ALL_FILES, RESULT_FILES
 
 FILES, CHECKSUM = "files", "checksum"
 LARGE = ("masks", "weights")
-SMALL = tuple(kind for kind in RESULT_FILES if kind not in LARGE)
-"""Files that cost nothing to verify, by their key in RESULT_FILES."""
+SMALL = tuple(kind for kind in ALL_FILES if kind not in LARGE)
+"""Files that cost nothing to verify, by their key in ALL_FILES."""
 
 
-def sealed(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The content of metrics.json with digests of the other files, which are in the folder."""
-    files = {
-        name: file_digest(folder / name) for kind, name in RESULT_FILES.items() if kind != "metrics"
-    }
+def sealed(
+    metrics: Mapping[str, Any], folder: Path, names: Mapping[str, str] = RESULT_FILES
+) -> dict[str, Any]:
+    """The content of metrics.json with digests of the other files, which are in the folder.
+
+    Args:
+        names: of the run's files, by key: `Run.result_files`.
+    """
+    files = {name: file_digest(folder / name) for kind, name in names.items() if kind != "metrics"}
     content = {**metrics, FILES: files}
     return content | {CHECKSUM: _checksum(content)}
 
@@ -34,7 +38,8 @@ def check_seal(folder: Path, metrics: Mapping[str, Any], kinds: Iterable[str] = 
 
     Args:
         metrics: the content of metrics.json.
-        kinds: of files, by their key in RESULT_FILES.
+        kinds: of files, by their key in ALL_FILES; those that only some runs leave are compared
+            where the run says that it left them.
 
     Returns:
         False if the run was made by code that left no seal: nothing was verified.
@@ -46,7 +51,9 @@ def check_seal(folder: Path, metrics: Mapping[str, Any], kinds: Iterable[str] = 
     if not isinstance(files, dict):
         return False
     for kind in kinds:
-        path = folder / RESULT_FILES[kind]
+        path = folder / ALL_FILES[kind]
+        if kind not in RESULT_FILES and path.name not in files:
+            continue
         if kind == "metrics":
             same = metrics.get(CHECKSUM) == _checksum(metrics)
         else:

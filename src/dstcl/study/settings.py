@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from dstcl.study.controllers import FIXED, check_controller
 from dstcl.study.fields import Between, BuiltInOr, Check, Fraction, FromList, Settings
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -106,6 +107,11 @@ class Topology(Settings):
     """Whether layers compete for the weights that all of them lost, and by what score."""
     switch_at: Fraction = 0.5
     """For growth "a-then-b": the fraction of the task's steps after which b takes over."""
+    controller: Annotated[str | dict[str, Any], Check(check_controller)] = FIXED
+    """What decides anew before each task, and after each update, from what it sees: saturation,
+    saturation_mix, free_capacity, random_switch, or module:attribute; with settings as
+    {name: saturation, threshold: 0.3}, under another label as {name: early, from: saturation,
+    threshold: 0.8}. Growth and init are where it starts from. See docs/adaptive.md."""
 
     def __post_init__(self) -> None:
         if self.prune_rate_floor > self.prune_rate:

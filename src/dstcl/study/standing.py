@@ -66,7 +66,7 @@ def why_again(run: Run, folder: Path, data: Path | None) -> str | None:
         return None
     if RESULT_FILES["metrics"] not in present:
         return None
-    if lacking := sorted(set(RESULT_FILES.values()) - present):
+    if lacking := sorted(set(run.result_files.values()) - present):
         return f"{folder / lacking[0]}: no such file"
     try:
         doubt = doubt_of(run, folder, data)

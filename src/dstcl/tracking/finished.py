@@ -14,7 +14,7 @@ from typing import Any
 
 from dstcl.storage import read_json
 from dstcl.study.recorded import read_config
-from dstcl.study.run import RESULT_FILES
+from dstcl.study.run import ALL_FILES, RESULT_FILES
 from dstcl.study.seal import check_seal
 from dstcl.tracking.entry import (
     CONFIGURATION,
@@ -38,7 +38,7 @@ RENAMED = {"loss": "train_loss", "accuracy": "train_accuracy"}
 
 def small_files(folder: Path) -> list[Path]:
     """Every result file that is not large, those included that must be there and are not."""
-    files = {kind: folder / name for kind, name in RESULT_FILES.items() if kind not in LARGE}
+    files = {kind: folder / name for kind, name in ALL_FILES.items() if kind not in LARGE}
     return [path for kind, path in files.items() if kind in NEEDED or path.is_file()]
 
 
@@ -61,7 +61,7 @@ def content(folder: Path) -> str:
 
 def read_finished(folder: Path, key: str, content: str) -> Entry:
     """The entry of one finished run folder; raises ValueError naming the bad file."""
-    files = {kind: folder / name for kind, name in RESULT_FILES.items()}
+    files = {kind: folder / name for kind, name in ALL_FILES.items()}
     run = read_config(folder)
     name, configuration = titles(run)
     with naming(files["metrics"]):

@@ -89,6 +89,13 @@ class Method:
     def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
         """Look at a finished task once more; nothing to remember unless a method says so."""
 
+    def after_epoch(self, sparse: SparseTraining, row: Mapping[str, Any]) -> None:
+        """Look at an epoch's row of history; nothing to see in it unless a method says so."""
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """What a controller decided so far, as rows of decisions.csv; none without one."""
+        return []
+
     def dense_gradient_share(self, steps: int, task: int) -> float:
         """Share of the steps of a task (from 0, learned by now) whose weight gradient must be
         dense, for the count of FLOPs."""

@@ -7,9 +7,13 @@ from typing import Any
 
 import torch
 
+from dstcl.continual.controllers import ControlledTraining, controller_of
 from dstcl.continual.growth_plan import Planned, growth_plan_of
 from dstcl.continual.methods.base import Method, OpenTask
 from dstcl.continual.published import CANDIDATES, PublishedSparseTraining
+from dstcl.continual.scoring import Outputs
+from dstcl.continual.subnets import SubnetStore
+from dstcl.data.batches import Examples
 from dstcl.plugins import is_plugin
 from dstcl.sparse import (
     DynamicSparseTraining,
@@ -39,6 +43,9 @@ class DynamicSparse(Method):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self.plan = growth_plan_of(run)
+        self.controller = controller_of(run)
+        self._controlled: ControlledTraining | None = None
+        self._dense_shares: list[float] = []
         # Before hours are spent: criteria of a user's own are first used at the first update.
         if isinstance(self.plan, Planned):
             for name in filter(is_plugin, growth_names(run.growth)):
@@ -48,12 +55,25 @@ class DynamicSparse(Method):
 
     def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
-        run, topology = self.run, self.run.topology
+        run = self.run
         published = run.switches.mask_counts == "bernoulli"
         kind = PublishedSparseTraining if published else DynamicSparseTraining
-        return kind(
+        how = self._how(task)
+        if self.controller is None:
+            return kind(task.network, task.optimizer, **how)
+        self._controlled = ControlledTraining(
             task.network,
             task.optimizer,
+            controller=self.controller,
+            task=task.index,
+            tasks=run.tasks,
+            **how,
+        )
+        return self._controlled
+
+    def _how(self, task: OpenTask) -> dict[str, Any]:
+        run, topology = self.run, self.run.topology
+        return dict(
             prune=topology.prune,
             grow=self.plan.of_task(task),
             switch_at=topology.switch_at,
@@ -68,22 +88,49 @@ class DynamicSparse(Method):
             **self.common(task),
         )
 
+    def after_epoch(self, sparse: SparseTraining, row: Mapping[str, Any]) -> None:
+        """See `Method.after_epoch`."""
+        if self._controlled is not None:
+            self._controlled.saw_epoch(row["validation_accuracy"])
+
+    def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
+        """Take note of how often the task looked at dense gradients."""
+        if self._controlled is not None:
+            self._dense_shares.append(self._controlled.dense_gradient_share())
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """See `Method.decisions`."""
+        return [] if self.controller is None else self.controller.rows
+
     def state_dict(self) -> dict[str, Any]:
-        """The growths decided on."""
-        return {"growths": list(self.plan.by_task)}
+        """The growths and all else that was decided on."""
+        state: dict[str, Any] = {"growths": list(self.plan.by_task)}
+        if self.controller is not None:
+            state["controller"] = self.controller.state_dict()
+            state["dense_shares"] = list(self._dense_shares)
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """See `Method.load_state_dict`."""
         self.plan.by_task = list(state["growths"])
+        if self.controller is not None:
+            self.controller.load_state_dict(state["controller"])
+            self._dense_shares = list(state["dense_shares"])
 
     def report(self) -> dict[str, Any]:
         """The growth of each task, where the name of the growth alone does not say it."""
-        fixed = self.plan.by_task == [self.run.growth] * self.run.tasks
-        return {} if fixed else {"growth_by_task": self.plan.by_task[: self.run.learned]}
+        by_task = self.plan.by_task[: self.run.learned]
+        for row in self.decisions():
+            if row["what"] == "growth" and row["step"] == 0:
+                by_task[row["task"] - 1] = row["value"]
+        fixed = by_task == [self.run.growth] * self.run.learned
+        return {} if fixed else {"growth_by_task": by_task}
 
     def dense_gradient_share(self, steps: int, task: int) -> float:
         """At every step where a criterion follows the gradient, else at updates that look at it."""
         run, topology = self.run, self.run.topology
+        if self.controller is not None:
+            return self._dense_shares[task]
         plan = growth_plan(self.plan.by_task[task], topology.switch_at)
         prune = prune_criterion(topology.prune)
         if plan.needs_momentum or prune.needs_momentum or topology.redistribute == "momentum":

@@ -1,0 +1,215 @@
+"""What a controller sees, what it may decide, and how its decisions are remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import torch
+
+from dstcl.seeds import generator
+from dstcl.study.fields import Settings, plain_settings, read_settings
+
+DECISION_COLUMNS = ("task", "step", "layer", "what", "value", "evidence")
+"""Of decisions.csv."""
+
+
+class ControllerError(ValueError):
+    """A controller that decides what cannot be done; one line with its name."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known at the moment of a decision. Layers go by parameter name.
+
+    Attributes:
+        task: that is trained, from 0.
+        tasks: that will be, in all.
+        step: optimiser steps of the task that were made; 0 before it begins.
+        total_steps: that the task has.
+        updates: of the mask that were made in the task.
+        sizes: weights of each layer.
+        free: weights of each layer that no earlier task uses.
+        active: weights of each layer that the mask holds, or before the task, that init asks for.
+        growth: the criterion in force, before the task that of the run.
+        mask_change: share of each layer's active weights that the last update exchanged; empty
+            before the first.
+        gradient: of each layer, norm of the last gradient that growth looked at, over free weights;
+            empty where growth looks at none.
+        validation: accuracy on held-out images after each epoch so far; empty without any.
+    """
+
+    task: int
+    tasks: int
+    step: int
+    total_steps: int
+    updates: int
+    sizes: Mapping[str, int]
+    free: Mapping[str, int]
+    active: Mapping[str, int]
+    growth: str
+    mask_change: Mapping[str, float] = field(default_factory=dict)
+    gradient: Mapping[str, float] = field(default_factory=dict)
+    validation: tuple[float, ...] = ()
+
+    def free_share(self) -> dict[str, float]:
+        """Free weights of each layer over all of its weights."""
+        return {name: self.free[name] / size for name, size in self.sizes.items()}
+
+    def tightest(self) -> tuple[str, float] | None:
+        """The layer with the smallest free share among those that are not dense, and that share.
+
+        A dense layer is used up by the first task whatever growth does. None if all are dense.
+        """
+        shares = self.free_share()
+        sparse = [name for name, size in self.sizes.items() if self.active[name] < size]
+        name = min(sparse, key=lambda name: shares[name], default=None)
+        return None if name is None else (name, shares[name])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a controller decides; whatever is None or empty stays as it is.
+
+    Attributes:
+        growth: criterion; one of the controller's `Controller.growths` or the run's own.
+        mixed: another criterion that picks first, and its share of what is grown.
+        prune_rate: at step 0 of the schedule, which falls from there as before.
+        update_every: steps from one update to the next.
+        active: weights of each layer, together as many as before; only before a task.
+        new: those of them that are free ones; the mask is then drawn with these counts and with
+            no output channel without input, as far as counts allow.
+        evidence: what it was decided on, in a few words.
+        evidence_of: the same for single layers.
+    """
+
+    growth: str | None = None
+    mixed: tuple[str, float] | None = None
+    prune_rate: float | None = None
+    update_every: int | None = None
+    active: dict[str, int] = field(default_factory=dict)
+    new: dict[str, int] = field(default_factory=dict)
+    evidence: str = ""
+    evidence_of: dict[str, str] = field(default_factory=dict)
+
+    def rows(self, task: int, step: int) -> list[dict[str, Any]]:
+        """What is decided, as rows of decisions.csv; task from 1."""
+        found: list[tuple[str, str, Any]] = []
+        if self.growth is not None:
+            found.append(("", "growth", self.growth))
+        if self.mixed is not None:
+            found += [("", "first_pick", self.mixed[0]), ("", "first_share", self.mixed[1])]
+        for name in ("prune_rate", "update_every"):
+            if (value := getattr(self, name)) is not None:
+                found.append(("", name, value))
+        found += [(layer, "active", count) for layer, count in self.active.items()]
+        found += [(layer, "new", count) for layer, count in self.new.items()]
+        if not found and self.evidence:
+            found.append(("", "nothing", ""))
+        return [
+            {
+                "task": task,
+                "step": step,
+                "layer": layer,
+                "what": what,
+                "value": value,
+                "evidence": _one_cell(self.evidence_of.get(layer, self.evidence)),
+            }
+            for layer, what, value in found
+        ]
+
+
+NOTHING = Decision()
+
+
+def _one_cell(text: str) -> str:
+    """Text that needs no quotes in a CSV file: the study's table is made by copying lines."""
+    return " ".join(text.replace(",", ";").replace('"', "'").split())
+
+
+class Controller:
+    """Decides before each task, and after each update of the mask, from what it sees.
+
+    A subclass overrides `before_task`, `after_update` or both. The facts below are read from the
+    text of the file when a study is planned, so a subclass writes them as literals.
+
+        class Hurried(Controller):
+            growths = ("gradient",)
+
+            def before_task(self, seen):
+                last = seen.task == seen.tasks - 1
+                return Decision(growth="gradient", evidence="last task") if last else NOTHING
+
+    Args:
+        seed: of what it draws.
+        **settings: its own settings.
+
+    Attributes:
+        needs_validation: it reads `Seen.validation`, so a share of images must be held out.
+        growths: criteria that it may choose besides the run's; on an object those that its
+            settings leave. Their running gradients are kept from the start of a task.
+        settings: class of its own settings (a frozen dataclass, subclass of
+            `dstcl.study.fields.Settings`), on an object the settings themselves; None without any.
+        rows: what it decided so far, as decisions.csv has it.
+    """
+
+    needs_validation: ClassVar[bool] = False
+    settings: Any = None
+    growths: tuple[str, ...] = ()
+
+    def __init__(self, *, seed: int = 0, **settings: Any) -> None:
+        self.seed = seed
+        kind = type(self).settings
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            self.settings = read_settings(kind, settings, type(self).__name__)
+        elif settings:
+            raise ValueError(f"{type(self).__name__}.{next(iter(settings))}: it has no settings")
+        self.rows: list[dict[str, Any]] = []
+        self._before: dict[int, Decision] = {}
+
+    def before_task(self, seen: Seen) -> Decision:
+        """What is decided before a task; nothing unless a controller says so."""
+        return NOTHING
+
+    def after_update(self, seen: Seen) -> Decision:
+        """What is decided after an update of the mask, for those that follow."""
+        return NOTHING
+
+    def memory(self) -> dict[str, Any]:
+        """What the controller itself remembers: JSON values and tensors."""
+        return {}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Restore what `memory` returned."""
+
+    def draws(self, *parts: int) -> torch.Generator:
+        """A source of randomness that depends on the seed and on these numbers alone."""
+        return generator(self.seed, "controller", *parts)
+
+    def opening(self, seen: Seen) -> Decision:
+        """What was decided before this task; asked once, also where the task is begun anew."""
+        if seen.task not in self._before:
+            decision = self._before[seen.task] = self.before_task(seen)
+            self.note(decision, seen)
+        return self._before[seen.task]
+
+    def note(self, decision: Decision, seen: Seen) -> None:
+        """Remember a decision."""
+        self.rows += decision.rows(seen.task + 1, seen.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was decided, and what the controller remembers."""
+        before = {task: asdict(decision) for task, decision in self._before.items()}
+        return {"rows": list(self.rows), "before": before, "memory": self.memory()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.rows = list(state["rows"])
+        self._before = {task: Decision(**values) for task, values in state["before"].items()}
+        self.remember(state["memory"])
+
+    def words(self) -> str:
+        """Its name and settings, for messages."""
+        given = plain_settings(self.settings) if self.settings is not None else {}
+        return " ".join([type(self).__name__, *(f"{name} {v}" for name, v in given.items())])

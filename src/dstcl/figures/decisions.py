@@ -1,0 +1,113 @@
+"""What controllers decided before each task: whose growth, and how many weights of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over
+from dstcl.figures.panels import blocks, densities, over_seeds, stacked
+from dstcl.figures.style import sparsity
+from dstcl.figures.tables import NotDrawnError, Tables
+from dstcl.study.controllers import CONTROLLER
+
+CAPTION = (
+    "What controllers decided before each task; lines are means over seeds, bands their 95 % "
+    "interval. Growth: the share of what is grown that is not by the run's own criterion; a rule "
+    "that switches is at 0 or 100 % in each seed, so its mean says in how many seeds it had "
+    "switched. Layers: active weights that the task begins with, from the input (dark) to the "
+    "output (light). Runs without a controller are not shown."
+)
+
+LIMITS = (-4.0, 104.0)
+GROWTH, LAYERS = "growth that is not the run's own (%)", "active weights of a layer (%)"
+
+
+def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its numbers, in per cent."""
+    rows = tables.decisions[tables.decisions.step == 0]
+    by = [*METHOD_BLOCK, *SUBNETWORK, "growth"]
+    by += [CONTROLLER] if CONTROLLER in rows else []
+    found = [_growth(rows, by), _layers(rows, by, tables.capacity)]
+    parts = [one for one in found if not one.empty]
+    if not parts:
+        raise NotDrawnError("no controller decided on growth or on the weights of layers")
+    numbers = pd.concat(parts, ignore_index=True)
+    panels = [
+        (f"{title} · {name}", kind, part)
+        for title, block in blocks(numbers, tables.title)
+        for name, own in _by_controller(block)
+        for kind, part in own.groupby("what", sort=False)
+    ]
+    figure, subfigures = stacked([48] * len(panels), note=mean_over(rows))
+    for (title, kind, part), subfigure in zip(panels, subfigures):
+        _draw_part(title, str(kind), part, subfigure)
+    names = {"mean": "percent", "low": "low_percent", "high": "high_percent"}
+    return figure, numbers.rename(columns=names)
+
+
+def _growth(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Share of another criterion, for each task."""
+    one = [*by, "seed", "digest", "task"]
+    chosen = rows[rows.what == "growth"]
+    chosen = chosen.assign(percent=100.0 * (chosen.value != chosen.growth))
+    first = rows[rows.what == "first_share"]
+    first = first.assign(first=100 * pd.to_numeric(first.value))[["digest", "task", "first"]]
+    chosen = chosen[[*one, "percent"]].merge(first, on=["digest", "task"], how="left")
+    chosen["percent"] = chosen["first"].fillna(chosen.percent)
+    return _means(chosen.assign(layer=""), by).assign(what=GROWTH)
+
+
+def _layers(rows: pd.DataFrame, by: Sequence[str], capacity: pd.DataFrame) -> pd.DataFrame:
+    """Active share of each layer, for each task."""
+    active = rows[rows.what == "active"]
+    sizes = capacity[["digest", "layer", "size"]].drop_duplicates()
+    active = active.merge(sizes, on=["digest", "layer"])
+    active = active.assign(percent=100 * pd.to_numeric(active.value) / active["size"])
+    return _means(active, by).assign(what=LAYERS)
+
+
+def _means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    return over_seeds(rows, [*by, "layer", "task"], "percent")
+
+
+def _by_controller(block: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    if CONTROLLER not in block:
+        return [("controller", block)]
+    return [(f"controller {name}", own) for name, own in block.groupby(CONTROLLER, sort=False)]
+
+
+def _draw_part(title: str, kind: str, part: pd.DataFrame, subfigure: SubFigure) -> None:
+    columns = densities(part)
+    axes = subfigure.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
+    subfigure.suptitle(title, fontweight="bold")
+    subfigure.supylabel(kind)
+    subfigure.supxlabel("task")
+    axes[0].set_ylim(LIMITS)
+    for density, panel in zip(columns, axes):
+        panel.set_title(sparsity(density))
+        panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+        _draw_lines(panel, part[part.density == density])
+    if kind == GROWTH:
+        axes[-1].legend(loc="center right")
+
+
+def _draw_lines(panel: Axes, rows: pd.DataFrame) -> None:
+    """A line for each layer, or for each init and growth; a layer's is a mean over growths."""
+    of_layers = bool((rows.layer != "").any())
+    lines = list(rows.groupby(["layer"] if of_layers else ["init", "growth"], sort=False))
+    colors = mpl.colormaps["cividis"]
+    for index, (key, line) in enumerate(lines):
+        # The end of the map is too pale on white.
+        color = colors(0.88 * index / max(1, len(lines) - 1))
+        line = line.groupby("task", as_index=False)[["mean", "low", "high"]].mean()
+        style: dict[str, Any] = {"color": color, "label": ", ".join(map(str, key))}
+        panel.fill_between(line.task, line.low, line.high, color=color, alpha=0.1, linewidth=0)
+        marker = "none" if of_layers else "os^Dv"[index % 5]
+        panel.plot(line.task, line["mean"], marker=marker, **style)
