@@ -38,6 +38,8 @@ from dstcl.study.load import load_file, runs
 from dstcl.study.run import Run
 
 PRESET = "quick"
+GROWTHS = ("random", "gradient")
+"""Those that every protocol of the preset has."""
 
 
 class Way(NamedTuple):
@@ -50,21 +52,21 @@ class Way(NamedTuple):
 
 WAYS = {
     "as planned": Way(),
-    # Without the second variable threads that wait take a core from other work.
-    "two threads": Way(threads=2, variables={"OMP_WAIT_POLICY": "passive"}),
     "channels last": Way(layout="channels_last"),
     "torch without vector instructions": Way(variables={"ATEN_CPU_CAPABILITY": "default"}),
     "torch and oneDNN with AVX2": Way(
         variables={"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
     ),
     "oneDNN with SSE4.1": Way(variables={"ONEDNN_MAX_CPU_ISA": "SSE41"}),
+    # Without the variable threads that wait take a core from other work.
+    "two threads": Way(threads=2, variables={"OMP_WAIT_POLICY": "passive"}),
 }
 
 
 def planned(seeds: int) -> list[Run]:
-    """The runs of the preset that have one of the first seeds."""
+    """The runs of the preset with these growths that have one of the first seeds."""
     every = runs(load_file(REPOSITORY / "params.yaml", PRESET))
-    return [run for run in every if run.seed < seeds]
+    return [run for run in every if run.seed < seeds and run.growth in GROWTHS]
 
 
 def acc(run: Run, file: Path) -> float:
