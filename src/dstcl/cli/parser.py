@@ -32,6 +32,8 @@ COMMANDS = (
     "vouch",
     "collect",
     "claims",
+    "confirm",
+    "record",
     "figure",
     "overview",
     "summary",
