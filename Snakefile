@@ -54,3 +54,4 @@ onerror:
 
 onsuccess:
     forget_what_failed()
+    say_whether_confirmed()

@@ -159,7 +159,7 @@ def test_the_seeds_that_an_interaction_needs_have_the_power_promised(rms) -> Non
     rng = np.random.default_rng(7)
     noise, level, boundary = 0.004, 0.05, 0.005
     pilot = known_cube(rms, 4000, noise, rng)
-    seeds = interaction(pilot, boundary).needed(level)
+    seeds = interaction(pilot, boundary).needed(level, 0.8)
     assert seeds is not None
     assert (seeds > 20) == (rms == 0.0055)
     shares = []
@@ -176,7 +176,7 @@ def test_a_plain_interaction_needs_few_seeds_however_large_it_is() -> None:
     rng = np.random.default_rng(7)
     for rms in (0.02, 0.1, 1.0):
         evidence = interaction(known_cube(rms, 200, 0.01, rng), 0.005)
-        assert evidence.needed(0.05) in (3, 4)
+        assert evidence.needed(0.05, 0.8) in (3, 4)
         assert evidence.low < rms < evidence.high
 
 
@@ -186,16 +186,16 @@ def test_an_interaction_of_two_or_three_seeds_has_numbers(shape) -> None:
     for _ in range(20):
         evidence = interaction(rng.normal(0, 0.01, shape), 0.005)
         assert 0 <= evidence.p <= 1
-        assert evidence.needed(0.05) is None or evidence.needed(0.05) >= 3
+        assert evidence.needed(0.05, 0.8) is None or evidence.needed(0.05, 0.8) >= 3
 
 
 def test_no_number_of_seeds_tells_an_interaction_from_one_of_the_same_size() -> None:
     rng = np.random.default_rng(8)
     cube = known_cube(0.0055, 4, 0.004, rng)
-    assert interaction(cube, interaction(cube).effect).needed(0.05) is None
+    assert interaction(cube, interaction(cube).effect).needed(0.05, 0.8) is None
     same = np.broadcast_to([[0.01, -0.01], [-0.01, 0.01]], (3, 2, 2))
-    assert interaction(same, 0.01).needed(0.05) is None
-    assert interaction(same, 0.005).needed(0.05) == 3
+    assert interaction(same, 0.01).needed(0.05, 0.8) is None
+    assert interaction(same, 0.005).needed(0.05, 0.8) == 3
 
 
 # The file

@@ -104,6 +104,25 @@ def page(tmp_path: Path) -> Path:
     return study / "report.html"
 
 
+def test_a_recorded_study_is_compared_claim_by_claim(tmp_path: Path) -> None:
+    study, recorded = write_study(tmp_path / "study"), write_study(tmp_path / "recorded")
+    claims = pd.read_csv(recorded / "claims.csv")
+    erk = claims["claim"] == "low-sparsity-erk"
+    assert set(claims.loc[erk, "verdict"]) == {"supported"}
+    claims.loc[erk, "verdict"] = "contradicted"
+    claims.to_csv(recorded / "claims.csv", index=False)
+    write_report("quick", study, TEMPLATE, recorded)
+    text = (study / "report.html").read_text()
+    part = text[text.index('id="confirmed"') : text.index('id="paper"')]
+    assert "verdicts: NOT reproduced" in part
+    assert "contradict (low-sparsity-erk)" in part
+    rows = re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)
+    (row,) = [row for row in rows if "<small>low-sparsity-erk</small>" in row]
+    assert "<td>contradicts</td><td>supported +3.10</td><td>contradicted +3.10</td>" in row
+    write_report("quick", study, TEMPLATE)
+    assert 'id="confirmed"' not in (study / "report.html").read_text()
+
+
 def test_verdicts_come_before_figures_and_figures_before_runs(page: Path) -> None:
     text = page.read_text()
     places = [

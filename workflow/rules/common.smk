@@ -52,10 +52,17 @@ if workflow.is_main_process:
         logger.warning(line)
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
 TABLES += ["overlap", "history", "decisions", "provenance"]
+OF_CLAIMS = ["claims", "claim_units", "paper", "paper_tables"]
 # What a study is compared with; relative, so that it is the same path in every clone.
 REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
 PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
 PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
+
+# The recorded study of this preset, if `dstcl record` wrote one; the report and the last lines
+# compare this one with it.
+RECORDED = f"{REFERENCE}/{PRESET}"
+if not Path(RECORDED, "params.json").exists():
+    RECORDED = ""
 
 # Before anything is trained; jobs that are at work must not end because somebody edits these.
 if workflow.is_main_process:
@@ -205,10 +212,7 @@ def all_runs():
 
 
 def all_tables():
-    return [
-        f"{RESULTS}/{table}.csv"
-        for table in [*TABLES, "claims", "paper", "paper_tables"]
-    ]
+    return [f"{RESULTS}/{table}.csv" for table in [*TABLES, *OF_CLAIMS]]
 
 
 def all_figures(*suffixes):
@@ -241,6 +245,20 @@ def say_what_failed():
     if Path(RESULTS, "plan.json").exists():
         page = ["--reference", REFERENCE, "--template", f"{PAGE}/{PAGE_FILES[0]}"]
         subprocess.run(["dstcl", "partial", RESULTS, *page], check=False)
+
+
+def recorded_tables():
+    """What the report compares the study with."""
+    if not RECORDED:
+        return []
+    return sorted(map(str, Path(RECORDED).glob("*.csv")))
+
+
+def say_whether_confirmed():
+    """Three lines: whether verdicts, accuracies and machines are those of the recorded study."""
+    if RECORDED and Path(RESULTS, "claims.csv").exists():
+        confirmed = ["dstcl", "confirm", RESULTS, RECORDED, "--brief"]
+        subprocess.run(confirmed, check=False)
 
 
 def forget_what_failed():

@@ -23,7 +23,7 @@ rule claims:
         claims=f"{REFERENCE}/claims.yaml",
         paper=multiext(f"{REFERENCE}/paper/", "curves.csv", "tables.csv"),
     output:
-        multiext(f"{RESULTS}/", "claims.csv", "paper.csv", "paper_tables.csv"),
+        expand("{results}/{table}.csv", results=RESULTS, table=OF_CLAIMS),
     log:
         f"{LOGS}/claims.log",
     params:

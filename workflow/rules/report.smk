@@ -47,6 +47,7 @@ rule report:
         summary=rules.summary.output,
         template=f"{PAGE}/{PAGE_FILES[0]}",
         words=[f"{PAGE}/{name}" for name in PAGE_FILES[1:]],
+        recorded=recorded_tables(),
     output:
         f"{RESULTS}/report.html",
     log:
@@ -55,5 +56,6 @@ rule report:
         study=subpath(input.plan, parent=True),
         code=code_of("cli.report"),
         captions=lambda wildcards: figure_captions(),
+        recorded=f"--recorded {RECORDED}" if RECORDED else "",
     shell:
-        "dstcl report {params.study} --template {input.template} 2> {log}"
+        "dstcl report {params.study} --template {input.template} {params.recorded} 2> {log}"

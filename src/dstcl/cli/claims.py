@@ -16,16 +16,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", type=Path, default=REFERENCE, help=what)
     what = "list every claim with what the paper's own numbers say of it; needs no study"
     parser.add_argument("--paper", action="store_true", help=what)
+    what = "how many seeds each claim needs, from recorded runs: reference/<preset>, several pooled"
+    parser.add_argument("--power", type=Path, nargs="+", metavar="STUDY", help=what)
+    what = "of the power that --power prints (default %(default)s)"
+    parser.add_argument("--seeds", type=int, default=10, help=what)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write claims.csv, paper.csv and paper_tables.csv of a study, or list the claims.
 
     Raises:
-        ValueError: neither is asked for, or both.
+        ValueError: none is asked for, or several; or --seeds is no number of seeds.
     """
-    if options.paper == (options.study is not None):
-        raise ValueError("claims: either the folder of a study or --paper is needed")
+    if sum((options.paper, options.study is not None, options.power is not None)) != 1:
+        raise ValueError("claims: either the folder of a study or --paper or --power is needed")
+    if options.power:
+        _print_power(options)
+        return
     if options.paper:
         from dstcl.evaluation.claims import load_claims
         from dstcl.evaluation.claims_on_paper import judge_paper, paper_lines, read_paper_study
@@ -39,3 +46,15 @@ def run(options: argparse.Namespace) -> None:
 
     write_claims(options.study, options.reference)
     write_paper(options.study, options.reference)
+
+
+def _print_power(options: argparse.Namespace) -> None:
+    from dstcl.evaluation.claims import load_claims
+    from dstcl.evaluation.power import power_table
+    from dstcl.reports.power import power_lines
+
+    if options.seeds < 2:
+        raise ValueError(f"--seeds: {options.seeds}; at least 2")
+    claims = load_claims(options.reference / "claims.yaml")
+    table, tests = power_table(claims, options.power, options.seeds)
+    print("\n".join(power_lines(table, tests, options.seeds)))

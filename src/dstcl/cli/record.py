@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Add what is finished, and say how much is recorded now."""
     from dstcl.evaluation.record import record
+    from dstcl.reports.summary import write_summary
 
     found = record(
         options.study,
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
         replace=options.replace,
         say=lambda line: print(line, file=sys.stderr),
     )
+    write_summary(found.preset, options.out)
     print(
         f"{options.out}: {len(found.runs)} of {found.planned} runs, {len(found.added)} of them new",
         file=sys.stderr,

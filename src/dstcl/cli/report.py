@@ -15,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     what = "of the page (default %(default)s)"
     parser.add_argument("--template", type=Path, default=TEMPLATE, help=what)
+    what = "folder of a recorded study that this one is compared with: reference/<preset>"
+    parser.add_argument("--recorded", type=Path, help=what)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -23,4 +25,4 @@ def run(options: argparse.Namespace) -> None:
     from dstcl.study.plan import read_plan
 
     preset, _ = read_plan(options.study)
-    write_report(preset, options.study, options.template)
+    write_report(preset, options.study, options.template, options.recorded)

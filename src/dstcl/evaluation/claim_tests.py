@@ -33,6 +33,18 @@ Sets = dict[str, list[list[Cell]]]
 
 
 @dataclass(frozen=True)
+class Part:
+    """One comparison of a claim, of which all must hold: a number a unit, and its boundary."""
+
+    values: pd.Series[float]
+    boundary: float
+
+    def evidence(self) -> Evidence:
+        """Is the mean above the boundary?"""
+        return above(self.values.tolist(), self.boundary)
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a test found, before it is judged among the others of its block.
 
@@ -41,12 +53,14 @@ class Finding:
         agrees: whether the numbers as they are say what is claimed, sure or not.
         unit: what was repeated.
         detail: what a reader should know of the test.
+        parts: what was compared, one effect a unit; none for an interaction or "unchanged".
     """
 
     evidence: Evidence
     agrees: bool
     unit: Unit = SEEDS
     detail: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,13 +113,13 @@ def find(claim: AnyClaim, block: dict[str, Any], runs: pd.DataFrame, tables: Tab
     grid.check(named, next(iter(values.values())))
     complete = {name: table[named].dropna() for name, table in values.items()}
     given = Measured(grid, sets, complete, int(learned_tasks(runs).min()))
-    evidence, agrees, detail = _TESTS[type(claim)](claim, given)
+    evidence, agrees, detail, parts = _TESTS[type(claim)](claim, given)
     there = values_read(runs, INTERVAL) if unit is not SEEDS else sorted(set(runs["seed"]))
     left_out = [str(value) for value in there if value not in given.first.index]
     details = [grid.averaged(selections), detail]
     if left_out:
         details.append(f"{unit.many} without all cells left out: {', '.join(left_out)}")
-    return Finding(evidence, agrees, unit, "; ".join(filter(None, details)))
+    return Finding(evidence, agrees, unit, "; ".join(filter(None, details)), parts)
 
 
 def _learned_enough(claim: Claim, runs: pd.DataFrame) -> pd.DataFrame:
@@ -160,14 +174,15 @@ def _same_on_both_sides(sets: Sets) -> bool:
     return here == there or here[0] == here[1]
 
 
-Tested = tuple[Evidence, bool, str]
-"""Evidence, whether the numbers agree with the claim, and what to say of the test."""
+Tested = tuple[Evidence, bool, str, tuple[Part, ...]]
+"""Evidence, whether the numbers agree with the claim, what to say of the test, and its parts."""
 
 
 def _judged(values: pd.Series[float], boundary: float) -> Tested:
     """Of a claim with one number a unit."""
-    evidence = above(values.tolist(), boundary)
-    return evidence, evidence.effect > boundary, ""
+    part = Part(values, boundary)
+    evidence = part.evidence()
+    return evidence, evidence.effect > boundary, "", (part,)
 
 
 def _mean(given: Measured, key: str, number: int = 0) -> pd.Series[float]:
@@ -179,16 +194,18 @@ def _difference(claim: Difference, given: Measured) -> Tested:
     this = _mean(given, "this")
     others = [_mean(given, "that", number) for number in range(len(given.sets.get("that", [])))]
     differences = [this - that for that in others] or [this]
-    evidence = every([above(values.tolist(), claim.more_than) for values in differences])
-    return evidence, evidence.effect > claim.more_than, ""
+    parts = tuple(Part(values, claim.more_than) for values in differences)
+    evidence = every([part.evidence() for part in parts])
+    return evidence, evidence.effect > claim.more_than, "", parts
 
 
 def _alike(claim: Alike, given: Measured) -> Tested:
     """Two one-sided tests: neither side is ahead by as much as the margin."""
     ahead = _mean(given, "this") - _mean(given, "that")
-    evidence = every([above(values.tolist(), -claim.within) for values in (ahead, -ahead)])
+    parts = tuple(Part(values, -claim.within) for values in (ahead, -ahead))
+    evidence = every([part.evidence() for part in parts])
     leader = "this" if ahead.mean() > 0 else "that"
-    return evidence, evidence.effect > -claim.within, f"`{leader}` is ahead"
+    return evidence, evidence.effect > -claim.within, f"`{leader}` is ahead", parts
 
 
 def _spread(claim: Spread, given: Measured) -> Tested:
@@ -233,7 +250,7 @@ def _interaction(claim: Interaction, given: Measured) -> Tested:
             cells = given.grid.cells(axes | {axis: [value] for axis, value in fixed.items()})
             cube[:, i, j] = given.first[cells].mean(axis=1)
     if not len(cube):
-        return above([]), False, ""
+        return above([]), False, "", ()
     best = cube.mean(0).argmax(1)
     words = [
         f"{' '.join(map(str, condition))}: {levels[index]}"
@@ -241,7 +258,7 @@ def _interaction(claim: Interaction, given: Measured) -> Tested:
     ]
     evidence = interaction(cube, claim.more_than)
     detail = f"best {claim.of} by {' and '.join(depends)}: {', '.join(words)}"
-    return evidence, evidence.effect > claim.more_than, detail
+    return evidence, evidence.effect > claim.more_than, detail, ()
 
 
 def _saturation(claim: Saturation, given: Measured) -> Tested:
@@ -250,29 +267,30 @@ def _saturation(claim: Saturation, given: Measured) -> Tested:
     Effect and interval are those of what the later tasks lost.
     """
 
-    def lost(name: str) -> list[float]:
+    def lost(name: str) -> pd.Series[float]:
         wide = given.values[name]
         values = wide[given.sets["this"][0]].mean(axis=1)
         if "that" in given.sets:
             values = values - wide[given.sets["that"][0]].mean(axis=1)
-        return [float(value) for value in values]
+        return values
 
     phases = Phases.around(claim.after_task, given.learned)
-    evidence = above(lost("beyond"), claim.more_than)
+    beyond = Part(lost("beyond"), claim.more_than)
+    evidence = beyond.evidence()
     agrees = evidence.effect > claim.more_than
     detail = f"{_tasks(phases.beyond)} against {_tasks(phases.first)}"
     if "until" not in given.values:
-        return evidence, agrees, detail
+        return evidence, agrees, detail, (beyond,)
     before = lost("until")
-    kept = above([-value for value in before], -claim.more_than)
-    together = every([evidence, kept])
-    found = mean_interval(before)
+    kept = Part(-before, -claim.more_than)
+    together = every([evidence, kept.evidence()])
+    found = mean_interval(before.tolist())
     interval = f" ({100 * found.low:.1f} to {100 * found.high:.1f})" if isfinite(found.low) else ""
     detail += f"; {_tasks(phases.until)} lost {100 * found.mean:.1f} points{interval}"
     both = replace(
         evidence, support=together.support, against=together.against, needed=together.needed
     )
-    return both, agrees and found.mean < claim.more_than, detail
+    return both, agrees and found.mean < claim.more_than, detail, (beyond, kept)
 
 
 def _tasks(ends: tuple[int, int]) -> str:
@@ -314,6 +332,6 @@ def _unchanged(claim: Unchanged, runs: pd.DataFrame, tables: Tables) -> Finding:
     largest, total = float(changes.max()), changes.index.get_level_values("digest").nunique()
     unit = unit_of(runs)
     units = runs["seed"].nunique() if unit is SEEDS else len(values_read(runs, INTERVAL))
-    evidence = Evidence(0.0 - largest, nan, nan, nan, nan, nan, units, lambda level: None)
+    evidence = Evidence(0.0 - largest, nan, nan, nan, nan, nan, units, lambda *_: None)
     detail = f"minus the largest change of an accuracy; {changed} of {total} runs have any"
     return Finding(evidence, largest == 0, unit, detail)

@@ -18,7 +18,7 @@ from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.claims_on_paper import judge_paper, read_paper_study
 from dstcl.evaluation.collect import write_csv
 from dstcl.evaluation.replication import UNITS, unit_of
-from dstcl.evaluation.statistics import MOST_UNITS, holm
+from dstcl.evaluation.statistics import MOST_UNITS, POWER, holm
 from dstcl.evaluation.tables import read_table
 from dstcl.study.plan import read_plan
 from dstcl.study.run import Run
@@ -39,10 +39,14 @@ COLUMNS = (
     *("unit", "p_holm", "units_needed", "sd", "more_than", "kind", "measure", "group", "source"),
     *("detail", "note", "paper_effect", "paper_says_otherwise"),
 )
+UNIT_COLUMNS = ("claim", *BLOCK, "part", "unit", "value", "effect")
+"""Of claim_units.csv: the effect of each part of a claim in each seed or interval."""
 
 
 def write_claims(study: Path, reference: Path) -> None:
     """Test ``reference/claims.yaml`` on the study and put the paper's own numbers beside it.
+
+    Writes claims.csv, and claim_units.csv with the effects that each test was made of.
 
     Raises:
         ValueError: a file is missing or says something that cannot be used; names it.
@@ -56,10 +60,12 @@ def write_claims(study: Path, reference: Path) -> None:
     if unplanned := set(summary["digest"]) - set(random):
         raise ValueError(f"{study / 'summary.csv'}: run {min(unplanned)} is not in plan.json")
     tables = Tables(summary, accuracy, capacity, random)
+    rows = _judged_rows(claims, tables)
     write_csv(
         study / "claims.csv",
-        with_paper(judge_claims(claims, tables), judge_paper(claims, own, summary)),
+        with_paper(_claims_table(rows), judge_paper(claims, own, summary)),
     )
+    write_csv(study / "claim_units.csv", _units_table(rows))
 
 
 def with_paper(claims: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -96,11 +102,32 @@ def judge_claims(claims: Sequence[AnyClaim], tables: Tables) -> pd.DataFrame:
     ``p_holm`` is corrected over the claims tested in the block, and the verdict follows it.
     ``unit`` says what was repeated, seeds or update intervals, and ``units`` how often.
     """
+    return _claims_table(_judged_rows(claims, tables))
+
+
+def _judged_rows(claims: Sequence[AnyClaim], tables: Tables) -> list[dict[str, Any]]:
+    """A row for each claim and block, with the ``parts`` that were compared."""
     rows: list[dict[str, Any]] = []
     for values, runs in tables.summary.groupby(list(BLOCK), sort=False):
         rows += _block(claims, dict(zip(BLOCK, values)), runs, tables)
+    return rows
+
+
+def _claims_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"units": "Int64", "units_needed": "Int64", "group": "Int64"})
+
+
+def _units_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """`UNIT_COLUMNS`: what a claim's test was made of, one row a part and unit."""
+    found = [
+        {name: row[name] for name in ("claim", *BLOCK, "unit")}
+        | {"part": number, "value": value, "effect": effect}
+        for row in rows
+        for number, part in enumerate(row.get("parts", ()), start=1)
+        for value, effect in part.values.items()
+    ]
+    return pd.DataFrame(found, columns=list(UNIT_COLUMNS))
 
 
 def _block(
@@ -124,10 +151,10 @@ def _block(
         found = finding.evidence
         row |= {"effect": found.effect, "sd": found.sd, "low": found.low, "high": found.high}
         row |= {"units": found.units, "p": found.p, "detail": finding.detail, "evidence": found}
-        row["unit"] = finding.unit.many
+        row["unit"], row["parts"] = finding.unit.many, finding.parts
         rows.append(row)
     _judge(rows)
-    return [{name: row.get(name) for name in COLUMNS} for row in rows]
+    return rows
 
 
 def _judge(rows: Sequence[dict[str, Any]]) -> None:
@@ -149,7 +176,7 @@ def _judge(rows: Sequence[dict[str, Any]]) -> None:
             row["verdict"] = "supported" if supported else "contradicted"
         else:
             row["verdict"] = "inconclusive"
-            row["units_needed"] = evidence.needed(LEVEL / len(tested))
+            row["units_needed"] = evidence.needed(LEVEL / len(tested), POWER)
             reasons.append(_why_inconclusive(row, len(tested)))
         row["detail"] = "; ".join(reasons)
 

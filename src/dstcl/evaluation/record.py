@@ -33,7 +33,9 @@ from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.run import RESULT_FILES, Run
 
 FOUND = ("summary", "provenance", "accuracy", "capacity")
-"""Tables of what runs found, which are kept: a row or more a run, with its digest."""
+"""Tables of what runs found, which are kept: rows of every run, with its digest."""
+OF_SOME = ("decisions",)
+"""Such tables that are kept where any run has rows in them."""
 
 
 class RecordError(ValueError):
@@ -45,11 +47,13 @@ class Recorded:
     """What a recorded folder has.
 
     Attributes:
+        preset: of the study.
         runs: all that are recorded.
         added: digests of those that are new.
         planned: how many the study plans.
     """
 
+    preset: str
     runs: list[Run]
     added: set[str]
     planned: int
@@ -99,18 +103,18 @@ def record(
         newer = (
             {run.digest for run in finished} if replace else set(runs) - {r.digest for r in there}
         )
-        joined = {name: _joined(out, new, name, newer, order) for name in FOUND}
+        joined = {name: _joined(out, new, name, newer, order) for name in (*FOUND, *OF_SOME)}
     write_plan(preset, [runs[digest] for digest in order], out / "plan.json")
     if (study / "params.json").is_file():
         shutil.copyfile(study / "params.json", out / "params.json")
-    for name, table in joined.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False))
+    for name in [name for name in joined if name in FOUND or len(joined[name])]:
+        write_text(out / f"{name}.csv", joined[name].to_csv(index=False))
     _derive(out, reference)
     missing = [run.folder for run in planned if run.digest not in runs]
     write_missing(out, len(runs) + len(missing), [f"{folder}: not run yet" for folder in missing])
     for line in _differences(read_table(out, "provenance")):
         say(line)
-    return Recorded([runs[digest] for digest in order], newer, len(runs) + len(missing))
+    return Recorded(preset, [runs[digest] for digest in order], newer, len(runs) + len(missing))
 
 
 def _recorded_plan(out: Path, preset: str) -> list[Run]:

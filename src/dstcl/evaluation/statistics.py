@@ -21,6 +21,8 @@ from scipy.optimize import brentq
 
 MOST_UNITS = 1000
 POWER = 0.8
+Needed = Callable[[float, float], int | None]
+"""Units by the two-sided level of a test and the power that it shall have."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Evidence:
     """An effect, its 95 % interval, and one-sided p-values on either side of the boundary.
 
     ``support`` is small where the effect is above the boundary, ``against`` where it is below.
-    ``needed`` gives the units that settle the question with a power of 80 % at a two-sided level,
-    if effect and spread are those seen here; None where more than `MOST_UNITS`.
+    ``needed`` gives the units that settle the question at a two-sided level with some power, if
+    effect and spread are those seen here; None where more than `MOST_UNITS`.
     """
 
     effect: float
@@ -70,7 +72,7 @@ class Evidence:
     support: float
     against: float
     units: int
-    needed: Callable[[float], int | None]
+    needed: Needed
 
     @property
     def p(self) -> float:
@@ -87,15 +89,15 @@ def above(values: Sequence[float], boundary: float = 0.0) -> Evidence:
     found = mean_interval(values)
     units, distance = len(values), found.mean - boundary
     if units < 2:
-        return Evidence(found.mean, nan, nan, nan, nan, nan, units, lambda level: None)
+        return Evidence(found.mean, nan, nan, nan, nan, nan, units, _never)
     if found.sd < 1e-12:  # every unit says the same
         support, against = float(distance <= 1e-12), float(distance >= -1e-12)
     else:
         t = distance / (found.sd / sqrt(units))
         support, against = (float(tail(t, units - 1)) for tail in (stats.t.sf, stats.t.cdf))
 
-    def needed(level: float) -> int | None:
-        return units_for_mean(distance, found.sd, level)
+    def needed(level: float, power: float) -> int | None:
+        return units_for_mean(distance, found.sd, level, power)
 
     return Evidence(found.mean, found.sd, found.low, found.high, support, against, units, needed)
 
@@ -111,8 +113,8 @@ def every(tests: Sequence[Evidence]) -> Evidence:
     if any(test.units < 2 for test in tests):
         return weakest
 
-    def needed(level: float) -> int | None:
-        wanted = [test.needed(level) for test in tests]
+    def needed(level: float, power: float) -> int | None:
+        wanted = [test.needed(level, power) for test in tests]
         return None if None in wanted else max(n for n in wanted if n is not None)
 
     against = min(1.0, len(tests) * min(test.against for test in tests))
@@ -138,7 +140,7 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
     squares = float((centred.mean(0) ** 2).sum())
     cells, free = conditions * levels, (conditions - 1) * (levels - 1)
     if units < 2:
-        return Evidence(sqrt(squares / cells), nan, nan, nan, nan, nan, units, lambda level: None)
+        return Evidence(sqrt(squares / cells), nan, nan, nan, nan, nan, units, _never)
     residual = (centred - centred.mean(0)).reshape(units, -1)
     gram = residual @ residual.T
     noise = float(np.trace(gram)) / (free * (units - 1))
@@ -146,7 +148,7 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
         effect = sqrt(squares / cells)
         support, against = float(effect <= boundary), float(effect >= boundary)
         settled = 3 if abs(effect - boundary) > 1e-12 else None
-        return Evidence(effect, 0.0, effect, effect, support, against, units, lambda level: settled)
+        return Evidence(effect, 0.0, effect, effect, support, against, units, lambda *_: settled)
     epsilon = min(1.0, max(1 / free, float(np.trace(gram) ** 2 / (free * (gram**2).sum()))))
     f = units * squares / free / noise
     one, two = epsilon * free, epsilon * free * (units - 1)
@@ -168,7 +170,7 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
     mean_square = max(0.0, squares - free * noise / units) / cells
     at_boundary = share_below(scale * boundary**2)
 
-    def needed(level: float) -> int | None:
+    def needed(level: float, power: float) -> int | None:
         above_boundary = mean_square > boundary**2
         share = 1 - level / 2 if above_boundary else level / 2
 
@@ -182,7 +184,7 @@ def interaction(cube: np.ndarray, boundary: float = 0.0) -> Evidence:
             below = _share_below(
                 critical, exact, exact * (n - 1), true_epsilon * per_square * mean_square
             )
-            return (1 - below if above_boundary else below) >= POWER
+            return (1 - below if above_boundary else below) >= power
 
         return _fewest(enough)
 
@@ -244,16 +246,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def units_for_mean(distance: float, sd: float, level: float) -> int | None:
-    """Units for which a two-sided t-test at this level finds this distance with power 80 %."""
+def power_for_mean(distance: float, sd: float, units: int, level: float) -> float:
+    """Probability that a two-sided t-test at this level finds this distance, on its side of zero.
+
+    By the noncentral t distribution.
+    """
+    if sd < 1e-12:
+        return float(abs(distance) > 1e-12)
+    critical = stats.t.isf(level / 2, units - 1)
+    return float(stats.nct.sf(critical, units - 1, abs(distance) / sd * sqrt(units)))
+
+
+def units_for_mean(distance: float, sd: float, level: float, power: float = POWER) -> int | None:
+    """Units for which a two-sided t-test at this level finds this distance with this power."""
     if sd < 1e-12:
         return 3 if abs(distance) > 1e-12 else None
+    return _fewest(lambda n: power_for_mean(distance, sd, n, level) >= power)
 
-    def enough(n: int) -> bool:
-        critical = stats.t.isf(level / 2, n - 1)
-        return bool(stats.nct.sf(critical, n - 1, abs(distance) / sd * sqrt(n)) >= POWER)
 
-    return _fewest(enough)
+def _never(level: float, power: float) -> int | None:
+    """No number of units is known that would settle the question."""
+    return None
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:

@@ -30,8 +30,11 @@ SPREADS = [
     for part in ("mean", "low", "high")
 ]
 DIFFERENCE = ("difference", "sd", "low", "high")
+UNIT_OF_CLAIM = ("part", "unit", "value", "effect")
 VERDICT = ("effect", "low", "high", "more_than", "p_holm", "paper_effect", "units")
 REMARKS = ("detail", "note", "paper_says_otherwise")
+OF_CLAIMS = ("claims", "claim_units", "paper", "paper_tables")
+"""Tables that `dstcl claims` writes."""
 OURS = ("ours_percent", "sd_intervals", "low_percent", "high_percent", "intervals", "n")
 COMPARED = (*OURS, "unit", "reproduced", "unlike")
 TABLE = ("metric", "learned", "compared_with")
@@ -78,6 +81,9 @@ TABLES = {
         (*BLOCK, "claim", "statement", "verdict", "kind", "source", "unit", *REMARKS, *VERDICT),
         ("tasks", *VERDICT),
         (*REMARKS, *VERDICT[:-1]),
+    ),
+    "claim_units": Needs(
+        ("claim", *BLOCK, *UNIT_OF_CLAIM), ("tasks", "part", "effect"), ("effect",)
     ),
     "paper": Needs(
         ("figure", *CELL, "task", "paper_percent", *BAND, *COMPARED),
@@ -138,7 +144,7 @@ def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFra
 
 
 def _maker(name: str) -> str:
-    return f"`dstcl {'claims' if name in ('claims', 'paper', 'paper_tables') else 'collect'}`"
+    return f"`dstcl {'claims' if name in OF_CLAIMS else 'collect'}`"
 
 
 def read_columns(

@@ -18,6 +18,7 @@ from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
 from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
+from dstcl.reports.confirmation import page_part
 from dstcl.reports.tables import claim_blocks, setting_words
 from dstcl.storage import read_json, write_text
 
@@ -29,8 +30,14 @@ MADE_WITH = [
 ]
 
 
-def write_report(preset: str, study: Path, template: Path) -> None:
+def write_report(preset: str, study: Path, template: Path, recorded: Path | None = None) -> None:
     """Write report.html; the template and the files beside it hold all its words.
+
+    Args:
+        preset: its name.
+        study: folder of the study.
+        template: of the page.
+        recorded: folder of a recorded study to compare with.
 
     Raises:
         ValueError: a table or the template is missing, or the template is wrong.
@@ -44,7 +51,7 @@ def write_report(preset: str, study: Path, template: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    content = report_content(preset, study)
+    content = report_content(preset, study) | {"confirmed": page_part(study, recorded)}
     try:
         page = environment.get_template(template.name).render(content)
     except TemplateError as error:
