@@ -154,7 +154,7 @@ def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: s
             *(lists[axis] for axis in axes), lists["growths"], lists["seeds"], product(*varied)
         ):
             benchmark, protocol, network, method, density, init, growth, seed, settings = point
-            growth = growth if method == "dst" else "none"
+            growth = growth if method in ("dst", "unisolated") else "none"
             if method in ("finetune", "ewc", "separate", "joint"):
                 density, init = 1.0, "none"
             cell = (protocol, network, method, density, init, growth, seed, settings)
@@ -286,6 +286,7 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "update_every": 5,
         "redistribute": "none",
         "switch_at": 0.5,
+        "controller": "fixed",
     }
     assert set(plain_settings(run.engine).values()) == {"auto", "off"}
 
