@@ -47,6 +47,11 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/targets.smk"
 
 
+# Torch is imported once for all runs, and not once for each.
+onstart:
+    import_torch_once(trainings_on_this_machine())
+
+
 # With `keep-going` the runs that are finished are worth something, and the failed ones have names.
 onerror:
     say_what_failed()

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
+
+from dstcl.data.contents import remembered
 
 UNUSED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Parts of a syntax tree that follow from the rest or change nothing."""
@@ -47,7 +50,16 @@ def code_files(*entries: str) -> list[Path]:
 
 @cache
 def _digest(entries: tuple[str, ...], extra: tuple[str, ...]) -> str:
-    return _this_package().digest(entries, extra)
+    package, files = _this_package(), _files_here()
+    what = f"code {package.folder} {entries!a} {extra!a}"
+    return remembered(what, files, lambda: package.digest(entries, extra))
+
+
+@cache
+def _files_here() -> list[tuple[str, os.stat_result]]:
+    """All files of this package, which decide what imports lead to, with their status."""
+    found = sorted(map(str, Path(__file__).parent.rglob("*.py")))
+    return [(file, os.stat(file)) for file in found]
 
 
 @cache

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from dstcl.continual import InvariantError, Outcome, learner_of
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
-from dstcl.jobs import checkpoints
+from dstcl.jobs import checkpoints, interruption
 from dstcl.jobs import train as record
 from dstcl.jobs.checkpoints import Checkpoints, decode, encode
 from dstcl.jobs.epochs import Told, read_epochs
@@ -337,7 +337,9 @@ def test_training_that_cannot_begin_says_why(short_run: Run, tmp_path: Path) -> 
     assert told.ended == ("failed", f"{tmp_path / 'no'}: no such file")
 
 
-def test_a_second_signal_has_its_usual_effect(request: pytest.FixtureRequest) -> None:
+def test_signals_in_a_moment_are_one_request_and_a_later_one_has_its_usual_effect(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Shells start what runs in the background with Ctrl-C ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
@@ -347,6 +349,8 @@ def test_a_second_signal_has_its_usual_effect(request: pytest.FixtureRequest) ->
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.signal == "SIGINT"
+        os.kill(os.getpid(), signal.SIGINT)
+        monkeypatch.setattr(interruption, "ONE_REQUEST", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -9,8 +9,6 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
@@ -114,6 +112,7 @@ def test_a_failed_run_is_named_and_stops_no_other(
         (("--at-once", "0"), "--at-once: 0; at least 1"),
         (("--gpu-slots", "4"), "--gpu-slots or DSTCL_GPU_SLOTS: '4'; cards x runs"),
         (("--only", "nothing"), "--only: 'nothing' matches none of 4 runs"),
+        (("--device", "gpu"), "--device or DSTCL_DEVICE: 'gpu'; auto, cpu or cuda"),
         (("--data", "elsewhere"), "elsewhere/prepared/mnist5k-28px.safetensors: no such file"),
     ],
 )
@@ -127,10 +126,10 @@ def test_mistakes_are_told_before_anything_is_trained(
 
 
 def children(process: int) -> list[int]:
-    """Processes that train; the tracker of shared resources is none of them."""
+    """Processes of `dstcl train`; the warm parent is none of them."""
     found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [
-        pid for pid in map(int, found) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid for pid in map(int, found) if b"--run=" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
 
 
@@ -190,62 +189,102 @@ def test_a_killed_process_costs_its_own_run_alone(planned: list[Run]) -> None:
     assert sum((folder(run) / "metrics.json").exists() for run in longer) == 3
 
 
-def test_a_run_that_another_process_has_finished_is_not_made_again(
-    planned: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = Place(Path("data"), Path("study", "runs"), Path("logs"))
-    first = place.train(planned[0], "cpu", 1)
-    monkeypatch.setattr(many, "train_run", None)
-    assert place.train(planned[0], "cpu", 1) == first
+@pytest.fixture
+def place() -> Place:
+    return Place(Path("data"), Path("study", "runs"), Path("logs"), "cpu")
 
 
-def test_a_run_that_another_process_trains_is_waited_for(
-    planned: list[Run], digits: Prepared, monkeypatch: pytest.MonkeyPatch
+def finish(run: Run, digits: Prepared) -> None:
+    """Have the run finished by somebody else."""
+    split = read_json(Path("data", run.tasks_file))
+    origin = {"data_digest": digits.digest, "tasks_digest": split["digest"]}
+    finished_run(Path("study"), run, provenance=origin)
+
+
+def train_by(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Have runs trained by a few lines of Python."""
+    monkeypatch.setattr(many, "TRAIN", (sys.executable, "-c", code))
+
+
+def test_a_run_that_another_process_trains_is_waited_for_and_not_made_again(
+    planned: list[Run], place: Place, digits: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(Path("data"), Path("study", "runs"), Path("logs"))
-    lock = Path("logs", f"{planned[0].folder}.log.lock")
-    lock.parent.mkdir(parents=True)
-    monkeypatch.setattr(many, "train_run", None)
-    found: list[dict[str, Any]] = []
-    waiting = Thread(target=lambda: found.append(place.train(planned[0], "cpu", 1)))
-    with lock.open("w") as other:
+    train_by(monkeypatch, "raise AssertionError")
+    log = Path("logs", f"{planned[0].folder}.log")
+    log.parent.mkdir(parents=True)
+    with log.open("w") as other:
+        print("at work", file=other, flush=True)
         fcntl.flock(other, fcntl.LOCK_EX)
-        waiting.start()
-        waiting.join(1)
-        assert waiting.is_alive()
-        split = read_json(Path("data", planned[0].tasks_file))
-        origin = {"data_digest": digits.digest, "tasks_digest": split["digest"]}
-        finished_run(Path("study"), planned[0], provenance=origin)
-    waiting.join(60)
-    assert found == [read_json(folder(planned[0]) / "metrics.json")]
+        training = many.Training(planned[0], place, threads=1)
+        assert not training.ended(stopping=False)
+        assert training.process is None
+        assert log.read_text() == "at work\n"
+        finish(planned[0], digits)
+    assert training.ended(stopping=False)
+    assert training.outcome(stopping=False) == read_json(folder(planned[0]) / "metrics.json")
+
+
+def test_a_log_stays_locked_by_a_training_that_outlives_its_command(
+    planned: list[Run], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_by(monkeypatch, "import time; time.sleep(60)")
+    training = many.Training(planned[0], place, threads=1)
+    assert not training.ended(stopping=False)
+    training.log.close()  # as the end of the command does
+    assert training.process
+    try:
+        another = many.Training(planned[0], place, threads=1)
+        assert not another.ended(stopping=False)
+        assert another.process is None
+    finally:
+        training.process.kill()
+        training.process.wait()
+    assert not another.ended(stopping=False)
+    assert another.process
+    another.process.kill()
+    another.process.wait()
+    another.log.close()
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
 def test_a_disk_without_locks_is_put_up_with(
-    planned: list[Run], monkeypatch: pytest.MonkeyPatch, code: int
+    planned: list[Run], place: Place, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Without any other lock, which a killed process would leave behind."""
 
-    def refuse(file: int, how: int) -> None:
+    def refuse(file: object, how: int) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    monkeypatch.setattr(many, "train_run", lambda *arguments, **options: {"acc": 1.0})
-    place = Place(Path("data"), Path("study", "runs"), Path("logs"))
-    for _ in range(2):
-        assert place.train(planned[0], "cpu", 1) == {"acc": 1.0}
+    train_by(monkeypatch, "print('trained')")
+    training = many.Training(planned[0], place, threads=1)
+    assert not training.ended(stopping=False)
+    assert training.process
+    assert training.process.wait() == 0
+    training.log.close()
 
 
-def test_any_error_is_told_with_its_kind_and_a_log_has_the_rest(
-    planned: list[Run], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        ("raise KeyError('weights')", "KeyError: 'weights'"),
+        ("import sys; sys.exit('dstcl: it is wrong')", "it is wrong"),
+        ("import os; os.kill(os.getpid(), 9)", "its process ended with -9; the same command goes"),
+        ("import sys; sys.exit(75)", "a signal stopped its process; the same command goes on"),
+        ("import sys; sys.exit(3)", "its process ended with 3"),
+        ("pass", "it left no results"),
+    ],
+)
+def test_how_a_process_ended_is_told_and_its_log_has_the_rest(
+    code: str,
+    outcome: str,
+    planned: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def broken(*arguments: object, **options: object) -> None:
-        raise KeyError("weights")
-
-    monkeypatch.setattr(many, "train_run", broken)
+    train_by(monkeypatch, code)
     with pytest.raises(SystemExit):
         train("--only", "*/seed0-*")
-    assert "FAILED: KeyError: 'weights'" in capfd.readouterr().err
+    assert f"  {planned[0].folder}  FAILED: {outcome}" in capfd.readouterr().err
     log = Path("logs", "study", "train", f"{planned[0].folder}.log").read_text()
-    assert "Traceback" in log
-    assert log.endswith("dstcl: KeyError: 'weights'\n")
+    assert ("Traceback" in log) == ("KeyError" in code)

@@ -16,6 +16,8 @@ from dstcl.study.cost import memory_mb_to_ask_for, minutes_to_ask_for
 from dstcl.data.orders import PATTERN as ORDER_NAME
 from dstcl.data.raw import source_state
 from dstcl.figures import FIGURES, caption
+from dstcl.jobs.handover import WARM
+from dstcl.jobs.warm import WarmParent
 from dstcl.reports.inputs import check_inputs
 from dstcl.study.remarks import remarks
 from dstcl.study.run import RESULT_FILES
@@ -238,6 +240,32 @@ def figure_captions():
 
 def figure_dpi(wildcards):
     return PARAMS.figures.dpi
+
+
+WARM_PARENTS = []
+
+
+def import_torch_once(trainings):
+    """For all trainings of this process, if there are several."""
+    if trainings > 1:
+        WARM_PARENTS.append(WarmParent())
+
+
+def trainings_on_this_machine():
+    """How many are to come; on a cluster they are no processes of this one."""
+    if not (workflow.is_main_process and workflow.local_exec):
+        return 0
+    return sum(job.rule.name == "train_run" for job in workflow.dag.needrun_jobs())
+
+
+# A warm parent that is inherited here is another Snakemake's. Within a job of a cluster, where no
+# hooks are called, profile packed has several trainings.
+if not workflow.subprocess_exec:
+    os.environ.pop(WARM, None)
+if workflow.remote_exec:
+    import_torch_once(
+        sum(job.rulename == "train_run" for job in workflow.dag_settings.target_jobs)
+    )
 
 
 def say_what_failed():

@@ -10,8 +10,6 @@ rule train_run:
         },
     log:
         f"{LOGS}/train/{{folder}}.log",
-    benchmark:
-        f"{LOGS}/train/{{folder}}.benchmark.tsv"
     threads: 1
     # What a run needs; where it gets it from (cards, partitions, accounts) is up to a profile.
     resources:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
+import time
 from pathlib import Path
 
 from dstcl.cli.training_options import add_training_options
@@ -57,4 +59,14 @@ def _train_on(device: str, options: argparse.Namespace) -> None:
             progress=progress,
             checkpoint_every=options.checkpoint_every,
         )
-    print(f"{DONE}accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s", file=sys.stderr)
+    print(
+        f"{DONE}accuracy {metrics['acc']:.4f} in {metrics['seconds']:.1f} s; of this process "
+        f"{time.process_time():.1f} s of processor time, {_peak_memory():.0f} MiB at most",
+        file=sys.stderr,
+    )
+
+
+def _peak_memory() -> float:
+    """Of this process, in MiB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)

@@ -63,7 +63,7 @@ def granted_device(
         device = "cuda" if gpus else "cpu"
     slots = slots or environ.get(SLOTS, "")
     if device not in ("auto", "cuda") or not slots:
-        yield _known(environ.get(DEVICE) or device)
+        yield check_device(environ.get(DEVICE) or device)
         return
     count, runs_a_card = parse_slots(slots)
     card, lock = take_slot(
@@ -73,12 +73,17 @@ def granted_device(
     environ[VISIBLE] = card
     environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbers that nvidia-smi shows
     try:
-        yield _known(environ.get(DEVICE) or "cuda")
+        yield check_device(environ.get(DEVICE) or "cuda")
     finally:
         lock.release()
 
 
-def _known(device: str) -> str:
+def check_device(device: str) -> str:
+    """The name of a device, if it is one.
+
+    Raises:
+        ValueError: it is not.
+    """
     if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device) is None:
         raise ValueError(f"--device or {DEVICE}: {device!r}; auto, cpu or cuda")
     return device

@@ -135,7 +135,6 @@ class Settings:
         "extra": "forbid",
         "strict": True,
         "allow_inf_nan": False,
-        "use_attribute_docstrings": True,
     }
 
     @classmethod

@@ -5,12 +5,14 @@ Parsing a Snakefile imports this module, so it imports pydantic but neither torc
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
@@ -188,11 +190,43 @@ def _replaced(settings: S, values: Mapping[str, Any]) -> S:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of params.yaml, for editors; kept in workflow/schemas and tested in step."""
-    return Params.model_json_schema() | {
+    """JSON Schema of params.yaml, for editors; kept in workflow/schemas and tested in step.
+
+    Descriptions are the docstrings below the fields. Not by pydantic's own means, which would look
+    for them in every process that reads params.yaml.
+    """
+    schema = Params.model_json_schema()
+    kinds = {kind.__name__: kind for kind in _below(Model) | _below(Settings)}
+    for name, part in [*schema["$defs"].items(), (Params.__name__, schema)]:
+        documented = _documented(kinds[name]) if name in kinds else {}
+        for field, entry in part.get("properties", {}).items():
+            if field in documented:
+                entry["description"] = documented[field]
+    return schema | {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "params.yaml of dstcl",
     }
+
+
+def _below(kind: type) -> set[type]:
+    """All classes that inherit from one."""
+    return {kind}.union(*map(_below, kind.__subclasses__()))
+
+
+def _documented(kind: type) -> dict[str, str]:
+    """The docstrings below the fields of a class and of those that it inherits from."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if issubclass(base, (Model, Settings)):
+            body = cast(ast.ClassDef, ast.parse(inspect.getsource(base)).body[0]).body
+            for field, below in pairwise(body):
+                match field, below:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(text))),
+                    ):
+                        found[name] = inspect.cleandoc(text)
+    return found
 
 
 def _one_line(error: ValidationError) -> str:
