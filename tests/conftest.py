@@ -10,12 +10,13 @@ import pytest
 # The order in which files are begun; all others follow. Tests of Slurm mostly wait, so others
 # compute meanwhile.
 FIRST = [
-    "test_reruns_code.py",
     "test_slurm.py",
+    "test_reruns_presets.py",
     "test_reruns.py",
+    "test_reruns_plans.py",
+    "test_reruns_code.py",
     "test_pipeline.py",
     "test_profiles.py",
-    "test_reruns_plans.py",
     "test_plugin_study.py",
     "test_mlflow_server.py",
     "test_finished_study.py",

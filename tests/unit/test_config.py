@@ -36,7 +36,7 @@ from dstcl.study.load import (
     runs_by_part,
 )
 from dstcl.study.parts import AXES, SECTIONED
-from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.plan import is_plan_of, read_plan, write_plan
 from dstcl.study.presets import (
     Benchmark,
     Extra,
@@ -968,14 +968,33 @@ def test_a_plan_gives_back_its_preset_and_runs_in_order(tmp_path: Path) -> None:
     assert [(e["folder"], e["digest"]) for e in entries] == [(r.folder, r.digest) for r in planned]
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", "[]", "{}", '"text"', '{"preset": "a"}', '{"preset": "a", "runs": [{"run": {}}]}'],
-)
+def test_a_plan_is_that_of_its_runs_alone(tmp_path: Path) -> None:
+    planned = runs(load(put(config(), f"{TINY}.seeds", [3, 1, 2])))
+    path, folders = tmp_path / "plan.json", [run.folder for run in planned]
+    write_plan("tiny", planned, path)
+    assert is_plan_of(path, "tiny", folders)
+    assert not is_plan_of(path, "other", folders)
+    assert not is_plan_of(path, "tiny", folders[1:])
+    assert not is_plan_of(path, "tiny", reversed(folders))
+
+
+NO_PLANS = [
+    "",
+    "{",
+    "[]",
+    "{}",
+    '"text"',
+    '{"preset": "a"}',
+    '{"preset": "a", "runs": [{"run": {}}]}',
+]
+
+
+@pytest.mark.parametrize("content", NO_PLANS)
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "plan.json").write_text(content)
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / "plan.json"))):
         read_plan(tmp_path)
+    assert not is_plan_of(tmp_path / "plan.json", "a", [])
 
 
 def test_a_missing_plan_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dstcl.figures import FIGURES, caption
 from dstcl.jobs.handover import WARM
 from dstcl.jobs.warm import WarmParent
 from dstcl.reports.inputs import check_inputs
+from dstcl.study.plan import is_plan_of
 from dstcl.study.remarks import remarks
 from dstcl.study.run import RESULT_FILES
 from dstcl.study.standing import why_again
@@ -174,14 +175,15 @@ def force(path):
     workflow.dag.forcefiles.add(path)
 
 
-def unless_known(path):
+def unless_known(path, is_right=lambda: True):
     """An input function of cheap rules: without files, it has a file made again of which
     Snakemake has no record. Of such a file nobody knows which settings and which code made it.
+    So has it one that is not right, put there behind Snakemake's back.
     """
 
     def no_files(wildcards):
         if workflow.is_main_process and Path(path).exists():
-            if workflow.persistence.metadata(IOFile(path)) is None:
+            if workflow.persistence.metadata(IOFile(path)) is None or not is_right():
                 force(path)
         return []
 
@@ -228,6 +230,15 @@ def all_figures(*suffixes):
 def params_json(wildcards):
     """The whole configuration in force, overrides of the command line included."""
     return json.dumps(PARAMS.model_dump(), indent=2)
+
+
+def has_plan():
+    return is_plan_of(Path(RESULTS, "plan.json"), PRESET, RUNS)
+
+
+def has_params():
+    path = Path(RESULTS, "params.json")
+    return path.read_text(errors="replace") == params_json(None) + "\n"
 
 
 def figure_caption(wildcards):

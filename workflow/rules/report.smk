@@ -24,7 +24,7 @@ rule summary:
 rule params:
     """Write the configuration in force beside its results."""
     input:
-        unless_known(f"{RESULTS}/params.json"),
+        unless_known(f"{RESULTS}/params.json", has_params),
     output:
         f"{RESULTS}/params.json",
     log:

@@ -16,7 +16,7 @@ rule split:
 rule plan:
     """Write the list of runs that params.yaml means."""
     input:
-        unless_known(f"{RESULTS}/plan.json"),
+        unless_known(f"{RESULTS}/plan.json", has_plan),
     output:
         f"{RESULTS}/plan.json",
     log:

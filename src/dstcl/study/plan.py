@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,16 @@ def write_plan(preset: str, runs: Sequence[Run], out: Path) -> None:
     """Write preset and runs, each with the folder it belongs in."""
     entries = [{"folder": run.folder, "digest": run.digest, "run": run.to_dict()} for run in runs]
     write_json(out, {"preset": preset, "runs": entries})
+
+
+def is_plan_of(path: Path, preset: str, folders: Iterable[str]) -> bool:
+    """Whether a file is the plan of these runs in this order, by folders, which end in digests."""
+    try:
+        content = read_json(path)
+        planned = [entry["folder"] for entry in content["runs"]]
+        return content["preset"] == preset and planned == list(folders)
+    except (KeyError, TypeError, ValueError, OSError):
+        return False
 
 
 def read_plan(study: Path) -> tuple[str, list[Run]]:
