@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 METADATA = "dstcl"
 MOST_NESTED = 100
-"""Levels of a YAML file, of which params.yaml has six."""
+"""Levels within a YAML file, of which params.yaml has five."""
 MOST_BY_ALIASES = 1_000_000
 """Characters that aliases may add to a YAML file: a hundred times what params.yaml has."""
 TEMPORARY = ".tmp"
@@ -149,10 +149,11 @@ def read_yaml(path: Path) -> Any:
 
 def _check_depth(events: Iterable[Any]) -> None:
     """Refuse what is nested so deeply that reading it in C would end the process."""
-    depth = 0
+    depth = -1  # the mapping that the file is
     for event in events:
-        kind = type(event).__name__
-        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        kind = type(event).__name__.removesuffix("Event")
+        depth += kind in ("MappingStart", "SequenceStart")
+        depth -= kind in ("MappingEnd", "SequenceEnd")
         if depth > MOST_NESTED:
             raise RecursionError
 

@@ -355,6 +355,12 @@ def test_density_is_needed_without_masks() -> None:
         dynamic(small_network(), masks="zero")
 
 
+def test_a_state_of_other_weights_is_refused() -> None:
+    state = dynamic(small_network(), exclude="6").state_dict()
+    with pytest.raises(ValueError, match="state: masks of other weights; '6.weight' differ"):
+        dynamic(small_network()).load_state_dict(state)
+
+
 # Chance
 
 

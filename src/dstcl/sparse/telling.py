@@ -104,6 +104,6 @@ def log_values(sparse: SparseTraining, changes: Changes) -> dict[str, float]:
     }
     for key in ("change", "survival"):
         value = getattr(changes, key)
-        if value is not None:
+        if value is not None and not value.isnan():  # nothing had grown that could survive
             told[key] = float(value)
     return told | {f"density/{n}": c / sparse.weights[n].numel() for n, c in sparse.counts.items()}

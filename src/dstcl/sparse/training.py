@@ -21,7 +21,13 @@ from dstcl.sparse.attach import Attachment
 from dstcl.sparse.densities import Init, active_counts
 from dstcl.sparse.flops import forward_work
 from dstcl.sparse.groups import Groups, group_members, spread_density
-from dstcl.sparse.layers import Names, fitting_masks, select_weights, trained_weights
+from dstcl.sparse.layers import (
+    Names,
+    first_few,
+    fitting_masks,
+    select_weights,
+    trained_weights,
+)
 from dstcl.sparse.masks import Masks, draw_masks, own_generator, pack_mask, unpack_mask
 from dstcl.sparse.optimizers import (
     Optimizers,
@@ -428,7 +434,13 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; load model and optimiser before this."""
+        """Restore what `state_dict` returned; load model and optimiser before this.
+
+        Raises:
+            ValueError: the state is of other weights.
+        """
+        if other := set(state["masks"]) ^ set(self.weights):
+            raise ValueError(f"state: masks of other weights; {first_few(sorted(other))} differ")
         self.steps = state["steps"]
         self.generator.set_state(state["generator"].cpu())
         self.counts = dict(state["counts"])

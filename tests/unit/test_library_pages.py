@@ -1,0 +1,118 @@
+"""docs/library.md and docs/fine-tuning.md: their blocks run, and do what is said."""
+
+from __future__ import annotations
+
+import re
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dstcl.sparse.presets import PRESETS
+from helpers.runs import REPOSITORY
+
+BLOCK = re.compile(r"(?<=\n\n)(?:    .*\n|\n)+")
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(16, 16)
+        self.mlp = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mlp(self.mix(x))
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 16)
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean(1))
+
+
+def blocks(page: str) -> list[str]:
+    text = (REPOSITORY / "docs" / page).read_text()
+    return [dedent(block).strip("\n") + "\n" for block in BLOCK.findall(text)]
+
+
+def at_hand(**more: Any) -> dict[str, Any]:
+    """What the pages take for granted."""
+    torch.manual_seed(0)
+    model = Model()
+    draws = torch.Generator().manual_seed(1)
+    batches = [
+        (torch.randint(20, (8, 5), generator=draws), torch.randint(4, (8,), generator=draws))
+        for _ in range(55)
+    ]
+    return {
+        "torch": torch, "model": model, "batches": batches, "device": "cpu",
+        "loss": nn.functional.cross_entropy,
+        "optimizer": torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.1),
+    } | more  # fmt: skip
+
+
+def test_the_blocks_of_the_library_page_run(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, attached, chosen, scaled, averaged = blocks("library.md")
+    first = at_hand()
+    exec(plain, first)
+    assert first["dst"].updates == 1
+    assert first["logged"]["density"] == pytest.approx(0.1, abs=0.001)
+    assert "FLOPs an input" in capsys.readouterr().out
+    second = at_hand()
+    exec(plain.splitlines()[0] + "\n" + attached, second)
+    for name, weight in first["dst"].weights.items():
+        assert torch.equal(weight, second["dst"].weights[name])
+    second["dst"].detach()
+    exec(chosen, second)
+    dst = second["dst"]
+    assert "embed.weight" in dst.masks
+    assert "head.weight" not in dst.masks
+    assert dst.densities["blocks.0.mix.weight"] == 0.5
+    inside = [n for n in dst.masks if "blocks.1.mlp" in n]
+    sizes = {n: dst.weights[n].numel() for n in inside}
+    assert sum(dst.densities[n] * sizes[n] for n in inside) == pytest.approx(
+        0.05 * sum(sizes.values())
+    )
+    exec(scaled, second)
+    assert dst.steps == 55
+    exec(averaged, second)
+    for name, weight in second["average"].module.named_parameters():
+        assert name not in dst.masks or not weight[~dst.masks[name]].any()
+
+
+def test_a_pruned_model_keeps_its_zeros_as_the_page_says() -> None:
+    space = at_hand()
+    pruned = {}
+    with torch.no_grad():
+        for name, weight in space["model"].named_parameters():
+            if name.endswith(("mix.weight", "0.weight")):
+                weight.mul_(weight.abs() > weight.abs().median())
+                pruned[name] = weight != 0
+    fixed, moving = blocks("fine-tuning.md")
+    before = {n: w.detach().clone() for n, w in space["model"].named_parameters()}
+    exec(fixed, space)
+    for name, weight in space["model"].named_parameters():
+        assert not torch.equal(weight, before[name])
+        assert torch.equal(weight != 0, pruned.get(name, weight != 0))
+    exec(moving, space)
+    assert space["dst"].density() == pytest.approx(
+        sum(int(m.sum()) for m in space["dst"].masks.values())
+        / sum(m.numel() for m in space["dst"].masks.values())
+    )
+    assert set(pruned) <= set(space["dst"].masks)
+
+
+def test_the_table_of_presets_is_complete() -> None:
+    text = (REPOSITORY / "docs" / "library.md").read_text()
+    [head] = re.findall(r"^\| \| (rigl.*) \|$", text, re.MULTILINE)
+    assert head.split(" | ") == [*PRESETS, "none"]
