@@ -380,9 +380,8 @@ def bomb(levels: int, word: str = "lol") -> str:
         ("a: &a [1, *a]", "line 1: an alias stands within what it stands for"),
         ("a: &a {<<: *a}", "line 1: an alias stands within what it stands for"),
         (f"a: {'[' * 5_000}{']' * 5_000}", "nested too deeply"),
-        # At the bracket that is too deep: what follows is not read.
-        (f"a: {'[' * 101}@", "nested too deeply"),
-        (f"a: {'{a: ' * 101}@", "nested too deeply"),
+        (f"a: {'[' * 101}{']' * 101}", "nested too deeply"),
+        (f"a: {'{a: ' * 5_000}1{'}' * 5_000}", "nested too deeply"),
         (f"a: {'9' * 5_000}", "Exceeds the limit"),
         ("yes: 1\ntrue: 2", "line 2: key 'true' twice"),
         ("1: a\n0x1: b", "line 2: key '0x1' twice"),
