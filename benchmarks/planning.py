@@ -47,15 +47,12 @@ TRAIN = {
         **{name: f"runs/{{n}}/{name}" for name in OUTPUTS},
     log:
         "logs/{n}",
-    benchmark:
-        "logs/{n}.tsv"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
         batch=lambda wildcards: 128,
     params:
         run=lambda wildcards: wildcards.n,
-        code=lambda wildcards: "code",
         out=subpath(output.metrics, parent=True),
 """,
     "jobs of one file each": """

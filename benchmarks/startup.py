@@ -17,6 +17,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,10 +28,11 @@ from pipeline import SNAKEMAKE
 
 from dstcl.jobs.train import train_run
 from dstcl.study.load import load_file, runs
+from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
 
 TARGET = 0.3
-FEW = 3
+FEW = 2
 STUDY = "results/quick"
 
 
@@ -77,9 +79,9 @@ def together(folder: Path, count: int, command: list[str]) -> float:
     """CPU seconds per run of a command that trains what is left of a study."""
     taken = []
     for runs_now in (FEW, count):
-        write_params(folder, runs_now)
+        planned = write_params(folder, runs_now)
         shutil.rmtree(folder / STUDY, ignore_errors=True)
-        timed([*SNAKEMAKE, "--cores", "1", "--", f"{STUDY}/plan.json", "tasks"], folder)
+        write_plan("quick", planned, folder / STUDY / "plan.json")
         before = cpu_of_children()
         timed(command, folder)
         taken.append(cpu_of_children() - before)
@@ -98,17 +100,21 @@ def main() -> None:
         planned = write_params(folder, count)
         timed([*SNAKEMAKE, "--cores", "1", "--", "tasks"], folder)
         train_study = ["dstcl", "train-study", STUDY, "--device", "cpu", "--threads", "1"]
-        rows = {
-            "training": training(planned[: FEW + 1], folder),
-            "dstcl train, by itself": by_itself(planned[:FEW], folder),
-            "dstcl train-study": together(folder, count, train_study),
-            "snakemake": together(folder, count, [*SNAKEMAKE, "--cores", "1", "--", "train"]),
+        ways: dict[str, Callable[[], float]] = {
+            "training": lambda: training(planned[: FEW + 1], folder),
+            "dstcl train, by itself": lambda: by_itself(planned[:FEW], folder),
+            "dstcl train-study": lambda: together(folder, count, train_study),
+            "snakemake": lambda: together(
+                folder, count, [*SNAKEMAKE, "--cores", "1", "--", "train"]
+            ),
         }
-    rows = {name: round(seconds, 2) for name, seconds in rows.items()}
+        rows: dict[str, float] = {}
+        print("| way | CPU s per run | beyond training |\n|---|---|---|", flush=True)
+        for way, measure in ways.items():
+            rows[way] = round(measure(), 2)
+            beyond = rows[way] - rows["training"]
+            print(f"| {way} | {rows[way]} | {beyond:.2f} |", flush=True)
     record("startup", told | {"runs": count, "target_seconds": TARGET, "cpu_seconds": rows})
-    print("| way | CPU s per run | beyond training |\n|---|---|---|")
-    for way, seconds in rows.items():
-        print(f"| {way} | {seconds} | {round(seconds - rows['training'], 2)} |")
 
 
 if __name__ == "__main__":

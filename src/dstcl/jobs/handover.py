@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 import dstcl
 from dstcl.jobs.interruption import StopRequest, blocked_signals
@@ -24,8 +24,8 @@ WARM = "DSTCL_WARM"
 """The socket of the warm parent; in the environment of those whom its starter starts."""
 HEADER = 8
 """Bytes that say how long a request is. It is JSON; each later byte is the number of a signal."""
-REFUSED, ENDED = b"refused", b"ended"
-"""Answers, in a line each; the second one with the wait status of the process."""
+REFUSED, STARTED = b"refused\n", b"started\n"
+"""Answers; the second one is followed by a line with the wait status, when the process ended."""
 
 
 def hand_over(arguments: Sequence[str]) -> None:
@@ -95,15 +95,20 @@ def _ask(line: socket.socket, address: str, arguments: Sequence[str]) -> bool:
 
 def _wait(line: socket.socket) -> int | None:
     """The wait status of the process that was forked; None if none was."""
-    answer = b""
-    while not answer.endswith(b"\n"):
-        with suppress(ConnectionError):
-            if part := line.recv(64):
-                answer += part
-                continue
-        raise ChildProcessError("the process that starts trainings has ended; try again")
-    word, _, status = answer.partition(b" ")
-    return int(status) if word == ENDED else None
+    with line.makefile("rb") as answers:
+        if _next(answers) != STARTED:
+            return None
+        if status := _next(answers):
+            return int(status)
+    raise ChildProcessError("the process that starts trainings has ended; try again")
+
+
+def _next(answers: BinaryIO) -> bytes:
+    """A line; nothing where the other end is gone."""
+    try:
+        return answers.readline()
+    except ConnectionError:
+        return b""
 
 
 def _end_as(code: int) -> None:

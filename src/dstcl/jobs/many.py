@@ -147,6 +147,15 @@ class Training:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self.log = self._path.open("a")
         self.process: subprocess.Popen[bytes] | None = None
+        self._told = False
+
+    def stop(self, at_once: bool) -> None:
+        """Ask it to write a checkpoint and stop, the first time; or kill it."""
+        if self.process and at_once:
+            self.process.kill()
+        elif self.process and not self._told:
+            self.process.terminate()
+            self._told = True
 
     def ended(self, stopping: bool) -> bool:
         """Go on as far as that needs no waiting; whether there is nothing more to do."""
@@ -199,21 +208,27 @@ def _at_once(runs: Sequence[Run], place: Place, count: int) -> Iterator[Result]:
     if threads is None and count > 1:
         threads = max(1, len(os.sched_getaffinity(0)) // count)
     waiting, active = list(reversed(runs)), list[Training]()
-    with _passing_signals_on(active) as received:
-        while active or (waiting and not received):
-            while waiting and not received and len(active) < count:
-                active.append(Training(waiting.pop(), place, threads))
-            for training in [one for one in active if one.ended(bool(received))]:
-                active.remove(training)
-                yield training.run, training.outcome(bool(received))
-            time.sleep(POLL_SECONDS)
+    with _signals() as received:
+        try:
+            while active or (waiting and not received):
+                while waiting and not received and len(active) < count:
+                    active.append(Training(waiting.pop(), place, threads))
+                for training in [one for one in active if one.ended(bool(received))]:
+                    active.remove(training)
+                    yield training.run, training.outcome(bool(received))
+                for training in active if received else ():
+                    training.stop(at_once=len(received) > 1)
+                time.sleep(POLL_SECONDS)
+        finally:
+            for training in active:
+                training.stop(at_once=True)
     if received:
         raise Interrupted(f"stopped by {received[0]}; the same command goes on")
 
 
 @contextmanager
-def _passing_signals_on(active: Sequence[Training]) -> Iterator[list[str]]:
-    """Signals that ask to stop reach the processes that train; a second one kills them.
+def _signals() -> Iterator[list[str]]:
+    """Signals that ask to stop: the first for checkpoints, a later one at once.
 
     Yields:
         Names of the signals received.
@@ -221,21 +236,16 @@ def _passing_signals_on(active: Sequence[Training]) -> Iterator[list[str]]:
     received: list[str] = []
     first = 0.0
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         nonlocal first
         if not received:
             first = time.monotonic()
             print("stopping: waiting for checkpoints", file=sys.stderr, flush=True)
         elif time.monotonic() - first < ONE_REQUEST:
             return
-        for process in [training.process for training in active if training.process]:
-            if received:
-                process.kill()
-            else:
-                process.terminate()
         received.append(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, pass_on) for number in signals_to_catch()}
+    before = {number: signal.signal(number, note) for number in signals_to_catch()}
     try:
         yield received
     finally:

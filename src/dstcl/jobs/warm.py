@@ -39,7 +39,7 @@ from typing import Any, NoReturn
 import dstcl
 from dstcl.cli import main as command
 from dstcl.codedigest import code_digest, code_files
-from dstcl.jobs.handover import ENDED, HEADER, REFUSED, WARM, circumstances
+from dstcl.jobs.handover import HEADER, REFUSED, STARTED, WARM, circumstances
 from dstcl.jobs.interruption import SIGNALS, blocked_signals
 from dstcl.study.code import LOOP
 
@@ -185,9 +185,12 @@ class _Server:
 
     def accept(self, listener: socket.socket) -> None:
         """Fork a process for a request, or refuse it."""
-        line = listener.accept()[0]
-        line.settimeout(PATIENCE)
         try:
+            line = listener.accept()[0]
+        except OSError:  # it is closed, or whoever asked has gone
+            return
+        try:
+            line.settimeout(PATIENCE)
             request, files = _read(line)
             try:
                 fits = self.fits(request)
@@ -197,7 +200,7 @@ class _Server:
                 for file in files:
                     os.close(file)
             if not fits:
-                line.sendall(REFUSED + b"\n")
+                line.sendall(REFUSED)
                 line.close()
         except (OSError, ValueError):
             line.close()
@@ -225,20 +228,29 @@ class _Server:
             if pid := os.fork():
                 self.trainings[pid] = line
                 self.events.register(line, selectors.EVENT_READ, self.pass_on)
+                with suppress(OSError):  # nobody is there any more, as `pass_on` finds out
+                    line.sendall(STARTED)
                 return
-            _end_with(parent)
-            self.events.close()
-            for mine in (self.listener, self.woken, self.waking, line, *self.trainings.values()):
-                mine.close()
-            _become(request, files)
+            try:
+                _end_with(parent)
+                self.events.close()
+                lines = (line, *self.trainings.values())
+                for mine in (self.listener, self.woken, self.waking, *lines):
+                    mine.close()
+                _become(request, files)
+            except BaseException:  # never go on as a second warm parent
+                traceback.print_exc()
+                os._exit(1)
         self.arguments = request["arguments"]
 
     def pass_on(self, line: socket.socket) -> None:
         """Send a training the signals that its command got; with the command gone, end it."""
-        pid = next(pid for pid, other in self.trainings.items() if other is line)
+        pid = next((pid for pid, other in self.trainings.items() if other is line), None)
+        if pid is None:  # it has ended, as was noticed a moment ago
+            return
         with suppress(ConnectionError):
             if numbers := line.recv(64):
-                for number in numbers:
+                for number in set(numbers).intersection(SIGNALS):
                     os.kill(pid, number)
                 return
         self.events.unregister(line)
@@ -253,7 +265,7 @@ class _Server:
                     with suppress(KeyError):
                         self.events.unregister(line)
                     with suppress(OSError):
-                        line.sendall(b"%s %d\n" % (ENDED, ended[1]))
+                        line.sendall(b"%d\n" % ended[1])
                     line.close()
 
 
@@ -266,6 +278,8 @@ def _read(line: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """
     header, files, _, _ = socket.recv_fds(line, HEADER, 4)
     try:
+        if len(files) != 4:
+            raise ValueError("standard input, output and error, and a folder")
         with line.makefile("rb") as rest:
             return json.loads(rest.read(int.from_bytes(header))), files
     except BaseException:
