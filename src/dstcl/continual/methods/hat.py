@@ -111,7 +111,8 @@ class HatTraining(SparseTraining):
         self._slope = torch.tensor(slope(1, self.batches, smax), device=self.device)
         self.embeddings = {}
         for name, weight in self.weights.items():
-            draw = torch.randn(weight.shape[:1], generator=self.generator)
+            draws = self.generator
+            draw = torch.randn(weight.shape[:1], generator=draws, device=draws.device)
             self.embeddings[name] = nn.Parameter(draw.to(self.device))
         optimizer.add_param_group({"params": list(self.embeddings.values())})
         room = {
