@@ -62,6 +62,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wsn, published": {"method": "wsn", "growth": "none", **PUBLISHED},
     "supsup": {"method": "supsup", "growth": "none"},
     "supsup, published": {"method": "supsup", "growth": "none", **PUBLISHED},
+    "hat": {"method": "hat", **DENSE},
     "disjoint": {"method": "disjoint", "growth": "none"},
     "unisolated": {"method": "unisolated", "growth": "gradient"},
     "unisolated, published": {"method": "unisolated", "growth": "momentum", **PUBLISHED},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log2
+from math import exp, log2
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from dstcl.continual import learn
 from dstcl.continual.memory import coded_mask_bits, huffman_bits, memory_bits
 from dstcl.continual.methods.disjoint import DisjointTraining
+from dstcl.continual.methods.hat import HatTraining, embedding_gradient, slope
 from dstcl.continual.methods.scores import ScoredTraining, fresh_scores
+from dstcl.continual.methods.units import connections, input_units, unit_sites
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
@@ -193,6 +195,214 @@ def test_supsup_keeps_a_seed_and_masks(short_run: Run, digits: Prepared) -> None
     assert bits["masks"] == pytest.approx(3 * entropy * 900, rel=0.06)
 
 
+# HAT
+
+
+class Residual(nn.Module):
+    """Convolutions with and without norm, in groups, a sum, pooling, two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.deep = nn.Conv2d(6, 6, 3, padding=1, groups=3)
+        self.down, self.down_norm = nn.Conv2d(6, 6, 1, bias=False), nn.BatchNorm2d(6)
+        self.wide = nn.Linear(6 * 4, 10)
+        self.head = nn.Linear(10, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem = self.stem_norm(self.stem(images)).relu()
+        both = self.down_norm(self.down(self.deep(stem).relu())) + stem
+        return self.head(self.wide(nn.functional.max_pool2d(both.relu(), 2).flatten(1)).relu())
+
+
+def test_the_slope_of_gates_rises_within_an_epoch_by_hand() -> None:
+    assert [slope(b, 3, 4.0) for b in (1, 2, 3)] == [0.25, 0.25 + 3.75 / 2, 4.0]
+    assert slope(1, 1, 4.0) == 0.25
+
+
+def test_the_gradient_of_an_embedding_by_hand() -> None:
+    """At e = 0 both hyperbolic cosines are one: (q + c s / 4) smax / s."""
+    at_zero = embedding_gradient(torch.zeros(1), torch.tensor([3.0]), torch.tensor([2.0]), 0.5, 8.0)
+    assert at_zero.tolist() == [(3.0 + 2.0 * 0.5 / 4) * 8 / 0.5]
+
+
+@pytest.mark.parametrize("s", [0.1, 1.0, 10.0])
+def test_compensated_gradients_are_those_of_a_gate_of_slope_one(s: float) -> None:
+    """Oracle: autograd. Whatever the slope, smax times the derivative of the sigmoid is left."""
+    embedding = torch.tensor([-1.5, -0.2, 0.7, 2.0], dtype=torch.float64, requires_grad=True)
+    (s * embedding).sigmoid().sum().backward()
+    of_loss = embedding.grad
+    assert of_loss is not None
+    flat = embedding.detach().clone().requires_grad_()
+    flat.sigmoid().sum().backward()
+    found = embedding_gradient(embedding.detach(), of_loss, torch.zeros(4), s, 400.0)
+    assert flat.grad is not None
+    assert torch.allclose(found, 400 * flat.grad, rtol=1e-2)
+
+
+def test_the_regulariser_is_the_share_of_unclaimed_units_that_is_taken() -> None:
+    """Oracle: autograd of c * sum a (1 - b) / sum (1 - b), b being claimed units."""
+    model = layer([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])
+    training = hat_layer(model, claimed={"weight": torch.tensor([True, False, False])})
+    embedding = training.embeddings["weight"].detach().clone().requires_grad_()
+    free = torch.tensor([0.0, 1.0, 1.0])
+    (0.75 * ((0.25 * embedding).sigmoid() * free).sum() / 2).backward()
+    assert embedding.grad is not None
+    whole = embedding_gradient(embedding.detach(), embedding.grad, torch.zeros(3), 0.25, 4.0)
+    training.embeddings["weight"].grad = None
+    training.steps = 1
+    training.before_masking([torch.zeros(3, 2)])
+    assert training.embeddings["weight"].grad is not None
+    assert torch.allclose(training.embeddings["weight"].grad, whole)
+
+
+def hat_layer(
+    model: nn.Linear, claimed: dict[str, Tensor] | None = None, **more: Any
+) -> HatTraining:
+    return HatTraining(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        claimed=claimed or {},
+        images=torch.zeros(2, 2),
+        smax=4.0,
+        strength=0.75,
+        density=1.0,
+        init="uniform",
+        **{"total_steps": 3, "epochs": 1} | more,
+    )
+
+
+def test_one_task_of_hat_by_hand() -> None:
+    """A weight learns by its unit's gate, a frozen one not at all; at the end gates are rounded."""
+    model = layer([1.0, 2.0], [3.0, 4.0])
+    frozen = {"weight": torch.tensor([[True, True], [False, False]])}
+    training = hat_layer(model, frozen=frozen, total_steps=2)
+    embeddings = training.embeddings["weight"]
+    with torch.no_grad():
+        embeddings.copy_(torch.tensor([5.0, -8.0]))
+    take_step(model, training, [1.0, 10.0])
+    gate = 1 / (1 + exp(8.0 / 4))
+    assert model.weight[0].tolist() == [1.0, 2.0]
+    assert model.weight[1].tolist() == [pytest.approx(3 - 0.1 * gate), pytest.approx(4 - gate)]
+    assert embeddings[1] == -6
+    assert not training.settled()
+    with torch.no_grad():
+        embeddings.copy_(torch.tensor([5.0, -5.0]))
+    take_step(model, training, [0.0, 0.0])
+    assert training.settled()
+    assert training.masks["weight"].tolist() == [[True, True], [False, False]]
+    assert model.weight.tolist() == [[1.0, 2.0], [0.0, 0.0]]
+    # The weights of no unit stay as they were trained.
+    assert training.consolidated()["weight"][1].tolist() == [
+        pytest.approx(3 - 0.1 * gate), pytest.approx(4 - gate)
+    ]  # fmt: skip
+    assert model(torch.tensor([[1.0, 1.0]])).tolist() == [[3.0, 0.0]]  # no gate is left
+
+
+def test_connections_by_hand() -> None:
+    on = torch.tensor([True, False, True])
+    assert connections(torch.zeros(3, 2), on, torch.tensor([False, True])).tolist() == [
+        [False, True], [False, False], [False, True],
+    ]  # fmt: skip
+    # Two groups: outputs 0 and 1 see inputs 0 and 1, outputs 2 and 3 see inputs 2 and 3.
+    grouped = connections(
+        torch.zeros(4, 2, 1, 1),
+        torch.tensor([True, True, False, True]),
+        torch.tensor([True, False, True, True]),
+    )
+    assert grouped.view(4, 2).int().tolist() == [[1, 0], [1, 0], [0, 0], [1, 1]]
+
+
+def test_gates_sit_behind_the_norm_of_a_layer() -> None:
+    network = Residual()
+    sites = unit_sites(network, maskable_weights(network, ["head"]))
+    assert sites == {
+        "stem.weight": network.stem_norm, "deep.weight": network.deep,
+        "down.weight": network.down_norm, "wide.weight": network.wide,
+    }  # fmt: skip
+
+
+def test_inputs_are_on_where_a_unit_before_them_is() -> None:
+    """By hand: deep sees the stem, down sees deep, wide sees the union of down and the stem."""
+    network = Residual()
+    weights = maskable_weights(network, ["head"])
+    units = {
+        "stem.weight": torch.tensor([1, 0, 0, 1, 0, 0]).bool(),
+        "deep.weight": torch.tensor([0, 0, 1, 0, 1, 0]).bool(),
+        "down.weight": torch.tensor([1, 1, 0, 0, 0, 0]).bool(),
+        "wide.weight": torch.ones(10).bool(),
+    }
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = input_units(network, units, weights, torch.randn(2, 1, 4, 4))
+    assert found["stem.weight"].tolist() == [True]
+    assert torch.equal(found["deep.weight"], units["stem.weight"])
+    assert torch.equal(found["down.weight"], units["deep.weight"])
+    union = units["down.weight"] | units["stem.weight"]
+    assert torch.equal(found["wide.weight"], union.repeat_interleave(4))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+@pytest.mark.parametrize("norm", ["task", "batch"])
+def test_hat_keeps_tasks_in_a_network_with_sums_groups_and_biases(norm: str) -> None:
+    torch.manual_seed(0)
+    learned = learn(
+        Residual(), [*two_tasks(), *two_tasks()], method="hat", batch_norm=norm,
+        epochs=8, batch_size=20, learning_rate=0.02,
+    )  # fmt: skip
+    assert learned.metrics()["acc"] > 0.7  # type: ignore[operator]
+    assert learned.metrics()["forgetting"] == 0
+    assert not any(m._forward_hooks for m in learned.network(0).modules())
+
+
+def test_a_stronger_regulariser_takes_fewer_units(short_run: Run, digits: Prepared) -> None:
+    run = as_method(short_run, "hat", epochs=6, learning_rate=0.1)
+    taken = [
+        fit(changed(run, strength=c), digits, TASKS[:1]).store.used_fraction() for c in (0.0, 20.0)
+    ]
+    assert taken[1] < 0.7 * taken[0]
+
+
+@pytest.mark.parametrize("switches", [{"head": "shared"}, {"batch_norm": "shared"}])
+def test_hat_is_refused_where_tasks_share_what_it_switches_off(
+    switches: dict[str, Any], short_run: Run, digits: Prepared
+) -> None:
+    with pytest.raises(ValueError, match="hat needs a head and norms for each task"):
+        learner(as_method(short_run, "hat", **switches), digits, TASKS)
+
+
+def test_probes_can_be_taken_anew_while_gates_are_at_work(short_run: Run, digits: Prepared) -> None:
+    """As after a checkpoint that was written on another device."""
+
+    class Stopped(Exception):
+        pass
+
+    seen: list[int] = []
+
+    def pause(state: Any, task_end: bool) -> None:
+        seen.append(1)
+        if len(seen) == steps + 3:
+            raise Stopped
+
+    run = as_method(short_run, "hat", epochs=2)
+    steps = sum(task_steps(run, digits, TASKS[:1])) + 1
+    stopped = learner(run, digits, TASKS, pause=pause)
+    with pytest.raises(Stopped):
+        stopped.fit()
+    before = [probe.clone() for probe in stopped._probes]
+    assert len(before) == 1
+    stopped.renew_probes()
+    assert torch.equal(stopped._probes[0], before[0])
+
+
+def task_steps(run: Run, digits: Prepared, tasks: list[list[int]]) -> list[int]:
+    sizes = [
+        int((torch.isin(digits.labels, torch.tensor(task)) & ~digits.is_test).sum())
+        for task in tasks
+    ]
+    return [-(-size // run.training.batch_size) * run.training.epochs for size in sizes]
+
+
 # Controls
 
 
@@ -260,7 +470,7 @@ def test_the_first_task_of_unisolated_is_that_of_dst(short_run: Run, digits: Pre
 # What all of them promise
 
 
-KEEPING = ["wsn", "supsup", "disjoint"]
+KEEPING = ["wsn", "supsup", "hat", "disjoint"]
 COUNTED = ["wsn", "supsup", "unisolated"]
 
 
@@ -294,7 +504,8 @@ def test_every_task_uses_exactly_its_density(
 def test_it_learns(method: str, short_run: Run, digits: Prepared) -> None:
     run = as_method(short_run, method, epochs=8, density=0.4, learning_rate=0.02)
     last = [r["accuracy"] for r in fit(run, digits, TASKS).accuracy if r["after_task"] == 3]
-    assert sum(last) / 3 > 0.75
+    # In so small a network hat has few units for the later tasks.
+    assert sum(last) / 3 > (0.6 if method == "hat" else 0.75)
 
 
 def two_tasks() -> list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:

@@ -233,9 +233,10 @@ class Learner:
     def renew_probes(self) -> None:
         """Take the logits of finished tasks anew, as another device computes other last digits."""
         trained = {name: value.clone() for name, value in self.network.state_dict().items()}
-        for seen in range(self._stages_done):
-            self.outcome.store.activate(seen)
-            self._probes[seen] = self._logits(self._probe(seen))
+        with self.method.aside():
+            for seen in range(self._stages_done):
+                self.outcome.store.activate(seen)
+                self._probes[seen] = self._logits(self._probe(seen))
         self.network.load_state_dict(trained)
 
     def _open_stage(self) -> TaskTraining:

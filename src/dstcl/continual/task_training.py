@@ -79,7 +79,9 @@ class TaskTraining:
         self._steps = steps = -(-len(examples) // training.batch_size) * training.epochs
         self._rate = -1.0
         self.sparse: SparseTraining = method.training(
-            OpenTask(network, optimizer, store, index, steps)
+            OpenTask(
+                network, optimizer, store, index, steps, examples.normalised(examples.first(2))
+            )
         )
         self._step = training_step(
             run.engine, training.batch_size, network, scoring, self.sparse, self.device

@@ -26,6 +26,7 @@ BUILT_IN = {
     "packnet": "dstcl.continual.methods.packnet:PackNet",
     "wsn": "dstcl.continual.methods.wsn:WinningSubnetworks",
     "supsup": "dstcl.continual.methods.supsup:Supermasks",
+    "hat": "dstcl.continual.methods.hat:HardAttention",
     "disjoint": "dstcl.continual.methods.disjoint:Disjoint",
     "unisolated": "dstcl.continual.methods.unisolated:Unisolated",
     "finetune": "dstcl.continual.methods.finetune:FineTuning",

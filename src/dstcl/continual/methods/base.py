@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SubnetStore
@@ -28,6 +29,7 @@ class OpenTask:
         store: of the sub-networks.
         index: of the task, from 0.
         steps: optimiser steps that will be made.
+        images: two of its training images, normalised, (2, C, S, S).
     """
 
     network: nn.Module
@@ -35,6 +37,7 @@ class OpenTask:
     store: SubnetStore
     index: int
     steps: int
+    images: Tensor
 
 
 class Method:
@@ -100,6 +103,11 @@ class Method:
         """Share of the steps of a task (from 0, learned by now) whose weight gradient must be
         dense, for the count of FLOPs."""
         return 0.0
+
+    def aside(self) -> AbstractContextManager[None]:
+        """While a finished task is looked at in the middle of another's training: the network must
+        compute what its weights say. Nothing to do unless a method changes more than weights."""
+        return nullcontext()
 
     def report(self) -> dict[str, Any]:
         """What metrics.json says of a finished run besides; nothing unless a method has more."""
