@@ -45,6 +45,10 @@ GROWTHS = ("random", "gradient")
 """Those that every protocol of the preset has."""
 
 
+FEWEST = 10
+"""Runs of a group from which its rounding is told."""
+
+
 class Way(NamedTuple):
     """A way of rounding: threads, layout, and variables of the environment."""
 
@@ -113,13 +117,20 @@ def train_elsewhere(name: str, file: Path, seeds: int, keep: Path) -> None:
     )
 
 
-def differences(table: pd.DataFrame) -> pd.Series[float]:
-    """Accuracies of two ways that round differently, one minus the other, of every run and pair.
+def distinct_ways(table: pd.DataFrame) -> list[str]:
+    """Ways that round differently: some accuracy is another than in every way before."""
+    found: list[str] = []
+    for name in WAYS:
+        off = [(table[name] - table[other]).dropna() for other in found]
+        if table[name].notna().any() and all((one != 0).any() for one in off):
+            found.append(name)
+    return found
 
-    Two ways that give the same accuracy in every run round alike.
-    """
-    pairs = [(table[one] - table[other]).dropna() for one, other in combinations(WAYS, 2)]
-    return pd.concat([off for off in pairs if (off != 0).any()] or [pd.Series(dtype=float)])
+
+def differences(table: pd.DataFrame, ways: Sequence[str]) -> pd.Series[float]:
+    """Accuracies in two ways, one minus the other, of every run and pair of ways."""
+    pairs = [(table[one] - table[other]).dropna() for one, other in combinations(ways, 2)]
+    return pd.concat(pairs or [pd.Series(dtype=float)])
 
 
 def groups(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,9 +140,10 @@ def groups(table: pd.DataFrame) -> pd.DataFrame:
         table: a row a run, with its axes and ACC in every way; NaN where it was not trained so.
     """
     rows: list[dict[str, Any]] = []
+    ways = distinct_ways(table)
     for key, own in table.groupby(list(GROUP), sort=False):
-        off = differences(own)
-        if off.empty:
+        off = differences(own, ways)
+        if off.index.nunique() < FEWEST:
             continue
         over_seeds = float(own.groupby(["init", "growth"])["as planned"].var().mean() ** 0.5)
         over_rounding = float(((off**2).mean() / 2) ** 0.5)
