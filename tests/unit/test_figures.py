@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.text import Text
 
 from dstcl.evaluation.paper.beside import CURVE_COLUMNS
@@ -121,7 +122,33 @@ def test_the_lines_drawn_are_the_numbers_written(tmp_path):
         "MNIST-5k, 2 tasks · protocol corrected · network net · method dst"
     )
     legend = figure.legends[0].get_title().get_text()
-    assert legend == "growth (mean of 2 seeds, band: 95 % interval)"
+    assert legend == "growth (mean of 2 seeds, small points: single seeds)"
+
+
+@pytest.mark.parametrize("seeds", [1, 4, 5])
+def test_fewer_than_five_seeds_are_points_and_not_a_band(tmp_path, seeds):
+    """A t interval of three seeds fills the panel and hides what it is of."""
+    matrices = [(0.9 - 0.1 * seed, 0.8, 0.6) for seed in range(seeds)]
+    runs = [FakeRun(f"{seed:010x}", matrix, {"seed": seed}) for seed, matrix in enumerate(matrices)]
+    figure, table = accuracy_over_tasks.draw(Tables(write_study(tmp_path, *runs)))
+    shown = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    bands = [c for c in figure.axes[0].collections if isinstance(c, PolyCollection)]
+    assert len(shown) == (1 if seeds == 4 else 0)
+    assert sum(len(band.get_paths()) for band in bands) == (1 if seeds == 5 else 0)
+    if shown:
+        after_first = [y for x, y in shown[0].get_offsets() if x == 1]
+        assert after_first == pytest.approx([90, 80, 70, 60])
+        assert table.by_seed.iloc[0] == "90 80 70 60"
+
+
+@pytest.mark.parametrize("matrix", [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0)])
+def test_axes_of_accuracies_end_at_0_and_100(tmp_path, matrix):
+    runs = [FakeRun("a" * 10, matrix), FakeRun("b" * 10, (0.5, 0.5, 0.5), {"seed": 1})]
+    figure, _ = accuracy_over_tasks.draw(Tables(write_study(tmp_path, *runs)))
+    low, high = figure.axes[0].get_ylim()
+    assert 0 <= low < high <= 100
+    assert low <= 100 * min(*matrix, 0.5)
+    assert high >= 100 * max(*matrix, 0.5)
 
 
 def test_figures_call_ones_own_data_by_its_title(tmp_path):

@@ -6,13 +6,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dstcl.evaluation.axes import CELL, NOT_READ, mean_over
-from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
+from dstcl.figures.panels import (
+    Part,
+    accuracy_limits,
+    blocks,
+    legend_title,
+    line_panels,
+    over_seeds,
+)
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "Accuracy on a task right after it is learned, against the share of weights that were free "
     "when it began. Time runs from left to right: a point is a task, a line a growth. Lines are "
-    "means over seeds, bands their 95 % interval. A line that breaks down on the right side "
+    "means over seeds, bands their 95 % interval; of fewer than five seeds each is a small point "
+    "instead. A line that breaks down on the right side "
     "means that tasks fail where weights run out. Tasks differ in difficulty, so compare lines."
 )
 
@@ -24,13 +32,12 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     runs = _tasks(tables)
     if runs.empty:
         raise NotDrawnError("no run learned tasks one after the other in masks of their own")
-    learned = over_seeds(runs, [*CELL, "task"], "accuracy")
+    learned = over_seeds(runs, [*CELL, "task"], "accuracy", by_seed=True)
     free = runs.groupby([*CELL, "task"], sort=False, as_index=False)[["free"]].mean()
     points = learned.merge(free, on=[*CELL, "task"])
     parts = []
     for title, rows in blocks(points, tables.title):
-        margin = 1 + 0.2 * (rows["mean"].max() - rows["mean"].min())
-        limits = (rows["mean"].min() - margin, min(101.0, rows["mean"].max() + margin))
+        limits = accuracy_limits(rows, 0.2)
         moved = rows.drop(columns="task").rename(columns={"free": "task"})
         label = "weights free when the task begins (%)"
         y_label = "accuracy on the task when learned (%)"

@@ -6,13 +6,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dstcl.evaluation.axes import CELL, mean_over
-from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
+from dstcl.figures.panels import (
+    Part,
+    accuracy_limits,
+    blocks,
+    legend_title,
+    line_panels,
+    over_seeds,
+)
 from dstcl.figures.tables import Tables
 
 CAPTION = (
     "Mean test accuracy over the tasks seen so far, after each learned task. One panel for each "
     "init and sparsity, one line for each growth. Lines are means over seeds; the band is the "
-    "95 % interval (Student's t) and may run off the panel. Each protocol has a scale of its "
+    "95 % interval (Student's t) and may run off the panel. Of fewer than five seeds each is a "
+    "small point instead. Each protocol has a scale of its "
     "own. Look for lines that part as tasks are added or sparsity rises. Judge single "
     "differences by comparisons.csv: seeds share their tasks, so bands can overlap where every "
     "seed agrees."
@@ -24,19 +32,12 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     seen = tables.accuracy.rename(columns={"task": "seen_task", "after_task": "task"})
     runs = seen.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[["accuracy"]].mean()
     runs["accuracy"] *= 100
-    points = over_seeds(runs, [*CELL, "task"], "accuracy")
+    points = over_seeds(runs, [*CELL, "task"], "accuracy", by_seed=True)
     parts = [
-        Part(title, "accuracy over tasks seen so far (%)", rows, _limits(rows))
+        Part(title, "accuracy over tasks seen so far (%)", rows, accuracy_limits(rows, 0.3))
         for title, rows in blocks(points, tables.title)
     ]
     note = mean_over(tables.accuracy)
     figure = line_panels(parts, legend_title(points), tables.growth_looks, note)
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
     return figure, points.rename(columns=names)
-
-
-def _limits(block: pd.DataFrame) -> tuple[float, float]:
-    """Room for every mean of a block; blocks differ too much for one scale."""
-    lowest, highest = block["mean"].min(), block["mean"].max()
-    margin = 1 + 0.3 * (highest - lowest)
-    return max(-1.0, lowest - margin), min(101.0, highest + margin)

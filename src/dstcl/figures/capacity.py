@@ -13,10 +13,11 @@ from dstcl.figures.tables import Tables
 CAPTION = (
     "How fast tasks use up the network. Above: the share of maskable weights that any task so "
     "far uses. Below: the share of the newest task's active weights that earlier tasks use too. "
-    "Lines are means over seeds, bands their 95 % interval (Student's t). The dashed line is "
-    "what independent masks with the same number of weights in each layer would give, for each "
-    "init, mean over growths. A line below it above, or above it below, means that tasks choose "
-    "the same weights more often than chance and save capacity."
+    "Lines are means over seeds, bands their 95 % interval (Student's t); of fewer than five "
+    "seeds each is a small point instead. The dashed line is what independent masks with the same "
+    "number of weights in each layer would give, for each init, mean over growths. A line below it "
+    "above, or above it below, means that tasks choose the same weights more often than chance and "
+    "save capacity."
 )
 
 PERCENT = (-2.0, 102.0)
@@ -62,4 +63,4 @@ def _with_chance(runs: pd.DataFrame, share: str) -> pd.DataFrame:
     """Mean over seeds of this share, and in ``expected`` what independent masks would give."""
     by = [*CELL, "task"]
     chance = runs.groupby(by, sort=False)[f"expected_{share}"].mean().rename("expected")
-    return over_seeds(runs, by, share).merge(chance.reset_index(), on=by)
+    return over_seeds(runs, by, share, by_seed=True).merge(chance.reset_index(), on=by)

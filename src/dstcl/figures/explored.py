@@ -11,7 +11,8 @@ from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "Share of weights that were active at any time since their task began, over the training of "
-    "all tasks. Lines are means over seeds, bands their 95 % interval. A line that rises far "
+    "all tasks. Lines are means over seeds, bands their 95 % interval; of fewer than five seeds "
+    "each is a small point instead. A line that rises far "
     "above the density has tried many weights. A flat one keeps growing the same."
 )
 
@@ -24,7 +25,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     if rows.empty:
         raise NotDrawnError("no run changes its masks while it trains")
     rows = rows.assign(explored=100 * pd.to_numeric(rows.explored))
-    points = over_seeds(rows, [*CELL, "task", "epoch"], "explored")
+    points = over_seeds(rows, [*CELL, "task", "epoch"], "explored", by_seed=True)
     parts = []
     for title, block in blocks(points, tables.title):
         time = block.task - 1 + block.epoch / block.epoch.max()

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Affine2DBase, ScaledTranslation
 
 from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, is_varied
 from dstcl.evaluation.statistics import mean_interval
@@ -21,6 +22,11 @@ from dstcl.evaluation.tables import Title
 from dstcl.figures import NOT_DRAWN
 from dstcl.figures.style import GREY, MM, WIDTH, Look, handle, sparsity
 
+BAND_FROM = 5
+"""Seeds for which a line has the band of its interval; with fewer, which make an interval that can
+fill a panel, the seeds themselves are shown."""
+SIDE = 1.1 * MM
+"""Between the single seeds of two growths, in inches."""
 REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 2)), "linewidth": 0.9}
 
 
@@ -28,8 +34,9 @@ REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 2)), "linewi
 class Part:
     """Panels, init (rows) by density (columns), of one quantity of one block.
 
-    ``points`` has columns density, init, growth, task, mean, low, high. ``limits`` are those of
-    the y axis. ``reference``, a column of ``points``, is a dashed line: its mean over growths.
+    ``points`` has columns density, init, growth, task and those of `over_seeds` with ``by_seed``.
+    ``limits`` are those of the y axis. ``reference``, a column of ``points``, is a dashed line: its
+    mean over growths.
     """
 
     title: str
@@ -57,16 +64,50 @@ def _block_title(row: pd.Series[Any], title: Title) -> str:
     )
 
 
-def over_seeds(values: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
+def over_seeds(
+    values: pd.DataFrame, by: list[str], column: str, *, by_seed: bool = False
+) -> pd.DataFrame:
     """Mean of a column over seeds with its 95 % interval: ``by``, seeds, mean, low, high.
 
-    Several values of a seed count as their mean.
+    Several values of a seed count as their mean. Where asked for, ``by_seed`` has the value of each
+    seed, as numbers with spaces between them.
     """
     rows, per_seed = [], values.groupby([*by, "seed"], sort=False, as_index=False)[[column]].mean()
     for key, group in per_seed.groupby(by, sort=False):
         estimate = mean_interval(group[column].tolist())
-        rows.append((*key, len(group), estimate.mean, estimate.low, estimate.high))
-    return pd.DataFrame(rows, columns=[*by, "seeds", "mean", "low", "high"])
+        each = " ".join(f"{value:.10g}" for value in group[column])
+        rows.append((*key, len(group), estimate.mean, estimate.low, estimate.high, each))
+    table = pd.DataFrame(rows, columns=[*by, "seeds", "mean", "low", "high", "by_seed"])
+    return table if by_seed else table.drop(columns="by_seed")
+
+
+def seed_points(line: pd.DataFrame) -> list[tuple[float, float]]:
+    """Places (task, value) of the single seeds, of rows with fewer than `BAND_FROM` of them.
+
+    Args:
+        line: rows of `over_seeds` with ``by_seed``.
+    """
+    few = line[line.seeds.between(2, BAND_FROM - 1)]
+    return [
+        (task, float(value))
+        for task, values in zip(few.task, few.by_seed)
+        for value in values.split()
+    ]
+
+
+def accuracy_limits(points: pd.DataFrame, room: float) -> tuple[float, float]:
+    """Ends of an axis of accuracies in %: room for all that is drawn, but never beyond 0 and 100.
+
+    Bands may run off the panel.
+
+    Args:
+        points: of a block, as `Part` has them.
+        room: on either side, as a share of the range of the means.
+    """
+    single = [value for _, value in seed_points(points.assign(task=0))]
+    drawn = [*points["mean"], *single]
+    margin = 1 + room * (points["mean"].max() - points["mean"].min())
+    return max(0.0, min(drawn) - margin), min(100.0, max(drawn) + margin)
 
 
 def densities(table: pd.DataFrame) -> list[float]:
@@ -76,11 +117,15 @@ def densities(table: pd.DataFrame) -> list[float]:
 
 def legend_title(points: pd.DataFrame) -> str:
     """What lines and bands are: how many seeds a mean has, and whether there is an interval."""
-    fewest, most = points.seeds.min(), points.seeds.max()
+    fewest, most = int(points.seeds.min()), int(points.seeds.max())
     if most == 1:
         return "growth (1 seed, so no interval)"
     number = str(most) if fewest == most else f"{fewest} to {most}"
-    return f"growth (mean of {number} seeds, band: 95 % interval)"
+    shown = ["band: 95 % interval"] * (most >= BAND_FROM)
+    if fewest < BAND_FROM:
+        where = f" where fewer than {BAND_FROM}" if shown else ""
+        shown.append(f"small points: single seeds{where}")
+    return f"growth (mean of {number} seeds, {', '.join(shown)})"
 
 
 def line_panels(
@@ -191,13 +236,31 @@ def _draw_part(part: Part, looks: Mapping[str, Look], subfigure: SubFigure) -> N
             _draw_lines(panel, here, looks)
 
 
+def _scale(panel: Axes) -> Affine2DBase:
+    """From inches to the figure's pixels."""
+    figure = panel.get_figure(root=True)
+    assert figure is not None
+    return figure.dpi_scale_trans
+
+
 def _draw_lines(panel: Axes, points: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     if points.empty:
         say(panel, "no runs")
-    for growth, line in points.groupby("growth", sort=False):
+    lines = list(points.groupby("growth", sort=False))
+    for number, (growth, line) in enumerate(lines):
         style = looks[str(growth)]
         color = style["color"]
-        panel.fill_between(line.task, line.low, line.high, color=color, alpha=0.12, linewidth=0)
-        for edge in (line.low, line.high):
-            panel.plot(line.task, edge, color=color, alpha=0.45, linewidth=0.5)
-        panel.plot(line.task, line["mean"], markevery=max(1, len(line) // 8), **style)
+        banded = line[line.seeds >= BAND_FROM]
+        panel.fill_between(
+            banded.task, banded.low, banded.high, color=color, alpha=0.12, linewidth=0
+        )
+        for edge in (banded.low, banded.high):
+            panel.plot(banded.task, edge, color=color, alpha=0.45, linewidth=0.5)
+        every = max(1, len(line) // 8)
+        if single := seed_points(line.iloc[::every]):
+            # Side by side, so that the seeds of one growth do not hide those of another.
+            aside = ScaledTranslation(SIDE * (number - (len(lines) - 1) / 2), 0, _scale(panel))
+            beside: dict[str, Any] = {"transform": panel.transData + aside, "zorder": 3}
+            x, y = zip(*single)
+            panel.scatter(x, y, s=6, color=color, alpha=0.75, linewidths=0, **beside)
+        panel.plot(line.task, line["mean"], markevery=every, **style)

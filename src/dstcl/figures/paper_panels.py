@@ -158,7 +158,7 @@ def _draw_part(
     beside = len(panels) <= FEW_PANELS
     grid = axes if beside else axes.T
     values = points[["paper_percent", "ours_percent"]]
-    axes[0, 0].set_ylim(values.min().min() - 2, values.max().max() + 2)
+    axes[0, 0].set_ylim(max(0, values.min().min() - 2), min(100, values.max().max() + 2))
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for panel, line in zip(panels, grid):
         here = points[(points.init == panel.init) & (points.density == panel.density)]

@@ -82,4 +82,4 @@ def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> N
     panel.set_xlabel("accuracy over all tasks after the last one (%)")
     low, high = points["mean"].min(), points["mean"].max()
     room = 0.15 * (high - low) + 1
-    panel.set_xlim(max(low - room, -1), min(high + room, 101))
+    panel.set_xlim(max(low - room, 0), min(high + room, 100))
