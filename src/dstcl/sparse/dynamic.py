@@ -22,6 +22,8 @@ from dstcl.sparse.moments import Moments
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
+from dstcl.sparse.structure import UNSTRUCTURED, Topology
+from dstcl.sparse.structure.parse import refuse_settings
 from dstcl.sparse.training import SparseTraining
 
 CANDIDATES = ("all", "free", "frozen_without_gradient")
@@ -89,6 +91,7 @@ class DynamicSparseTraining(SparseTraining):
             known = ", ".join(("none", *REDISTRIBUTE))
             raise ValueError(f"unknown redistribute {redistribute!r}; known: {known}")
         super().__init__(model, optimizer, **sparse)
+        refuse_settings(self.structures, candidates, redistribute)
         self.redistribute = redistribute
         self.prune = prune_criterion(prune)
         self.grow = growth_plan(grow, switch_at)
@@ -150,6 +153,10 @@ class DynamicSparseTraining(SparseTraining):
 
     def _replace_weights(self, rate: float, growth: Criterion) -> None:
         """Prune every layer, decide how many each one grows, grow."""
+        if self.structures:
+            for index, name in enumerate(self.weights):
+                self._replace_structured(index, name, rate, growth)
+            return
         views = [self._view(index, name) for index, name in enumerate(self.weights)]
         removed = [self._to_remove(name, rate) for name in self.weights]
         kept = [
@@ -162,6 +169,23 @@ class DynamicSparseTraining(SparseTraining):
                 candidates = self._candidates(name, left)
                 grown_mask = left | select_top(self._scores(growth, view), candidates, count)
                 self.set_mask(name, grown_mask, self.counts[name] + count - gone)
+
+    def _replace_structured(self, index: int, name: str, rate: float, growth: Criterion) -> None:
+        """Prune and grow one layer within its structure."""
+        mask, active = self.masks[name], self.counts[name]
+        if active == mask.numel():
+            return
+        view = self._view(index, name)
+        layer = Topology(
+            mask=mask,
+            prune=self._scores(self.prune, view),
+            grow=self._scores(growth, view),
+            growable=~self.frozen[name] if self.candidates == "free" else None,
+            active=active,
+            budget=self.budget[name],
+            rate=rate,
+        )
+        self.set_mask(name, *self.structures.get(name, UNSTRUCTURED).replace(layer))
 
     def _scores(self, criterion: Criterion, view: LayerView) -> Tensor:
         scores = criterion(view)

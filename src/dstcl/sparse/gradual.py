@@ -26,7 +26,7 @@ class GradualMagnitudePruning(SparseTraining):
         total_steps: optimiser steps that will be made.
         update_every: steps between prunings.
         stop_at: fraction of the steps after which the final mask is trained alone.
-        **sparse: everything `SparseTraining` takes.
+        **sparse: everything `SparseTraining` takes, except ``structure``.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class GradualMagnitudePruning(SparseTraining):
         if update_every < 1 or total_steps < 1:
             raise ValueError("update_every and total_steps must be at least 1")
         super().__init__(model, optimizer, **sparse)
+        if self.structures:
+            raise ValueError("structure: gradual pruning has none; use DynamicSparseTraining")
         self.update_every = update_every
         self.last_step = max(1, int(stop_at * total_steps))
 

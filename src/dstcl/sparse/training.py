@@ -20,6 +20,8 @@ from dstcl.sparse import foreach
 from dstcl.sparse.densities import Init, active_counts, layer_densities
 from dstcl.sparse.layers import fitting_masks, maskable_weights
 from dstcl.sparse.masks import Masks, draw_masks, pack_mask, unpack_mask
+from dstcl.sparse.structure import Given, layer_structures
+from dstcl.sparse.structure.parse import nearest_counts, refuse_broken, structured_overrides
 
 REGROWN = ("stored", "zero")
 
@@ -73,12 +75,16 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         masks: use these masks instead of drawing new ones.
         regrown: value of a frozen weight that becomes active again: "stored"; or "zero", where it
             is zero in training and the stored value only comes back in `consolidated`.
+        structure: which masks are possible: "none", "2:4" or another n:m, "block:4x4", "fan-in" or
+            "fan-in:ablate" (`dstcl.sparse.structure`); or a mapping from patterns of names to
+            these. Counts become the nearest possible ones; n:m has its own density.
         generator: source of randomness; the default is seeded with 0 on the CPU.
 
     Attributes:
         weights: the maskable weights by parameter name; all other mappings have these names.
         shapes: of the weights.
         densities, budget: active share and number of each layer that density and init ask for.
+        structures: of the layers that have one.
         stored, frozen: see above.
         masks: true where a weight is active. Changed in place only, as CUDA graphs remember where
             they are.
@@ -87,7 +93,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         steps: optimiser steps made.
 
     Raises:
-        ValueError: no maskable weights, densities that cannot be met, or masks that do not fit.
+        ValueError: no maskable weights, densities that cannot be met, masks that do not fit, or a
+            structure that a layer or its density cannot have.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         overrides: Mapping[str, float] | None = None,
         masks: Mapping[str, Tensor] | None = None,
         regrown: str = "stored",
+        structure: Given = "none",
         generator: torch.Generator | None = None,
     ) -> None:
         if regrown not in REGROWN:
@@ -113,8 +121,11 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         if not self.weights:
             raise ValueError("the model has no linear or convolutional layer to make sparse")
         self.shapes = {name: tuple(w.shape) for name, w in self.weights.items()}
+        self.structures = layer_structures(structure, self.shapes)
+        overrides = structured_overrides(self.structures, self.shapes, density, overrides)
         self.densities = layer_densities(self.shapes, density, init, overrides)
-        self.budget = active_counts(self.shapes, self.densities)
+        counts = active_counts(self.shapes, self.densities)
+        self.budget = nearest_counts(self.structures, self.shapes, counts)
         self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
         self.frozen = (
             fitting_masks("frozen", frozen, self.weights)
@@ -140,6 +151,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         given, self._given_masks = self._given_masks, None
         masks = self.first_masks() if given is None else given
         self.masks: Masks = fitting_masks("masks", masks, self.weights)
+        refuse_broken("masks", self.structures, self.masks)
         self.counts = {name: int(mask.count_nonzero()) for name, mask in self.masks.items()}
         self.explored: Masks = {name: mask.clone() for name, mask in self.masks.items()}
         foreach.multiply_(self._parameters, list(self.masks.values()))
@@ -176,7 +188,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     def first_masks(self) -> Masks:
         """Masks to start with, unless some were given: at random, `budget` active in each layer."""
-        return draw_masks(self.shapes, self.budget, self.generator, self.device)
+        return draw_masks(self.shapes, self.budget, self.generator, self.device, self.structures)
 
     def before_masking(self, gradients: list[Tensor]) -> None:
         """Read the dense gradients of a step, or change them in place; does nothing here.
@@ -284,6 +296,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             self.masks[name].copy_(unpack_mask(state["masks"][name], shape))
             self.explored[name].copy_(unpack_mask(state["explored"][name], shape))
             self.stored[name].copy_(state["stored"][name])
+        refuse_broken("state", self.structures, self.masks)
         self._refresh_multipliers()
 
     def _change_masks(self) -> None:
