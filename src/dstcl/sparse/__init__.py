@@ -31,9 +31,11 @@ from dstcl.sparse.densities import (
     uniform_densities,
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.exporting import export, export_onnx, load_sparse, save_sparse
 from dstcl.sparse.flops import forward_flops, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
 from dstcl.sparse.layers import maskable_weights
+from dstcl.sparse.linear import CondensedLinear, CSRLinear
 from dstcl.sparse.masks import PackedMasks, draw_masks, pack_masks, unpack_masks
 from dstcl.sparse.schedule import UpdateSchedule
 from dstcl.sparse.selection import select_top
@@ -43,6 +45,8 @@ __all__ = [
     "GROW",
     "INITS",
     "PRUNE",
+    "CSRLinear",
+    "CondensedLinear",
     "Criterion",
     "CriterionError",
     "DynamicSparseTraining",
@@ -58,9 +62,12 @@ __all__ = [
     "draw_masks",
     "er_densities",
     "erk_densities",
+    "export",
+    "export_onnx",
     "forward_flops",
     "growth_plan",
     "layer_densities",
+    "load_sparse",
     "maskable_weights",
     "pack_masks",
     "proportional_densities",
@@ -68,6 +75,7 @@ __all__ = [
     "register_growth",
     "register_init",
     "register_prune",
+    "save_sparse",
     "select_top",
     "uniform_densities",
     "unpack_masks",

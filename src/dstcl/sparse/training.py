@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dstcl.sparse import foreach
 from dstcl.sparse.densities import Init, active_counts, layer_densities
+from dstcl.sparse.exporting import DENSEST, export
 from dstcl.sparse.layers import fitting_masks, maskable_weights
 from dstcl.sparse.masks import Masks, draw_masks, pack_mask, unpack_mask
 from dstcl.sparse.structure import Given, layer_structures
@@ -262,6 +263,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             trained = self.masks[name] if self.regrown == "stored" else weight != 0
             values[name] = torch.where(trained, weight.detach(), self.stored[name])
         return values
+
+    def export(self, model: nn.Module, to: str = "csr", *, densest: float = DENSEST) -> nn.Module:
+        """`dstcl.export` of the model that is trained, with the masks of now."""
+        return export(model, self.masks, to, densest=densest)
 
     def check_counts(self) -> None:
         """Assert that every layer has exactly as many active weights as it should.

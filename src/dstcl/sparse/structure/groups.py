@@ -14,9 +14,12 @@ from math import ceil, prod
 import torch
 from torch import Tensor
 
-from dstcl.sparse.selection import select_top
+from dstcl.sparse.selection import reading_is_free, select_top
 from dstcl.sparse.structure.base import Shape, Structure, Topology
 from dstcl.sparse.structure.ranks import candidates, select_in_groups
+
+AT_ONCE = 2**18
+"""Weights that a CPU selects from at a time."""
 
 
 class Groups(Structure):
@@ -142,6 +145,14 @@ class FanIn(Groups):
     def scatter(self, grouped: Tensor, shape: Shape) -> Tensor:
         """The inverse of `gather`."""
         return grouped.reshape(shape)
+
+    def _highest(self, scores: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
+        """As of other groups, some at a time on a CPU, whose cache then holds what is computed."""
+        flat, open_ = self.gather(scores), self.gather(eligible)
+        some = max(1, AT_ONCE // flat.shape[1]) if reading_is_free(scores) else len(flat)
+        parts = zip(flat.split(some), open_.split(some), counts.split(some))
+        chosen = [select_in_groups(candidates(s, e), c) for s, e, c in parts]
+        return self.scatter(torch.cat(chosen), tuple(scores.shape))
 
     def count(self, mask: Tensor) -> Tensor:
         """Of each output."""
