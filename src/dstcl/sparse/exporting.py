@@ -15,8 +15,8 @@ from dstcl.sparse.linear import CondensedLinear, CSRLinear
 from dstcl.sparse.masks import Masks, pack_masks, unpack_masks
 from dstcl.sparse.structure import NofM
 
-DENSEST = 0.2
-"""Density up to which layers are replaced; docs/benchmarks.md has what was measured."""
+DENSEST = {"csr": 0.1, "condensed": 0.2, "2:4": 1.0}
+"""Density up to which a form is faster than dense for most sizes (docs/benchmarks.md)."""
 
 MASK = "mask of "
 """Before the name of a weight: the name of its mask in a file."""
@@ -27,7 +27,7 @@ def export(
     masks: Mapping[str, Tensor] | None = None,
     to: str = "csr",
     *,
-    densest: float = DENSEST,
+    densest: float | None = None,
 ) -> nn.Module:
     """A copy of a model in evaluation mode whose sparse linear layers multiply fewer weights.
 
@@ -36,14 +36,14 @@ def export(
     - "2:4": torch's semi-structured tensors, on NVIDIA GPUs from Ampere on, float16 or bfloat16;
     - "dense": nothing replaced.
 
-    Convolutions, subclasses of `torch.nn.Linear`, layers without a mask and, but for 2:4, layers
-    that are denser than ``densest`` stay as they are.
+    Convolutions, subclasses of `torch.nn.Linear`, layers without a mask and layers that are denser
+    than ``densest`` stay as they are.
 
     Args:
         model: trained; it is not changed.
         masks: by parameter name, as `SparseTraining.masks`; None: what is not zero is active.
         to: the form.
-        densest: in (0, 1].
+        densest: in (0, 1]; None: as in `DENSEST`.
 
     Raises:
         ValueError: an unknown form, a mask that does not fit, a layer that cannot have the form, or
@@ -51,11 +51,11 @@ def export(
     """
     if to not in ("dense", *_FORMS):
         raise ValueError(f"to: unknown {to!r}; known: dense, {', '.join(_FORMS)}")
-    if not 0 < densest <= 1:
+    if densest is not None and not 0 < densest <= 1:
         raise ValueError(f"densest must be in (0, 1], got {densest}")
     made = copy.deepcopy(model).eval()
     _put_zeros(made, masks)
-    return made if to == "dense" else _replaced(made, masks, to, 1.0 if to == "2:4" else densest)
+    return made if to == "dense" else _replaced(made, masks, to, densest or DENSEST[to])
 
 
 def save_sparse(path: Path | str, model: nn.Module, masks: Mapping[str, Tensor]) -> None:

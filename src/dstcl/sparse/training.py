@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dstcl.sparse import foreach
 from dstcl.sparse.densities import Init, active_counts, layer_densities
-from dstcl.sparse.exporting import DENSEST, export
+from dstcl.sparse.exporting import export
 from dstcl.sparse.layers import fitting_masks, maskable_weights
 from dstcl.sparse.masks import Masks, draw_masks, pack_mask, unpack_mask
 from dstcl.sparse.structure import Given, layer_structures
@@ -264,7 +264,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             values[name] = torch.where(trained, weight.detach(), self.stored[name])
         return values
 
-    def export(self, model: nn.Module, to: str = "csr", *, densest: float = DENSEST) -> nn.Module:
+    def export(
+        self, model: nn.Module, to: str = "csr", *, densest: float | None = None
+    ) -> nn.Module:
         """`dstcl.export` of the model that is trained, with the masks of now."""
         return export(model, self.masks, to, densest=densest)
 

@@ -18,8 +18,8 @@ from dstcl.sparse.selection import reading_is_free, select_top
 from dstcl.sparse.structure.base import Shape, Structure, Topology
 from dstcl.sparse.structure.ranks import candidates, select_in_groups
 
-AT_ONCE = 2**18
-"""Weights that a CPU selects from at a time."""
+CACHED = 2**18
+"""Weights that a CPU looks at together."""
 
 
 class Groups(Structure):
@@ -58,6 +58,15 @@ class Groups(Structure):
         return "" if low == high else f"{low} to {high} active weights in a group"
 
     def _highest(self, scores: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
+        """The mask of each group's highest; on a CPU of as many outputs at a time as its cache
+        holds."""
+        outputs = len(scores)
+        some = max(1, CACHED * outputs // scores.numel()) if reading_is_free(scores) else outputs
+        groups = some * (len(counts) // outputs)
+        parts = zip(scores.split(some), eligible.split(some), counts.split(groups))
+        return torch.cat([self._highest_of(*part) for part in parts])
+
+    def _highest_of(self, scores: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
         values = self.gather(candidates(scores, eligible))
         return self.scatter(select_in_groups(values, counts), tuple(scores.shape))
 
@@ -145,14 +154,6 @@ class FanIn(Groups):
     def scatter(self, grouped: Tensor, shape: Shape) -> Tensor:
         """The inverse of `gather`."""
         return grouped.reshape(shape)
-
-    def _highest(self, scores: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
-        """As of other groups, some at a time on a CPU, whose cache then holds what is computed."""
-        flat, open_ = self.gather(scores), self.gather(eligible)
-        some = max(1, AT_ONCE // flat.shape[1]) if reading_is_free(scores) else len(flat)
-        parts = zip(flat.split(some), open_.split(some), counts.split(some))
-        chosen = [select_in_groups(candidates(s, e), c) for s, e, c in parts]
-        return self.scatter(torch.cat(chosen), tuple(scores.shape))
 
     def count(self, mask: Tensor) -> Tensor:
         """Of each output."""

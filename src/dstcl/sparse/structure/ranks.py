@@ -43,12 +43,14 @@ def select_in_groups(values: Tensor, counts: Tensor) -> Tensor:
 
 def _ranks_by_pairs(values: Tensor) -> Tensor:
     """How many entries of its group come before each one; (entries, groups), int8."""
-    ranks = torch.zeros(values.shape, dtype=torch.int8, device=values.device)
-    for late in range(1, len(values)):
-        # Of equal ones the earlier comes first.
-        behind = values[:late] >= values[late]
+    size = len(values)
+    later = torch.arange(size - 1, -1, -1, dtype=torch.int8, device=values.device)
+    ranks = later.unsqueeze(1).repeat(1, values.shape[1])
+    for late in range(1, size):
+        # Of equal ones the earlier comes first. Every later entry counted until it is behind.
+        behind = (values[:late] >= values[late]).view(torch.int8)
         ranks[late] += behind.sum(0, dtype=torch.int8)
-        ranks[:late] += ~behind
+        ranks[:late] -= behind
     return ranks
 
 
