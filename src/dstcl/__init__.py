@@ -20,6 +20,7 @@ CORE = (
     "DynamicSparseTraining",
     "SparseTraining",
     "criterion",
+    "export",
     "register_growth",
     "register_init",
     "register_prune",

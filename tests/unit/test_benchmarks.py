@@ -351,3 +351,29 @@ def test_a_command_that_fails_shows_why(scaling: ModuleType, tmp_path: Path) -> 
     code = "import sys; print('begun'); sys.exit('no space')"
     with pytest.raises(SystemExit, match="begun\nno space"):
         other("commands").timed([sys.executable, "-c", code], tmp_path)
+
+
+def test_a_crossover_is_the_highest_density_below_which_a_form_is_always_faster(
+    scaling: ModuleType,
+) -> None:
+    faster = {"0.5": 1.1, "0.1": 0.9, "0.05": 1.2, "0.01": 3.0}
+    rows = {d: {"csr": {"times_faster": {"median": value}}} for d, value in faster.items()}
+    assert other("sparse_layers").crossover(rows, "csr") == 0.05
+    assert other("sparse_layers").crossover({"0.5": rows["0.1"]}, "csr") is None
+
+
+def test_sparse_layers_of_the_benchmark_give_what_the_dense_one_gives(scaling: ModuleType) -> None:
+    kinds, inputs = other("sparse_layers").layers(32, 0.1), torch.randn(3, 32)
+    for layer in kinds.values():
+        torch.testing.assert_close(layer(inputs), kinds["dense"](inputs))
+    assert [len(times) for times in other("sparse_layers").measure(kinds, inputs, 2).values()] == [
+        2
+    ] * 3
+
+
+def test_structured_updates_of_the_benchmark_change_masks(scaling: ModuleType) -> None:
+    update = other("structured").Update((8, 8), 0.5, "gradient", "2:4")
+    before = update.training.masks["weight"].clone()
+    update.seconds(torch.randn(8, 8), torch.randn(8, 8))
+    assert update.training.updates == 1
+    assert not torch.equal(update.training.masks["weight"], before)

@@ -54,3 +54,10 @@ def test_tasks_of_the_own_method_share_nothing(tmp_path: Path) -> None:
     said = output(ROOT / "examples" / "own_method.py", tmp_path)
     # Half of 3200 weights; then, of 1600 and of 320 free ones, all but a fifth.
     assert [f"{n} new, 0 shared" in said for n in (1600, 1280, 256)] == [True] * 3
+
+
+def test_the_structured_example_exports_what_it_trained(tmp_path: Path) -> None:
+    said = output(ROOT / "examples" / "structured.py", tmp_path)
+    assert "0.weight: [12] of 64 inputs" in said
+    assert said.count("CondensedLinear(") == 2
+    assert "dense model the same: True" in said

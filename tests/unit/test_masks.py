@@ -104,7 +104,7 @@ KINDS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.fixture(params=["few", "all"])
 def ranking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to select: rank few entries (CPU), or all without reading anything (CUDA)."""
-    monkeypatch.setattr(selection, "_reading_is_free", lambda score: request.param == "few")
+    monkeypatch.setattr(selection, "reading_is_free", lambda score: request.param == "few")
 
 
 @pytest.mark.usefixtures("ranking")

@@ -54,6 +54,8 @@ class PublishedSparseTraining(DynamicSparseTraining):
         super().__init__(model, optimizer, **dynamic)
         if self.redistribute != "none":
             raise ValueError("redistribute: published topology has none")
+        if self.structures:
+            raise ValueError("structure: published topology has none")
         if self.prune != PRUNE["magnitude"]:
             raise ValueError(f"prune {self.prune.name!r}: published topology has only magnitude")
         for criterion in (self.grow.first, self.grow.then):

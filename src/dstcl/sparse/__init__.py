@@ -31,9 +31,11 @@ from dstcl.sparse.densities import (
     uniform_densities,
 )
 from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.exporting import export, export_onnx, load_sparse, save_sparse
 from dstcl.sparse.flops import ForwardWork, forward_flops, forward_work, uses_per_image
 from dstcl.sparse.gradual import GradualMagnitudePruning
 from dstcl.sparse.layers import Selection, maskable_weights, select_weights
+from dstcl.sparse.linear import CondensedLinear, CSRLinear
 from dstcl.sparse.masks import PackedMasks, draw_masks, pack_masks, unpack_masks
 from dstcl.sparse.presets import PRESETS
 from dstcl.sparse.schedule import UpdateSchedule
@@ -45,6 +47,8 @@ __all__ = [
     "INITS",
     "PRESETS",
     "PRUNE",
+    "CSRLinear",
+    "CondensedLinear",
     "Criterion",
     "CriterionError",
     "DynamicSparseTraining",
@@ -62,10 +66,13 @@ __all__ = [
     "draw_masks",
     "er_densities",
     "erk_densities",
+    "export",
+    "export_onnx",
     "forward_flops",
     "forward_work",
     "growth_plan",
     "layer_densities",
+    "load_sparse",
     "maskable_weights",
     "pack_masks",
     "proportional_densities",
@@ -73,6 +80,7 @@ __all__ = [
     "register_growth",
     "register_init",
     "register_prune",
+    "save_sparse",
     "select_top",
     "select_weights",
     "uniform_densities",

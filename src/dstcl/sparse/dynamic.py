@@ -28,6 +28,8 @@ from dstcl.sparse.presets import chosen_settings
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule, refuse_no_fraction, rounded_up
 from dstcl.sparse.selection import select_top
+from dstcl.sparse.structure import UNSTRUCTURED, Given, Topology
+from dstcl.sparse.structure.parse import refuse_settings
 from dstcl.sparse.training import SparseTraining
 
 CANDIDATES = ("all", "free", "frozen_without_gradient")
@@ -106,6 +108,7 @@ class DynamicSparseTraining(SparseTraining):
         groups: Groups | None = None,
         masks: Mapping[str, Tensor] | Literal["nonzero"] | None = None,
         regrown: str = "stored",
+        structure: Given = "none",
         generator: torch.Generator | None = None,
         sync: bool = True,
     ) -> None:
@@ -126,7 +129,9 @@ class DynamicSparseTraining(SparseTraining):
             model, optimizer, density=density, init=chosen["init"], frozen=frozen, exclude=exclude,
             include=include, overrides=overrides, groups=groups, masks=masks, regrown=regrown,
             generator=generator, sync=sync,
+            structure=structure,
         )  # fmt: skip
+        refuse_settings(self.structures, candidates, self.redistribute)
         self.prune = prune_criterion(chosen["prune"])
         self.grow = growth_plan(chosen["grow"], switch_at)
         self._prune_of = {
@@ -219,6 +224,10 @@ class DynamicSparseTraining(SparseTraining):
         self, rate: float, prunes: Mapping[str, Criterion], growths: Mapping[str, Criterion]
     ) -> None:
         """Prune every layer, decide how many each one grows, grow."""
+        if self.structures:
+            for index, name in enumerate(self.weights):
+                self._replace_structured(index, name, rate, prunes[name], growths[name])
+            return
         views = [self._view(index, name) for index, name in enumerate(self.weights)]
         removed = [self._to_remove(name, rate) for name in self.weights]
         kept = self._kept(views, prunes, removed)
@@ -262,6 +271,27 @@ class DynamicSparseTraining(SparseTraining):
             for name, mask in zip(self.weights, masks)
         ]
         return torch.stack([candidates.count_nonzero() for candidates in free]).tolist()
+
+    def _replace_structured(
+        self, index: int, name: str, rate: float, prune: Criterion, growth: Criterion
+    ) -> None:
+        """Prune and grow one layer within its structure."""
+        mask, active = self.masks[name], self.counts[name]
+        if active == mask.numel() or name in self._idle:
+            return
+        if isinstance(growth, MixedGrowth):
+            raise ValueError(f"structure: layer {name!r} cannot mix two growth criteria")
+        view = self._view(index, name)
+        layer = Topology(
+            mask=mask,
+            prune=self._scores(prune, view),
+            grow=self._scores(growth, view),
+            growable=~self.frozen[name] if self.candidates == "free" else None,
+            active=active,
+            budget=self.budget[name],
+            rate=rate,
+        )
+        self.set_mask(name, *self.structures.get(name, UNSTRUCTURED).replace(layer))
 
     def _scores(self, criterion: Criterion, view: LayerView) -> Tensor:
         scores = criterion(view)

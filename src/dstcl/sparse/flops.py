@@ -1,8 +1,8 @@
 """Theoretical work of a sparse network: multiply-adds of active weights, counted as two each.
 
 Biases, normalisation and activations are left out, as in RigL (Evci et al. 2020, appendix): they
-are a fraction of a per cent. Training multiplies by zeros as by other numbers, so these numbers say
-what sparsity could save, not what it does.
+are a fraction of a per cent. Training multiplies the zeros all the same, so these numbers say what
+sparsity could save. What layers that skip them do save is in docs/structured.md.
 """
 
 from __future__ import annotations

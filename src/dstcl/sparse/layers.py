@@ -197,7 +197,7 @@ def _names_by_tensor(
 
 def _weight_names(module: nn.Module) -> tuple[str, ...]:
     """How a layer calls what is masked in it; nothing for a module that is no such layer."""
-    if isinstance(module, LAYER_TYPES) or _is_huggingface_conv1d(module):
+    if isinstance(module, LAYER_TYPES) or is_huggingface_conv1d(module):
         return ("weight",)
     if isinstance(module, nn.MultiheadAttention):
         apart = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -207,7 +207,7 @@ def _weight_names(module: nn.Module) -> tuple[str, ...]:
     return ("weight_ih", "weight_hh") if isinstance(module, nn.RNNCellBase) else ()
 
 
-def _is_huggingface_conv1d(module: nn.Module) -> bool:
+def is_huggingface_conv1d(module: nn.Module) -> bool:
     """A linear layer with a transposed weight, of GPT-2; found without importing the package."""
     kinds = ((kind.__module__, kind.__name__) for kind in type(module).__mro__)
     return any(place.startswith("transformers.") and name == "Conv1D" for place, name in kinds)

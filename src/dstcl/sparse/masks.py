@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,16 +11,26 @@ from torch import Tensor
 from dstcl.sparse.densities import Shapes
 from dstcl.sparse.selection import select_top
 
+if TYPE_CHECKING:
+    from dstcl.sparse.structure import Structure
+
 Masks = dict[str, Tensor]
 
 
 def draw_masks(
-    shapes: Shapes, counts: Mapping[str, int], generator: torch.Generator, device: torch.device
+    shapes: Shapes,
+    counts: Mapping[str, int],
+    generator: torch.Generator,
+    device: torch.device,
+    structures: Mapping[str, Structure] | None = None,
 ) -> Masks:
-    """One random mask a layer with exactly ``counts[name]`` active entries."""
+    """One random mask a layer with exactly ``counts[name]`` active entries, in its structure."""
     masks = {}
     for name, shape in shapes.items():
         score = random_scores(shape, generator, device)
+        if structures and name in structures:
+            masks[name] = structures[name].draw(score, counts[name])
+            continue
         everywhere = torch.ones(shape, dtype=torch.bool, device=device)
         masks[name] = select_top(score, everywhere, counts[name])
     return masks

@@ -29,11 +29,11 @@ def select_top(score: Tensor, eligible: Tensor, count: int) -> Tensor:
     if count == 0:
         return torch.zeros_like(eligible)
     flat_score, flat_eligible = score.flatten(), eligible.flatten()
-    select = _select_few if _reading_is_free(score) else _select_blindly
+    select = _select_few if reading_is_free(score) else _select_blindly
     return select(flat_score, flat_eligible, count).view(eligible.shape)
 
 
-def _reading_is_free(score: Tensor) -> bool:
+def reading_is_free(score: Tensor) -> bool:
     """Whether results of one operation may decide about the next at no cost.
 
     On the CPU they may, and most entries then need no more than two comparisons. Elsewhere the
@@ -52,7 +52,7 @@ def _select_few(score: Tensor, eligible: Tensor, count: int) -> Tensor:
         chosen, unsure = _divide(score, eligible, -inf, inf)
         missing = min(count, len(unsure))
     if missing:
-        chosen[unsure[_highest(_ranked(score[unsure]), missing)]] = True
+        chosen[unsure[_highest(ranked(score[unsure]), missing)]] = True
     return chosen
 
 
@@ -68,7 +68,7 @@ def _bracket(score: Tensor, eligible: Tensor, count: int) -> tuple[float, float]
     step = size // SAMPLE
     while gcd(step, size) != 1:
         step += 1
-    sample = torch.where(eligible[::step], _ranked(score[::step]), -inf)
+    sample = torch.where(eligible[::step], ranked(score[::step]), -inf)
     share = count / size
     margin = MARGIN * sqrt(len(sample) * share * (1 - share)) + 1
     lowest, highest = torch.finfo(score.dtype).min, torch.finfo(score.dtype).max
@@ -95,10 +95,10 @@ def _divide(score: Tensor, eligible: Tensor, low: float, high: float) -> tuple[T
 
 def _select_blindly(score: Tensor, eligible: Tensor, count: int) -> Tensor:
     """Rank all entries; nothing waits for the device."""
-    return _highest(torch.where(eligible, _ranked(score), -inf), count) & eligible
+    return _highest(torch.where(eligible, ranked(score), -inf), count) & eligible
 
 
-def _ranked(score: Tensor) -> Tensor:
+def ranked(score: Tensor) -> Tensor:
     """Finite scores in which NaN and negative infinity are the lowest."""
     return score.nan_to_num(nan=torch.finfo(score.dtype).min)
 

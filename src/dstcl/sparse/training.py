@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from dstcl.sparse import foreach
 from dstcl.sparse.attach import Attachment
 from dstcl.sparse.densities import Init, active_counts
+from dstcl.sparse.exporting import export
 from dstcl.sparse.flops import forward_work
-from dstcl.sparse.groups import Groups, group_members, spread_density
+from dstcl.sparse.groups import Groups, group_members, named_overrides, spread_density
 from dstcl.sparse.layers import (
     Names,
     first_few,
@@ -37,6 +38,13 @@ from dstcl.sparse.optimizers import (
     unscale,
 )
 from dstcl.sparse.ranks import draw_as_first, several_ranks, take_from_first
+from dstcl.sparse.structure import Given, layer_structures
+from dstcl.sparse.structure.parse import (
+    nearest_counts,
+    refuse_broken,
+    refuse_other_order,
+    structured_overrides,
+)
 from dstcl.sparse.telling import Changes, log_values, summary
 
 REGROWN = ("stored", "zero")
@@ -99,6 +107,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             weights are not zero, as those of a pruned model.
         regrown: value of a frozen weight that becomes active again: "stored"; or "zero", where it
             is zero in training and the stored value only comes back in `consolidated`.
+        structure: which masks are possible: "none", "2:4" or another n:m, "block:4x4", "fan-in" or
+            "fan-in:ablate" (`dstcl.sparse.structure`); or a mapping from patterns of names to
+            these. Counts become the nearest possible ones; n:m has its own density.
         generator: source of randomness; without one a generator is seeded from torch's default
             generator, so that ``torch.manual_seed`` decides.
         sync: with several processes (torch.distributed), begin with the weights of rank 0 and draw
@@ -110,6 +121,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         selection: what is not masked, and why.
         shapes: of the weights.
         densities, budget: active share and number of each layer that density and init ask for.
+        structures: of the layers that have one.
         stored, frozen: see above.
         masks: true where a weight is active. Changed in place only, as CUDA graphs remember where
             they are.
@@ -120,7 +132,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     Raises:
         ValueError: nothing to mask, a weight that no optimiser holds, densities that cannot be met,
-            names that are not in the model, or masks that do not fit.
+            names that are not in the model, masks that do not fit, or a structure that a layer or
+            its density cannot have.
     """
 
     _group_settings: ClassVar[tuple[str, ...]] = ("density", "init")
@@ -139,6 +152,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         groups: Groups | None = None,
         masks: Mapping[str, Tensor] | Literal["nonzero"] | None = None,
         regrown: str = "stored",
+        structure: Given = "none",
         generator: torch.Generator | None = None,
         sync: bool = True,
     ) -> None:
@@ -160,8 +174,13 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self._given_masks = self._checked_masks(masks)
         self.groups = dict(groups or {})
         self.members = group_members(self.groups, self.weights, self._group_settings)
-        self.densities = self._densities(density, init, overrides)
-        self.budget = active_counts(self.shapes, self.densities)
+        self.structures = layer_structures(structure, self.shapes)
+        refuse_other_order(self.structures, model)
+        single = named_overrides(overrides, self.shapes)
+        single = structured_overrides(self.structures, self.shapes, density, single)
+        self.densities = self._densities(density, init, single)
+        counts = active_counts(self.shapes, self.densities)
+        self.budget = nearest_counts(self.structures, self.shapes, counts)
         self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
         self.frozen = (
             fitting_masks("frozen", frozen, self.weights)
@@ -191,6 +210,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             draw_as_first(self.generator, self.device)
         masks = self.first_masks() if given is None else given
         self.masks: Masks = fitting_masks("masks", masks, self.weights)
+        refuse_broken("masks", self.structures, self.masks)
         self.counts = {name: int(mask.count_nonzero()) for name, mask in self.masks.items()}
         self.explored: Masks = {name: mask.clone() for name, mask in self.masks.items()}
         foreach.multiply_(self._parameters, list(self.masks.values()))
@@ -304,7 +324,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     def first_masks(self) -> Masks:
         """Masks to start with, unless some were given: at random, `budget` active in each layer."""
-        return draw_masks(self.shapes, self.budget, self.generator, self.device)
+        return draw_masks(self.shapes, self.budget, self.generator, self.device, self.structures)
 
     def before_masking(self, gradients: list[Tensor]) -> None:
         """Read the dense gradients of a step, or change them in place; does nothing here.
@@ -409,6 +429,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             values[name] = torch.where(trained, weight.detach(), self.stored[name])
         return values
 
+    def export(
+        self, model: nn.Module, to: str = "csr", *, densest: float | None = None
+    ) -> nn.Module:
+        """`dstcl.export` of the model that is trained, with the masks of now."""
+        return export(model, self.masks, to, densest=densest)
+
     def check_counts(self) -> None:
         """Assert that every layer has exactly as many active weights as it should.
 
@@ -448,6 +474,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             self.masks[name].copy_(unpack_mask(state["masks"][name], shape))
             self.explored[name].copy_(unpack_mask(state["explored"][name], shape))
             self.stored[name].copy_(state["stored"][name])
+        refuse_broken("state", self.structures, self.masks)
         self._refresh_multipliers()
 
     def _change_masks(self) -> None:
