@@ -237,11 +237,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
                 self._forget_masking()
                 return
         self.ensure_masked()
-        for optimizer in self.optimizers:
-            if scaler is None:
-                optimizer.step()
-            else:
-                scaler.step(optimizer)
+        with torch.no_grad():
+            for optimizer in self.optimizers:
+                if scaler is None:
+                    optimizer.step()
+                else:
+                    scaler.step(optimizer)
         if self._attachment is None:
             self.finish_step()
 
