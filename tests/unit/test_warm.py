@@ -177,7 +177,9 @@ def test_with_other_niceness_or_limits_a_command_trains_by_itself(shared: None) 
 def test_variables_of_a_job_may_differ_before_the_first_training_alone() -> None:
     """Snakemake sets them for each job, so that its own are others."""
     here = circumstances()
-    environment = here["environment"] | {"OMP_NUM_THREADS": "7", "TMPDIR": "/elsewhere"}
+    threads = ("OMP_NUM", "GOTO_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM", "NUMEXPR_NUM")
+    environment = here["environment"] | {f"{name}_THREADS": "7" for name in threads}
+    environment |= dict.fromkeys(("TMPDIR", "TMP", "TEMPDIR", "TEMP"), "/elsewhere")
     there = here | {"environment": environment}
     assert not warm.differ(here, there, warm.READ_ON_IMPORT)
     assert warm.differ(here, there)

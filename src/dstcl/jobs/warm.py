@@ -53,7 +53,7 @@ OF_A_STEP = ("SLURM_", "SRUN_")
 """How variables begin that say where in a job of Slurm a process is, and not how it computes."""
 OF_A_JOB = ("SLURM_JOB_ID", "SLURM_JOBID")
 """The exceptions: with another job's, a process would escape its own job's limits."""
-READ_ON_IMPORT = ("_NUM_THREADS", "TMPDIR", "TMP", "TEMP", "TEMPDIR")
+READ_ON_IMPORT = ("_THREADS", "TMPDIR", "TMP", "TEMP", "TEMPDIR")
 """How variables end that Snakemake sets for each job. The first training decides them, as they are
 read when torch is imported."""
 SERVE = (sys.executable, "-c", f"from {__name__} import main; main()")
