@@ -1,4 +1,4 @@
-"""Compare a study with a recorded one: verdicts, effects, accuracies, machines."""
+"""Compare verdicts, effects, accuracies and machines of a study with those of a recorded one."""
 
 from __future__ import annotations
 
