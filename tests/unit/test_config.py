@@ -285,6 +285,7 @@ def test_settings_and_their_defaults_reach_the_run() -> None:
         "update_every": 5,
         "redistribute": "none",
         "switch_at": 0.5,
+        "controller": "fixed",
     }
     assert set(plain_settings(run.engine).values()) == {"auto", "off"}
 
