@@ -25,6 +25,7 @@ from dstcl.continual.controllers import (
 from dstcl.continual.controllers.free_capacity import FreeCapacity
 from dstcl.continual.controllers.random_switch import RandomSwitch
 from dstcl.continual.controllers.saturation import Saturation, SaturationMix
+from dstcl.continual.library import learn
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.evaluation.collect import collect, long_table
@@ -608,3 +609,21 @@ def test_decisions_are_written_sealed_joined_and_read_back(
 def test_a_plug_in_that_is_gone_is_named(short_run: Run) -> None:
     with pytest.raises(PluginError):
         controller_facts("own_nowhere:thing")
+
+
+def test_a_program_passes_a_controller_as_a_class() -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(32, 1, 8, 8), torch.arange(32) % 2
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
+    learned = learn(
+        network,
+        [((images, labels), (images, labels))] * 2,
+        growth="random",
+        epochs=1,
+        batch_size=8,
+        learning_rate=0.01,
+        update_every=1,
+        controller=Saturation,
+    )
+    assert learned.run.controller is not None
+    assert [row["value"] for row in learned.outcome.decisions] == ["random", "random"]

@@ -35,6 +35,10 @@ def test_an_example_runs(example: Path, tmp_path: Path) -> None:
         updates = [line for line in said.splitlines() if line.startswith("update ")]
         assert len(updates) == 6
         assert all("density 0.100" in line for line in updates)
+    if example.stem == "adaptive":
+        assert said.count("density 0.200") == 8
+        assert "growth gradient (free 0.7998 in 0.weight; threshold 0.9)" in said
+        assert "update_every 40" in said
 
 
 def test_the_own_growth_can_be_named_in_params_yaml(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ BEFORE = {
 PARTS = (
     "A growth criterion",
     "A plan for growth over the tasks",
+    "A controller",
     "A prune criterion",
     "An init",
     "A method",

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over
+from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over, varied_axes
 from dstcl.figures.panels import blocks, densities, over_seeds, stacked
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
@@ -26,7 +26,7 @@ CAPTION = (
 )
 
 LIMITS = (-4.0, 104.0)
-GROWTH, LAYERS = "growth that is not the run's own (%)", "active weights of a layer (%)"
+GROWTH, LAYERS = "another growth (%)", "active in a layer (%)"
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
@@ -45,7 +45,8 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         for name, own in _by_controller(block)
         for kind, part in own.groupby("what", sort=False)
     ]
-    figure, subfigures = stacked([48] * len(panels), note=mean_over(rows))
+    others = [axis for axis in varied_axes(rows) if axis != CONTROLLER]
+    figure, subfigures = stacked([48] * len(panels), note=mean_over(rows, others))
     for (title, kind, part), subfigure in zip(panels, subfigures):
         _draw_part(title, str(kind), part, subfigure)
     names = {"mean": "percent", "low": "low_percent", "high": "high_percent"}
