@@ -290,7 +290,7 @@ def test_modules_are_imported_by_a_computed_name_in_known_places_only() -> None:
         "networks/build.py",
         "plugins.py",
     ]
-    known += ["study/methods.py"]
+    known += ["study/class_facts.py"]
     assert found - {served} == {SOURCE / name for name in known}
 
 

@@ -171,7 +171,7 @@ def test_figures_call_ones_own_data_by_its_title(tmp_path):
     protocols = {"corrected": {"a": 1}, "published": {"a": 1}, "odd": {"a": 2}}
     params = {"protocols": protocols, "datasets": {"flowers": {"title": "Flowers-12"}}}
     (study / "params.json").write_text(json.dumps(params))
-    for name in set(FIGURES) - {"paper_panels"}:  # which is of the paper's data only
+    for name in set(FIGURES) - {"paper_panels", "decisions"}:  # of the paper, of controllers
         figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
         titles = [part.get_suptitle() for part in figure.subfigs]
         assert any(title.startswith("Flowers-12, 2 tasks") for title in titles), name

@@ -419,6 +419,7 @@ def test_a_model_outlives_its_run(copy: Project) -> None:
 
     register(copy.folder)
     change(copy.folder / "metrics.json", acc=0.5)
+    seal(copy.folder)
     assert sync("tiny", [copy.folder]).updated == 1
     (folder,) = copy.model_folders()
     assert mlflow.pyfunc.load_model(str(folder)).predict(copy.images(1).numpy()).shape[1] == 2

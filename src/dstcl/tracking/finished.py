@@ -48,6 +48,7 @@ def content(folder: Path) -> str:
     Raises:
         ValueError: naming the file that is missing, or was changed since the run wrote it.
     """
+    read_config(folder)  # of a run of older code this says more than a seal does
     digests = []
     for path in small_files(folder):
         with naming(path):
