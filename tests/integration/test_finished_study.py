@@ -13,6 +13,7 @@ from mlflow_server import curve, mlflow_server, recorded
 from ports import free_ports
 from workspace import Browser, Workspace
 
+from dstcl.jobs.handover import BY_ITSELF
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking import SyncReport, TrackingError, sync
 from dstcl.tracking.register import register
@@ -73,6 +74,12 @@ def test_config_and_summary_agree_with_params(finished: Workspace) -> None:
         assert len(last) == 5
         assert accuracy == pytest.approx(last["accuracy"].mean())
         assert 0.5 < accuracy < 1
+
+
+def test_torch_was_imported_once_for_all_trainings(finished: Workspace) -> None:
+    logs = list((finished.folder / "logs" / "quick" / "train").rglob("*.log"))
+    assert len(logs) == len(finished.runs())
+    assert not [log for log in logs if BY_ITSELF in log.read_text()]
 
 
 def test_density_is_what_was_asked_for(finished: Workspace) -> None:

@@ -22,6 +22,8 @@ from dstcl.jobs.interruption import StopRequest, blocked_signals
 
 WARM = "DSTCL_WARM"
 """The socket of the warm parent; in the environment of those whom its starter starts."""
+BY_ITSELF = "the warm parent refused: other code, environment or limits; goes on by itself"
+"""Said in the log, as it costs a start-up that a short run need not pay."""
 HEADER = 8
 """Bytes that say how long a request is. It is JSON; each later byte is the number of a signal."""
 REFUSED, STARTED = b"refused\n", b"started\n"
@@ -58,6 +60,7 @@ def hand_over(arguments: Sequence[str]) -> None:
         _end_as(os.waitstatus_to_exitcode(status))
     if stop.signal:
         os.kill(os.getpid(), signal.Signals[stop.signal])
+    print(BY_ITSELF, file=sys.stderr, flush=True)
 
 
 def circumstances() -> dict[str, Any]:
