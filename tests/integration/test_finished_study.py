@@ -47,7 +47,7 @@ def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> Non
         "figures",
     }
     tables = ("summary", "cells", "comparisons", "accuracy", "capacity", "overlap", "history")
-    expected |= {f"{t}.csv" for t in (*tables, "provenance", "claims", "claim_units")}
+    expected |= {f"{t}.csv" for t in (*tables, "decisions", "provenance", "claims", "claim_units")}
     expected |= {"paper.csv", "paper_tables.csv"}
     assert {path.name for path in finished.study.iterdir()} == expected
     assert (finished.folder / "mlflow.db").exists()

@@ -20,6 +20,7 @@ from project import Project
 from workspace import DRAWN
 
 from dstcl.data.catalog import DATASETS
+from dstcl.study.controllers import BUILT_IN as CONTROLLERS
 from dstcl.study.entries import GROWTH_CRITERIA
 from dstcl.study.fields import plain
 from dstcl.study.load import ConfigError, load, load_file, runs
@@ -298,6 +299,7 @@ def others(values: Any, place: Place) -> Iterator[Any]:
         yield from (3, 0.5, [4, 6])
     elif isinstance(value, str):
         known = {*DATASETS, *values["presets"], *values["protocols"], *GROWTH_CRITERIA}
+        known |= CONTROLLERS.keys()
         yield from sorted((known | words(Params.model_json_schema())) - {value})
     elif place[-1] == "extra":
         yield [{"seeds": [7]}]

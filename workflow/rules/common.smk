@@ -270,13 +270,11 @@ def trainings_on_this_machine():
 
 
 # A warm parent that is inherited here is another Snakemake's. Within a job of a cluster, where no
-# hooks are called, profile packed has several trainings.
+# hooks are called, profile packed has several trainings; which, only the command line says yet.
 if not workflow.subprocess_exec:
     os.environ.pop(WARM, None)
 if workflow.remote_exec:
-    import_torch_once(
-        sum(job.rulename == "train_run" for job in workflow.dag_settings.target_jobs)
-    )
+    import_torch_once(sum(word.startswith("train_run:") for word in sys.argv))
 
 
 def say_what_failed():
