@@ -55,10 +55,12 @@ COMPANY: dict[Place, tuple[Place, Any]] = {
     ),
 }
 # Leaves that allow no other value, or none with other runs: MNIST-5k has one size of images; there
-# is no other data set; preset quick has no parts, and the name of one decides no run.
+# is no other data set; preset quick has no parts, and the name of one decides no run; controllers,
+# which other presets have, need exact counts.
 FIXED: set[Place] = {
     ("presets", "quick", "benchmarks", 0, "image_size"),
     ("presets", "quick", "part"),
+    ("protocols", "corrected", "mask_counts"),
     ("datasets",),
     ("parts",),
 }

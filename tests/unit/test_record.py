@@ -59,6 +59,7 @@ def test_parts_recorded_in_any_order_are_the_whole(tmp_path: Path, reference: Pa
         found = record(study(tmp_path / name, *which), tmp_path / "in-parts", reference)
         assert len(found.added) == 2
     assert found.runs == RUNS
+    assert read_missing(tmp_path / "in-parts") is None
     assert content(tmp_path / "in-parts") == content(tmp_path / "at-once")
     collect(RUNS, whole)
     for name in ("summary", "accuracy", "capacity", "provenance", "cells", "comparisons"):

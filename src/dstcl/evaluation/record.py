@@ -24,6 +24,7 @@ from dstcl.evaluation.collect import (
 )
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import write_claims
+from dstcl.evaluation.missing import FILE as MISSING
 from dstcl.evaluation.missing import write_missing
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.evaluation.tables import read_table
@@ -111,7 +112,10 @@ def record(
         write_text(out / f"{name}.csv", joined[name].to_csv(index=False))
     _derive(out, reference)
     missing = [run.folder for run in planned if run.digest not in runs]
-    write_missing(out, len(runs) + len(missing), [f"{folder}: not run yet" for folder in missing])
+    (out / MISSING).unlink(missing_ok=True)
+    if missing:
+        lines = [f"{folder}: not run yet" for folder in missing]
+        write_missing(out, len(runs) + len(missing), lines)
     for line in _differences(read_table(out, "provenance")):
         say(line)
     return Recorded(preset, [runs[digest] for digest in order], newer, len(runs) + len(missing))
