@@ -234,7 +234,7 @@ def test_a_recorded_study_has_all_that_is_needed_to_confirm_it(make: Make, tmp_p
     study, kept = make("study"), tmp_path / "kept"
     kept.mkdir()
     (kept / "README.md").write_text("How it was made.\n")
-    main(["record", str(study), str(kept)])
+    main(["record", str(study), str(kept), "--data", str(tmp_path / "none")])
     assert (kept / "README.md").read_text() == "How it was made.\n"
     assert {"summary.md", "claim_units.csv", "params.json"} <= {
         path.name for path in kept.iterdir()
