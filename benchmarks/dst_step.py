@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine, record
+from machine import enough_rounds, machine, record
 from tables import middle
 from torch import Tensor, nn
 
@@ -187,11 +187,9 @@ def mask_bytes(bench: Bench) -> dict[str, float]:
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=enough_rounds, default=15)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds: quartiles need at least 2")
     allow_tf32(False)
     bench = Bench(torch.device(options.device))
     told = machine(device=bench.device)

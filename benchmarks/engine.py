@@ -24,7 +24,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
-from machine import machine, need_torchvision, record
+from machine import enough_rounds, machine, need_torchvision, record
 from paces import Pace, second_epochs
 from subjects import random_data, short_run, task_classes
 from tables import middle, print_table
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--network", default="resnet18-slim")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--images", type=int, default=2000, help="of an epoch")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=enough_rounds, default=5)
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--workers", type=int, default=2, help="loaders of the plain loop")
     parser.add_argument("--no-plain-loop", action="store_true", help="where torchvision is missing")
@@ -187,8 +187,6 @@ def main() -> None:
         "--no-compile", action="store_true", help="nothing that torch.compile makes"
     )
     options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds: quartiles need at least 2")
     device = torch.device(options.device)
     told = machine(device=device) | {"threads": torch.get_num_threads()}
     switches = SWITCHES | (ON_CUDA if device.type == "cuda" else ON_CPU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import importlib.util
 import json
@@ -24,6 +25,14 @@ def need_torchvision(otherwise: str = "") -> None:
     """End in one line where torchvision, which is compared with, is not installed."""
     if importlib.util.find_spec("torchvision") is None:
         sys.exit(f"torchvision is needed: pip install 'dstcl[dev]'{otherwise}")
+
+
+def enough_rounds(text: str) -> int:
+    """Type of an option ``--rounds``: how often variants take turns."""
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("quartiles need at least 2")
+    return number
 
 
 def machine(*packages: str, device: torch.device | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from machine import machine, record
+from machine import enough_rounds, machine, record
 from paces import Pace, second_epochs, timed_updates
 from subjects import CLASSES, default_width, of_width, random_data, short_run, task_classes
 from tables import middle, print_table
@@ -157,11 +157,9 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="resnet18-slim")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--images", type=int, default=960, help="of a task, a tenth for testing")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=enough_rounds, default=5)
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)
     options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds: quartiles need at least 2")
     if options.images - options.images // 10 <= (UPDATE_EVERY - 1) * BATCH:
         parser.error(f"--images: too few for {UPDATE_EVERY} steps of {BATCH} an epoch")
     device = torch.device(options.device)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from machine import machine, record
+from machine import enough_rounds, machine, record
 from tables import middle, print_table
 from torch import Tensor, nn
 
@@ -88,10 +88,8 @@ def crossover(rows: Mapping[str, Mapping[str, Any]], form: str) -> float | None:
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=enough_rounds, default=11)
     options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds: quartiles need at least 2")
     torch.set_num_threads(1)
     told = machine() | {"threads": 1, "rounds": options.rounds, "time": "CPU time of the process"}
     found: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from machine import machine, record
+from machine import enough_rounds, machine, record
 from tables import middle, print_table
 from torch import nn
 
@@ -96,10 +96,8 @@ def summarise(times: Mapping[str, list[float]]) -> dict[str, Any]:
 def main() -> None:
     """Measure, record and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=enough_rounds, default=15)
     options = parser.parse_args()
-    if options.rounds < 2:
-        parser.error("--rounds: quartiles need at least 2")
     torch.set_num_threads(1)
     told = machine() | {"threads": 1, "rounds": options.rounds, "time": "CPU time of the process"}
     found: dict[str, Any] = {}
