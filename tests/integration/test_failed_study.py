@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,12 +41,12 @@ def test_a_broken_claims_file_is_told_before_anything_is_planned(
     clone = shutil.copytree(
         REPOSITORY, tmp_path / "clone", ignore=shutil.ignore_patterns(".*", "results", "data")
     )
-    (clone / "reference" / "claims.yaml").write_text("claims: [")
+    (clone / "reference" / "claims.yaml").write_text("claims: ]")
     command = workspace.command("--dry-run")
     command[command.index("--snakefile") + 1] = str(clone / "Snakefile")
     done = subprocess.run(
         command, cwd=workspace.folder, env=workspace.environment(), capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert re.search(r"claims\.yaml: line \d is not YAML", done.stdout + done.stderr)
+    assert "claims.yaml: line 1 is not YAML" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
