@@ -249,3 +249,14 @@ def test_onnx_gives_the_same_outputs_for_any_batch(tmp_path: Path):
         images = torch.randn(batch, 1, 8, 8)
         (found,) = ReferenceEvaluator(str(path)).run(None, {"inputs": images.numpy()})
         torch.testing.assert_close(torch.from_numpy(found), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_with_one_weight_are_both_replaced():
+    """The mask has the first of their names."""
+    model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    model[2].weight = model[0].weight
+    dst = dynamic(model, density=0.1, structure="fan-in")
+    found = dst.export(model, "csr", densest=0.2)
+    assert [type(found[k]) for k in (0, 2)] == [CSRLinear, CSRLinear]
+    inputs = torch.randn(3, 16)
+    assert torch.allclose(found(inputs), model(inputs), atol=1e-6)

@@ -154,8 +154,8 @@ def test_exclude_takes_modules_parameters_and_patterns(exclude: Any, left: set[s
         ({"exclude": ["0", "6.wieght"]}, "exclude: '6.wieght' is no .*; did you mean 6.weight"),
         ({"include": "emb"}, "include: 'emb' is no module"),
         ({"include": "6.bias"}, "include: '6.bias' has no matrix or kernel"),
-        ({"overrides": {"7": 0.5}}, "overrides: '7' is no module"),
-        ({"groups": {"7.*": {"density": 0.5}}}, "groups: '7.\\*' is no module"),
+        ({"overrides": {"7": 0.5}}, "overrides: '7' is no masked weight of the model"),
+        ({"groups": {"7.*": {"density": 0.5}}}, "groups: '7.\\*' is no masked weight of the model"),
         (
             {"groups": {"6": {"desnity": 0.5}}},
             "groups: '6' sets desnity; known: density, init, pru",

@@ -332,6 +332,33 @@ def test_several_attached_optimisers_make_one_step_together() -> None:
     assert same(plain, attached)
 
 
+def test_optimisers_with_a_backward_pass_each_move_no_inactive_weight() -> None:
+    """As where two parts of a model take turns: the second one's gradient is a new one."""
+    model = small_network()
+    head = torch.optim.SGD(model[6].parameters(), 0.05, momentum=0.9)
+    body = torch.optim.SGD(model[:6].parameters(), 0.05, momentum=0.9)
+    dst = dynamic(model, [body, head])
+    dst.attach()
+    for batch in batches(4):
+        for optimizer in (body, head):
+            model.zero_grad()
+            backward(model, batch)
+            optimizer.step()
+    moments = head.state[model[6].weight]["momentum_buffer"]
+    assert not moments[~dst.masks["6.weight"]].any()
+
+
+def test_an_attached_training_of_several_optimisers_refuses_a_scaler_that_it_sees() -> None:
+    model = small_network()
+    parts = [model[:6].parameters(), model[6].parameters()]
+    dst = dynamic(model, [torch.optim.Adam(part, 0.01, fused=True) for part in parts])
+    dst.attach()
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    backward(model, next(iter(batches(1))), scaler)
+    with pytest.raises(RuntimeError, match=r"call dst\.step\(scaler\) instead"):
+        scaler.step(dst.optimizers[0])
+
+
 def test_detaching_gives_the_optimiser_back() -> None:
     model = small_network()
     dst = dynamic(model)

@@ -13,6 +13,7 @@ from torch import nn
 
 from dstcl.continual.published import PublishedSparseTraining
 from dstcl.sparse import DynamicSparseTraining, GradualMagnitudePruning, SparseTraining
+from dstcl.sparse.mixed_growth import mixed_growth
 from dstcl.sparse.structure import (
     AblatingFanIn,
     Blocks,
@@ -467,3 +468,45 @@ def test_groups_of_a_structured_network_keep_their_criteria() -> None:
         grown.append({name: mask.clone() for name, mask in dst.masks.items()})
     assert not torch.equal(grown[0]["0.weight"], grown[1]["0.weight"])
     assert torch.equal(grown[0]["1.weight"], grown[1]["1.weight"])
+
+
+def nested() -> nn.Module:
+    """Two linear layers, each within a module of its own."""
+    return nn.Sequential(nn.Sequential(nn.Linear(16, 16)), nn.Sequential(nn.Linear(16, 16)))
+
+
+def nested_training(**given: Any) -> DynamicSparseTraining:
+    model = nested()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    return DynamicSparseTraining(model, sgd, **({"density": 0.5, "total_steps": 10} | given))
+
+
+def test_a_structure_is_given_to_all_of_a_module_as_groups_are():
+    assert list(nested_training(structure={"1": "2:4"}).structures) == ["1.0.weight"]
+
+
+def test_a_density_of_a_group_that_its_structure_cannot_have_is_refused():
+    groups = {"1": {"density": 0.1}}
+    with pytest.raises(ValueError, match="density of layer '1.0.weight': structure 2:4 has 0.5"):
+        nested_training(structure={"1": "2:4"}, groups=groups)
+    assert nested_training(structure={"0": "2:4"}, groups=groups).counts["1.0.weight"] == 26
+
+
+def test_a_mix_of_growths_is_for_layers_without_a_structure():
+    mixed = mixed_growth("random", "gradient", 0.5)
+    with pytest.raises(ValueError, match="grow: a layer with a structure grows by one criterion"):
+        nested_training(grow=mixed, structure="2:4")
+    groups = {"1": {"grow": mixed}}
+    dst = nested_training(structure={"0": "2:4"}, groups=groups, update_every=1)
+    dst.model(torch.randn(4, 16)).square().sum().backward()
+    dst.step()
+    dst.check_counts()
+
+
+def test_a_state_of_another_structure_changes_nothing():
+    plain, structured = nested_training(), nested_training(structure="2:4")
+    before = {name: mask.clone() for name, mask in structured.masks.items()}
+    with pytest.raises(ValueError, match="state: layer '0.0.weight' is not 2:4"):
+        structured.load_state_dict(plain.state_dict() | {"steps": 7})
+    assert structured.steps == 0
+    assert all(torch.equal(structured.masks[name], before[name]) for name in before)

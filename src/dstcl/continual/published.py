@@ -99,7 +99,7 @@ class PublishedSparseTraining(DynamicSparseTraining):
             kept = prune_with_ties(self._parameters[index], mask, rate)
             removed = int(mask.count_nonzero()) - int(kept.count_nonzero())
             allowed = ~self.frozen[name] if self.candidates == "free" else torch.ones_like(mask)
-            view = self._view(index, name)
+            view = self._view(name)
             mask.copy_(grow_as_published(growths[name], view, kept, removed, allowed))
             self.explored[name].logical_or_(mask)
 

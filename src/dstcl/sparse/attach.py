@@ -16,7 +16,8 @@ class Attachment:
     """Makes steps of a training's optimisers what `SparseTraining.step` does around them.
 
     A round of several optimisers is one step: it ends when all have stepped, or when one steps
-    again.
+    again. The masks see the gradients of all of them at the first step of a round; those of the
+    others are masked again at their own, as another ``backward()`` may lie between.
 
     Args:
         sparse: the training.
@@ -55,9 +56,17 @@ class Attachment:
     def _mask(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._stepped:
             self._end_round()
+        if len(self._sparse.optimizers) > 1 and getattr(optimizer, "grad_scale", None) is not None:
+            raise RuntimeError(
+                "attach: a gradient scaler unscales one optimizer at a time, while growth looks at "
+                "the gradients of all; with several call dst.step(scaler) instead"
+            )
         self._skipped = _unscale_fused(optimizer)
-        if not self._skipped:
-            self._sparse.ensure_masked()
+        if self._skipped:
+            return
+        self._sparse.ensure_masked()
+        if self._stepped:
+            self._sparse.keep_gradients()
 
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if self._skipped:

@@ -21,14 +21,14 @@ from dstcl.sparse.criteria import (
 from dstcl.sparse.densities import Init
 from dstcl.sparse.groups import Groups
 from dstcl.sparse.layers import Names
-from dstcl.sparse.mixed_growth import MixedGrowth
+from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, MixedGrowth, is_mixed
 from dstcl.sparse.moments import Moments
 from dstcl.sparse.optimizers import Optimizers, group_of
 from dstcl.sparse.presets import chosen_settings
 from dstcl.sparse.redistribution import REDISTRIBUTE, allocate, shares
 from dstcl.sparse.schedule import UpdateSchedule, refuse_no_fraction, rounded_up
 from dstcl.sparse.selection import select_top
-from dstcl.sparse.structure import UNSTRUCTURED, Given, Topology
+from dstcl.sparse.structure import Given, Topology
 from dstcl.sparse.structure.parse import refuse_settings
 from dstcl.sparse.training import SparseTraining
 
@@ -131,7 +131,6 @@ class DynamicSparseTraining(SparseTraining):
             generator=generator, sync=sync,
             structure=structure,
         )  # fmt: skip
-        refuse_settings(self.structures, candidates, self.redistribute)
         self.prune = prune_criterion(chosen["prune"])
         self.grow = growth_plan(chosen["grow"], switch_at)
         self._prune_of = {
@@ -140,6 +139,9 @@ class DynamicSparseTraining(SparseTraining):
         self._grow_of = {
             name: growth_plan(value, switch_at) for name, value in self._of_groups("grow").items()
         }
+        refuse_settings(self.structures, candidates, self.redistribute)
+        if any(is_mixed(self._grow_of.get(name, self.grow)) for name in self.structures):
+            raise ValueError(f"grow: {MIXED_IN_STRUCTURE}")
         self.candidates = candidates
         self.schedule = UpdateSchedule(
             total_steps,
@@ -150,6 +152,7 @@ class DynamicSparseTraining(SparseTraining):
             chosen["stop_at"],
         )
         self.updates = 0
+        self._index = {name: index for index, name in enumerate(self.weights)}
         self._proven: list[Criterion] = []
         self._gradients: list[Tensor] | None = None
         self._moments = self._new_moments()
@@ -224,12 +227,11 @@ class DynamicSparseTraining(SparseTraining):
         self, rate: float, prunes: Mapping[str, Criterion], growths: Mapping[str, Criterion]
     ) -> None:
         """Prune every layer, decide how many each one grows, grow."""
-        if self.structures:
-            for index, name in enumerate(self.weights):
-                self._replace_structured(index, name, rate, prunes[name], growths[name])
-            return
-        views = [self._view(index, name) for index, name in enumerate(self.weights)]
-        removed = [self._to_remove(name, rate) for name in self.weights]
+        for name in self.structures:
+            self._replace_structured(name, rate, prunes[name], growths[name])
+        names = [name for name in self.weights if name not in self.structures]
+        views = {name: self._view(name) for name in names}
+        removed = [self._to_remove(name, rate) for name in names]
         kept = self._kept(views, prunes, removed)
         if self.redistribute == "none":
             grown = removed
@@ -239,11 +241,12 @@ class DynamicSparseTraining(SparseTraining):
                 removed = allocate(sum(self._rooms(list(self.masks.values()))), removed, removed)
                 kept = self._kept(views, prunes, removed)
                 room = self._rooms(kept)
-            grown = allocate(sum(removed), shares(views, kept, self.redistribute), room)
-        for name, view, left, gone, count in zip(self.weights, views, kept, removed, grown):
+            portions = shares(list(views.values()), kept, self.redistribute)
+            grown = allocate(sum(removed), portions, room)
+        for name, left, gone, count in zip(names, kept, removed, grown):
             if gone or count:
                 candidates = self._candidates(name, left)
-                chosen = self._chosen(growths[name], view, candidates, count)
+                chosen = self._chosen(growths[name], views[name], candidates, count)
                 self.set_mask(name, left | chosen, self.counts[name] + count - gone)
 
     def _chosen(self, growth: Criterion, view: LayerView, candidates: Tensor, count: int) -> Tensor:
@@ -256,16 +259,19 @@ class DynamicSparseTraining(SparseTraining):
         return first | rest
 
     def _kept(
-        self, views: list[LayerView], prunes: Mapping[str, Criterion], removed: list[int]
+        self, views: Mapping[str, LayerView], prunes: Mapping[str, Criterion], removed: list[int]
     ) -> list[Tensor]:
         """What is left of the masks without so many weights of the lowest scores."""
-        return [
-            mask & ~select_top(-self._scores(prunes[name], view), mask, count) if count else mask
-            for view, (name, mask), count in zip(views, self.masks.items(), removed)
-        ]
+        kept = []
+        for (name, view), count in zip(views.items(), removed):
+            mask = self.masks[name]
+            if count:
+                mask = mask & ~select_top(-self._scores(prunes[name], view), mask, count)
+            kept.append(mask)
+        return kept
 
     def _rooms(self, masks: list[Tensor]) -> list[int]:
-        """How many weights each layer could grow; one wait for the device."""
+        """How many weights each layer could grow, where layers compete; one wait for the device."""
         free = [
             torch.zeros_like(mask) if name in self._idle else self._candidates(name, mask)
             for name, mask in zip(self.weights, masks)
@@ -273,15 +279,13 @@ class DynamicSparseTraining(SparseTraining):
         return torch.stack([candidates.count_nonzero() for candidates in free]).tolist()
 
     def _replace_structured(
-        self, index: int, name: str, rate: float, prune: Criterion, growth: Criterion
+        self, name: str, rate: float, prune: Criterion, growth: Criterion
     ) -> None:
         """Prune and grow one layer within its structure."""
         mask, active = self.masks[name], self.counts[name]
         if active == mask.numel() or name in self._idle:
             return
-        if isinstance(growth, MixedGrowth):
-            raise ValueError(f"structure: layer {name!r} cannot mix two growth criteria")
-        view = self._view(index, name)
+        view = self._view(name)
         layer = Topology(
             mask=mask,
             prune=self._scores(prune, view),
@@ -291,7 +295,7 @@ class DynamicSparseTraining(SparseTraining):
             budget=self.budget[name],
             rate=rate,
         )
-        self.set_mask(name, *self.structures.get(name, UNSTRUCTURED).replace(layer))
+        self.set_mask(name, *self.structures[name].replace(layer))
 
     def _scores(self, criterion: Criterion, view: LayerView) -> Tensor:
         scores = criterion(view)
@@ -309,7 +313,8 @@ class DynamicSparseTraining(SparseTraining):
     def _candidates(self, name: str, kept: Tensor) -> Tensor:
         return ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
 
-    def _view(self, index: int, name: str) -> LayerView:
+    def _view(self, name: str) -> LayerView:
+        index = self._index[name]
         return LayerView(
             weight=self._parameters[index],
             explored=self.explored[name],

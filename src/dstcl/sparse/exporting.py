@@ -175,8 +175,11 @@ def _replaced(
     """The model with sparse layers in it, or the one that takes its place."""
     made: dict[nn.Module, nn.Module] = {}
     seen = []
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    # By tensor: a mask has one of the names of a tied weight.
+    given = None if masks is None else {id(weights[name]): mask for name, mask in masks.items()}
     for name, layer in list(model.named_modules(remove_duplicate=False)):
-        mask = _mask_of(name, layer, masks)
+        mask = _mask_of(layer, given)
         if mask is None:
             continue
         density = float(mask.float().mean())
@@ -205,13 +208,13 @@ def _made(name: str, layer: nn.Module, mask: Tensor, to: str) -> nn.Module:
         ) from error
 
 
-def _mask_of(name: str, layer: Any, masks: Mapping[str, Tensor] | None) -> Tensor | None:
-    """The mask of a layer that can be replaced; None if it cannot."""
+def _mask_of(layer: Any, masks: Mapping[int, Tensor] | None) -> Tensor | None:
+    """The mask of a layer that can be replaced; None if it cannot. Masks by ``id`` of weights."""
     # Modules read the weights of subclasses without calling them (attention, parametrizations).
     if type(layer) is not nn.Linear:
         return None
     if masks is None:
         mask = layer.weight.detach() != 0
         return None if bool(mask.all()) else mask
-    given = masks.get(f"{name}.weight" if name else "weight")
+    given = masks.get(id(layer.weight))
     return None if given is None else given.to(layer.weight.device)

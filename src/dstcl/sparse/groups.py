@@ -64,19 +64,18 @@ def spread_density(
     shapes: Shapes,
     density: float,
     init: str | Init,
-    overrides: Mapping[str, float] | None,
+    single: Densities,
     groups: Groups,
     members: Mapping[str, list[str]],
 ) -> Densities:
     """The density of every weight.
 
     A group with a density or an init of its own spreads its density over its weights alone; the
-    others share ``density`` among themselves.
+    others share ``density`` among themselves. ``single`` has the densities of single weights.
 
     Raises:
         ValueError: see `layer_densities`.
     """
-    single = named_overrides(overrides, shapes)
     apart = {p: m for p, m in members.items() if {"density", "init"} & set(groups[p])}
     grouped = {name for names in apart.values() for name in names}
     parts = [(set(shapes) - grouped, density, init)]

@@ -132,7 +132,12 @@ def as_names(names: Names) -> tuple[str, ...]:
 
 def fits(pattern: str, name: str) -> bool:
     """Whether a name, with or without wildcards, stands for a parameter or a module above it."""
-    return any(fnmatchcase(place, pattern) for place in _places(name))
+    return any(_names(pattern, place) for place in _places(name))
+
+
+def _names(pattern: str, place: str) -> bool:
+    """Exact names first, as they may have brackets in them."""
+    return place == pattern or fnmatchcase(place, pattern)
 
 
 def first_few(names: list[str]) -> str:
@@ -157,14 +162,16 @@ def is_lazy(parameter: Tensor) -> bool:
     return torch.nn.parameter.is_lazy(parameter)
 
 
-def unknown_name(key: str, given: str, known: Iterable[str]) -> ValueError:
+def unknown_name(
+    key: str, given: str, known: Iterable[str], what: str = "masked weight of the model"
+) -> ValueError:
     """For a name that is not there: one line with those that look like it, or with all."""
     known = [name for name in known if name]
     near = get_close_matches(given, known, n=3) or [
         name for name in known if name.endswith(f".{given}")
     ]
     said = f"did you mean {', '.join(near[:3])}?" if near else f"known: {', '.join(known[:20])}"
-    return ValueError(f"{key}: {given!r} is no module or parameter of the model; {said}")
+    return ValueError(f"{key}: {given!r} is no {what}; {said}")
 
 
 def _refuse_unknown(key: str, patterns: tuple[str, ...], model: nn.Module) -> None:
@@ -173,8 +180,8 @@ def _refuse_unknown(key: str, patterns: tuple[str, ...], model: nn.Module) -> No
     modules = [name for name, _ in model.named_modules(remove_duplicate=False)]
     known = [*modules, *(name for name, *_ in _parameters(model)), *_computed_weights(model)]
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise unknown_name(key, pattern, known)
+        if not any(_names(pattern, name) for name in known):
+            raise unknown_name(key, pattern, known, "module or parameter of the model")
 
 
 def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dstcl.sparse.criteria import Criterion, Growth, growth_plan
+from dstcl.sparse.criteria import Criterion, Growth, GrowthPlan, growth_plan
+
+MIXED_IN_STRUCTURE = "a layer with a structure grows by one criterion, not by a mix of two"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class MixedGrowth(Criterion):
     def picked_first(self, count: int) -> int:
         """How many of so many weights the other criterion picks; halves are rounded up."""
         return int(self.share * count + 0.5)
+
+
+def is_mixed(plan: GrowthPlan) -> bool:
+    """Whether a plan has a criterion of which another takes the first pick."""
+    return any(isinstance(criterion, MixedGrowth) for criterion in (plan.first, plan.then))
 
 
 def mixed_growth(grow: Growth, other: Growth, share: float) -> Criterion:

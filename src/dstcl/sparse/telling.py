@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dstcl.sparse.flops import PER_MULTIPLY_ADD, ForwardWork
+from dstcl.sparse.flops import PER_MULTIPLY_ADD, ForwardWork, forward_flops
 
 if TYPE_CHECKING:
     from dstcl.sparse.training import SparseTraining
@@ -40,7 +40,7 @@ def summary(sparse: SparseTraining, work: ForwardWork | None) -> str:
     lines = [*_table(rows), "", f"density {sparse.density():.4f} of {total:,} weights"]
     if work:
         flops = [
-            PER_MULTIPLY_ADD * sum(count * work.uses[name] for name, count in counts.items())
+            forward_flops(counts, work.uses)
             for counts in (sparse.counts, {n: w.numel() for n, w in sparse.weights.items()})
         ]
         lines.append(

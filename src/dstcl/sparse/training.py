@@ -177,7 +177,13 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.structures = layer_structures(structure, self.shapes)
         refuse_other_order(self.structures, model)
         single = named_overrides(overrides, self.shapes)
-        single = structured_overrides(self.structures, self.shapes, density, single)
+        grouped = {
+            name: self.groups[pattern]["density"]
+            for pattern, names in self.members.items()
+            if "density" in self.groups[pattern]
+            for name in names
+        }
+        single = structured_overrides(self.structures, self.shapes, density, single, grouped)
         self.densities = self._densities(density, init, single)
         counts = active_counts(self.shapes, self.densities)
         self.budget = nearest_counts(self.structures, self.shapes, counts)
@@ -250,7 +256,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Make ``optimizer.step()`` do what `step` does, for trainers that call it themselves.
 
         Bit for bit the same as `step`. Closures are evaluated first; a step that a gradient scaler
-        skips is no step here. Several optimisers make one step when each has made its own.
+        skips is no step here. Several optimisers make one step when each has made its own; with a
+        gradient scaler there must be one, or `step` is called with the scaler.
         """
         if self._attachment is None:
             self._attachment = Attachment(self)
@@ -288,6 +295,13 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Mask the gradients, unless `mask_gradients` was called since the last step."""
         if not self._masked:
             self.mask_gradients()
+
+    @torch.no_grad()
+    def keep_gradients(self) -> None:
+        """Mask the gradients that there are, once more; growth does not look at them."""
+        pairs = zip(self._parameters, self._gradient_keep)
+        found = [(w.grad, keep) for w, keep in pairs if w.grad is not None]
+        foreach.keep_([g for g, _ in found], [keep for _, keep in found])
 
     def _dense_gradients(self) -> list[Tensor]:
         """Of all weights, in order; zeros for those that have none."""
@@ -464,19 +478,22 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Restore what `state_dict` returned; load model and optimiser before this.
 
         Raises:
-            ValueError: the state is of other weights.
+            ValueError: the state is of other weights or structures; nothing is changed then.
         """
         if other := set(state["masks"]) ^ set(self.weights):
             raise ValueError(f"state: masks of other weights; {first_few(sorted(other))} differ")
+        masks = {name: unpack_mask(state["masks"][name], s) for name, s in self.shapes.items()}
+        refuse_broken("state", self.structures, masks)
         self.steps = state["steps"]
         self.generator.set_state(state["generator"].cpu())
         self.counts = dict(state["counts"])
         for name, shape in self.shapes.items():
-            self.masks[name].copy_(unpack_mask(state["masks"][name], shape))
+            self.masks[name].copy_(masks[name])
             self.explored[name].copy_(unpack_mask(state["explored"][name], shape))
             self.stored[name].copy_(state["stored"][name])
-        refuse_broken("state", self.structures, self.masks)
         self._refresh_multipliers()
+        if self._changes is not None:
+            self._changes = Changes(self.masks)
 
     def _change_masks(self) -> None:
         if self._several_ranks:
@@ -498,11 +515,16 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         return None if masks is None else fitting_masks("masks", masks, self.weights)
 
     def _densities(
-        self, density: float | None, init: str | Init, overrides: Mapping[str, float] | None
+        self, density: float | None, init: str | Init, overrides: dict[str, float]
     ) -> dict[str, float]:
         if density is None:
             if self._given_masks is None:
                 raise ValueError("density: needed, unless masks are given")
+            if overrides or any({"density", "init"} & set(own) for own in self.groups.values()):
+                raise ValueError(
+                    "masks: they decide every density; leave out overrides and groups with a "
+                    "density or init, or give density too"
+                )
             return {n: float(m.float().mean()) for n, m in self._given_masks.items()}
         return spread_density(self.shapes, density, init, overrides, self.groups, self.members)
 

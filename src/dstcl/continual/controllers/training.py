@@ -13,7 +13,7 @@ from dstcl.continual.controllers.base import Controller, ControllerError, Decisi
 from dstcl.sparse import DynamicSparseTraining, growth_plan
 from dstcl.sparse.criteria import Growth, GrowthPlan
 from dstcl.sparse.masks import Masks
-from dstcl.sparse.mixed_growth import mixed_growth
+from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, is_mixed, mixed_growth
 from dstcl.sparse.water_filling import draw_filled
 
 
@@ -51,7 +51,7 @@ class ControlledTraining(DynamicSparseTraining):
         controller: Controller,
         task: int = 0,
         tasks: int = 1,
-        grow: Growth = "gradient",
+        grow: Growth | None = None,
         switch_at: float = 0.5,
         **dynamic: Any,
     ) -> None:
@@ -196,6 +196,8 @@ class ControlledTraining(DynamicSparseTraining):
             except ValueError as error:
                 raise self._refused("mixed", str(error)) from None
             plan = GrowthPlan(criterion, criterion)
+            if self.structures and is_mixed(plan):
+                raise self._refused("mixed", MIXED_IN_STRUCTURE)
         self.grow, self._growth = plan, (name, mixed)
 
     def _choice(self, name: str) -> GrowthPlan:
@@ -207,6 +209,8 @@ class ControlledTraining(DynamicSparseTraining):
         """Weights of each layer in the first mask."""
         if not decision.active:
             return
+        if self.structures:
+            raise self._refused("active", "structures decide the counts of their layers")
         active, new, sizes = decision.active, decision.new, self._seen(self.budget).sizes
         if set(active) != set(self.budget) or sum(active.values()) != sum(self.budget.values()):
             wanted, layers = sum(self.budget.values()), len(self.budget)

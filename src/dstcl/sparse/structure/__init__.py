@@ -5,13 +5,12 @@ ties go to the lower index, frozen weights stay frozen and training resumes bit 
 """
 
 from dstcl.sparse.structure.ablation import AblatingFanIn
-from dstcl.sparse.structure.base import UNSTRUCTURED, Structure, Topology
+from dstcl.sparse.structure.base import Structure, Topology
 from dstcl.sparse.structure.blocks import Blocks
 from dstcl.sparse.structure.groups import FanIn, NofM
 from dstcl.sparse.structure.parse import Given, layer_structures, structure_named
 
 __all__ = [
-    "UNSTRUCTURED",
     "AblatingFanIn",
     "Blocks",
     "FanIn",

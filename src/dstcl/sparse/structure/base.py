@@ -5,11 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-
-from dstcl.sparse.schedule import rounded_up
-from dstcl.sparse.selection import select_top
 
 Shape = tuple[int, ...]
 
@@ -65,38 +61,3 @@ class Structure(ABC):
     @abstractmethod
     def problem_of_mask(self, mask: Tensor) -> str:
         """What about a mask breaks the structure, in words; "" if nothing does."""
-
-
-@dataclass(frozen=True)
-class Unstructured(Structure):
-    """Every mask; for layers without a structure in a network where others have one."""
-
-    name = "none"
-
-    def nearest(self, shape: Shape, wanted: int) -> int:
-        """Every number is possible."""
-        return wanted
-
-    def draw(self, scores: Tensor, active: int) -> Tensor:
-        """The highest scores."""
-        return select_top(scores, torch.ones_like(scores, dtype=torch.bool), active)
-
-    def replace(self, layer: Topology) -> tuple[Tensor, int]:
-        """Prune, and grow as many."""
-        open_ = ~layer.mask if layer.growable is None else ~layer.mask & layer.growable
-        room = (
-            layer.mask.numel() - layer.active
-            if layer.growable is None
-            else int(open_.count_nonzero())
-        )
-        count = min(rounded_up(layer.rate, layer.active), room)
-        gone = select_top(-layer.prune, layer.mask, count)
-        candidates = open_ | gone if layer.growable is None else open_ | (gone & layer.growable)
-        return layer.mask & ~gone | select_top(layer.grow, candidates, count), layer.active
-
-    def problem_of_mask(self, mask: Tensor) -> str:
-        """There is none."""
-        return ""
-
-
-UNSTRUCTURED = Unstructured()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from math import prod
 from typing import TypeAlias
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from dstcl.sparse.densities import Shapes
-from dstcl.sparse.layers import is_huggingface_conv1d
+from dstcl.sparse.layers import fits, is_huggingface_conv1d
 from dstcl.sparse.structure.ablation import SALIENT, AblatingFanIn
 from dstcl.sparse.structure.base import Structure
 from dstcl.sparse.structure.blocks import Blocks
@@ -23,6 +22,7 @@ Given: TypeAlias = str | Structure | Mapping[str, str | Structure]
 
 NONE = "none"
 TOLERANCE = 1e-6
+INPUTS_FIRST = (_ConvTransposeNd, nn.Embedding, nn.EmbeddingBag)
 FORMS = "none, n:m (as 2:4), block:RxC (as block:4x4), fan-in, fan-in:ablate, fan-in:ablate=SHARE"
 
 _PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Structure]], ...] = (
@@ -67,11 +67,11 @@ def layer_structures(given: Given, shapes: Shapes) -> dict[str, Structure]:
     """
     table = given if isinstance(given, Mapping) else {"*": given}
     named = {pattern: structure_named(value) for pattern, value in table.items()}
-    if lost := [pattern for pattern in named if not any(_fits(pattern, name) for name in shapes)]:
+    if lost := [pattern for pattern in named if not any(fits(pattern, name) for name in shapes)]:
         raise ValueError(f"structure: no layer is named {lost[0]!r}; known: {', '.join(shapes)}")
     found = {}
     for name, shape in shapes.items():
-        structure = next((named[pattern] for pattern in named if _fits(pattern, name)), None)
+        structure = next((named[pattern] for pattern in named if fits(pattern, name)), None)
         if structure is None:
             continue
         if problem := structure.problem_of_shape(shape):
@@ -91,7 +91,7 @@ def refuse_other_order(structures: Mapping[str, Structure], model: nn.Module) ->
     """
     for name, structure in structures.items():
         module = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(module, (_ConvTransposeNd, nn.Embedding)) or is_huggingface_conv1d(module):
+        if isinstance(module, INPUTS_FIRST) or is_huggingface_conv1d(module):
             raise ValueError(
                 f"structure {structure.name}: layer {name!r} ({type(module).__name__}) does not "
                 f"have outputs first; give it none: structure={{{name!r}: 'none', "
@@ -103,15 +103,23 @@ def structured_overrides(
     structures: Mapping[str, Structure],
     shapes: Shapes,
     density: float | None,
-    overrides: Mapping[str, float] | None,
+    overrides: Mapping[str, float],
+    grouped: Mapping[str, float],
 ) -> dict[str, float]:
     """``overrides``, and the densities that follow from a structure alone.
+
+    Args:
+        structures: by layer.
+        shapes: of all layers.
+        density: of all together; None where masks decide.
+        overrides: densities of single layers.
+        grouped: densities of the groups that layers belong to.
 
     Raises:
         ValueError: a structure that fixes the density of a layer for which another is given; or of
             all layers, which then have another density together.
     """
-    given = dict(overrides or {})
+    given = {**grouped, **overrides}
     fixed = {n: d for n, s in structures.items() if (d := s.density()) is not None}
     for name in fixed.keys() & given.keys():
         if given[name] != fixed[name]:
@@ -128,7 +136,7 @@ def structured_overrides(
                 f"density {density}: structure {names} has {together:g}; "
                 f"give density={together:g} or another n:m"
             )
-    return given | fixed
+    return {**overrides, **fixed}
 
 
 def nearest_counts(
@@ -173,7 +181,3 @@ def refuse_settings(
             f"candidates 'free': outputs that are left take over weights with structure "
             f"{ablating[0]}, for which free ones may not suffice; it must be 'all'"
         )
-
-
-def _fits(pattern: str, name: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[0], pattern)
