@@ -298,3 +298,12 @@ def test_a_damaged_table_of_rounding_is_named(make: Make) -> None:
         confirm(study, study)
     with pytest.raises(Incomparable):
         confirm(make("other", preset="other"), study)
+
+
+def test_nothing_in_common_is_not_called_reproduced(make: Make) -> None:
+    study, recorded = make("study"), make("recorded")
+    for folder in (study, recorded):
+        claims = pd.read_csv(folder / "claims.csv")
+        claims.assign(verdict="not tested").to_csv(folder / "claims.csv", index=False)
+    found = confirm(study, recorded)
+    assert three_lines(found)[0].startswith("verdicts: nothing to compare; 0 of 0")

@@ -252,4 +252,5 @@ def test_training_and_command_end_together_however_they_end(
         assert "dstcl: the process that starts trainings has ended; try again" in log.read_text()
         wait_for(lambda: not Path(f"/proc/{trained_by}").exists())
         assert not handed_over()
-        shutil.rmtree(Path(os.environ[WARM]).parent)
+        folder = Path(os.environ[WARM]).parent
+    assert not folder.exists()

@@ -64,7 +64,7 @@ PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
 # The recorded study of this preset, if `dstcl record` wrote one; the report and the last lines
 # compare this one with it.
 RECORDED = f"{REFERENCE}/{PRESET}"
-if not Path(RECORDED, "params.json").exists():
+if not Path(RECORDED, "plan.json").exists():
     RECORDED = ""
 
 # Before anything is trained; jobs that are at work must not end because somebody edits these.
@@ -288,7 +288,11 @@ def recorded_tables():
     """What the report compares the study with."""
     if not RECORDED:
         return []
-    return sorted(map(str, Path(RECORDED).glob("*.csv")))
+    params = Path(RECORDED, "params.json")
+    return [
+        *sorted(map(str, Path(RECORDED).glob("*.csv"))),
+        *([str(params)] * params.exists()),
+    ]
 
 
 def say_whether_confirmed():

@@ -36,6 +36,6 @@ def run(options: argparse.Namespace) -> None:
     )
     write_summary(found.preset, options.out)
     print(
-        f"{options.out}: {len(found.runs)} of {found.planned} runs, {len(found.added)} of them new",
+        f"{options.out}: {found.runs} of {found.planned} runs, {len(found.added)} of them new",
         file=sys.stderr,
     )

@@ -104,25 +104,36 @@ def collect(
         raise CollectError(f"{study}: run {repeated[0]} twice in the plan")
     for line in verify_runs(runs, folder, data=data, thorough=thorough).lines():
         say(line)
-    summary = pd.DataFrame([summary_row(run, folder / run.folder) for run in runs])
-    tables = {
-        "summary": summary,
-        "cells": cell_means(summary),
-        "comparisons": compare(summary),
-        "provenance": provenance(runs, folder),
-    }
-    for line in ways_of_computing(tables["provenance"]):
+    summary, made, texts = what_was_found(runs, folder)
+    for line in ways_of_computing(made):
         say(line)
+    texts |= {"cells": _csv(cell_means(summary)), "comparisons": _csv(compare(summary))}
+    for name, text in texts.items():
+        write_text(study / f"{name}.csv", text)
+    return summary
+
+
+def what_was_found(
+    runs: Sequence[Run], folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Summary and provenance of runs, and these and the long tables as the text of their files.
+
+    Args:
+        runs: finished ones.
+        folder: that of all runs.
+
+    Raises:
+        CollectError: naming a file that is missing or not such a table.
+    """
+    summary = pd.DataFrame([summary_row(run, folder / run.folder) for run in runs])
+    made = provenance(runs, folder)
     # Long tables are lines of text to be copied: parsing those of 10,000 runs takes minutes.
     texts = {name: long_table(name, columns, runs, folder) for name, columns in LONG_TABLES.items()}
     texts["overlap"] = long_table("overlap", OVERLAP, runs, folder, optional=True)
     controlled = [run for run in runs if run.controller is not None]
     texts["decisions"] = long_table("decisions", DECISIONS, controlled, folder)
     texts["history"] = history_table(runs, folder)
-    texts |= {name: _csv(table) for name, table in tables.items()}
-    for name, text in texts.items():
-        write_text(study / f"{name}.csv", text)
-    return summary
+    return summary, made, texts | {"summary": _csv(summary), "provenance": _csv(made)}
 
 
 def ways_of_computing(provenance: pd.DataFrame) -> list[str]:

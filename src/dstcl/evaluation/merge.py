@@ -73,7 +73,7 @@ def merge(studies: Sequence[Path], out: Path, *, data: Path | None = None) -> Me
             _copy(merged.source[run.digest] / "runs" / run.folder, new / "runs" / run.folder)
         _same_data(merged.runs, new)
         write_plan(merged.preset, merged.runs, new / "plan.json")
-        params = _params(studies)
+        params = joined_params(studies)
         if params is not None:
             write_json(new / "params.json", params)
         if out.exists():
@@ -155,10 +155,13 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(path, target / path.name)
 
 
-def _params(studies: Sequence[Path]) -> dict[str, Any] | None:
+def joined_params(studies: Sequence[Path]) -> dict[str, Any] | None:
     """The studies' params.json: the same, or the first with all protocols and all the others.
 
     It only describes; what a run is, its plan and its config.json say.
+
+    Raises:
+        MergeError: a protocol has other switches in one of them.
     """
     found = [read_json(path) for s in studies if (path := s / "params.json").exists()]
     if not found or all(params == found[0] for params in found):

@@ -34,7 +34,7 @@ CAUTIOUS = 0.8
 """Confidence of the upper bound of a standard deviation."""
 NOT_MEASURED = "not measured: "
 COLUMNS = (
-    *("claim", *BLOCK, "left_out", "effect", "more_than", "sd"),
+    *("claim", *BLOCK, "left_out", "effect", "boundary", "sd"),
     *("power", "seeds_needed", "seeds_cautious"),
 )
 
@@ -135,7 +135,6 @@ def _row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= block | {"claim": claim.id, "left_out": bool(claim.not_for.holds(block))}
-    row["more_than"] = getattr(claim, "more_than", None)
     if not (parts := planned_parts(findings) if findings else []):
         return row
     # All parts must be found, so the weakest decides.
@@ -145,6 +144,7 @@ def _row(
     boundary = findings[0].parts[parts.index(weakest)].boundary
     return row | {
         "effect": weakest.distance + boundary,
+        "boundary": boundary,
         "sd": weakest.sd,
         "power": power_for_mean(weakest.distance, weakest.sd, seeds, level),
         "seeds_needed": _most(as_seen),

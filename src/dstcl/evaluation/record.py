@@ -1,16 +1,15 @@
 """Recorded studies: tables kept beside the source, to which finished runs are added over time.
 
-A recorded folder is a study without its runs: the plan of what is recorded, the tables that hold
-what the runs found, and those that follow from them. Claims, figures and report can be made of it
+A recorded folder is a study without its runs: the plan, the tables that hold what its finished runs
+found, and those that follow from them. Claims, figures and report can be made of it
 again. A large study can so be run in parts, on several machines and days.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -18,18 +17,19 @@ import pandas as pd
 from dstcl.evaluation.collect import (
     LONG_TABLES,
     cell_means,
-    collect,
     ways_of_computing,
+    what_was_found,
     write_csv,
 )
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import write_claims
+from dstcl.evaluation.merge import joined_params
 from dstcl.evaluation.missing import FILE as MISSING
 from dstcl.evaluation.missing import write_missing
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.evaluation.tables import read_table
-from dstcl.evaluation.verify import Say
-from dstcl.storage import write_text
+from dstcl.evaluation.verify import Say, verify_runs
+from dstcl.storage import write_json, write_text
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.run import RESULT_FILES, Run
 
@@ -49,13 +49,13 @@ class Recorded:
 
     Attributes:
         preset: of the study.
-        runs: all that are recorded.
+        runs: how many are recorded.
         added: digests of those that are new.
-        planned: how many the study plans.
+        planned: how many the studies that were recorded here plan together.
     """
 
     preset: str
-    runs: list[Run]
+    runs: int
     added: set[str]
     planned: int
 
@@ -81,6 +81,7 @@ def record(
 
     Raises:
         CollectError: a finished run is not what the plan says, or not of this code or data.
+        MergeError: a protocol has other switches than in what is recorded.
         RecordError: nothing is finished, another preset is recorded there, or a recorded run found
             something else. Nothing is written then.
     """
@@ -91,34 +92,33 @@ def record(
     if not finished:
         raise RecordError(f"{study}: no finished run")
     there = _recorded_plan(out, preset)
-    with tempfile.TemporaryDirectory() as folder:
-        new = Path(folder)
-        (new / "runs").symlink_to((study / "runs").resolve(), target_is_directory=True)
-        collect(finished, new, data=data, say=say)
-        if not replace:
-            _refuse_others(out, new)
-        first = [run.digest for run in planned]
-        runs = {run.digest: run for run in [*there, *finished]}
-        order = [digest for digest in first if digest in runs]
-        order += [digest for digest in runs if digest not in set(first)]
-        newer = (
-            {run.digest for run in finished} if replace else set(runs) - {r.digest for r in there}
-        )
-        joined = {name: _joined(out, new, name, newer, order) for name in (*FOUND, *OF_SOME)}
-    write_plan(preset, [runs[digest] for digest in order], out / "plan.json")
-    if (study / "params.json").is_file():
-        shutil.copyfile(study / "params.json", out / "params.json")
+    for line in verify_runs(finished, study / "runs", data=data).lines():
+        say(line)
+    _, _, texts = what_was_found(finished, study / "runs")
+    tables = {name: _text(StringIO(texts[name])) for name in (*FOUND, *OF_SOME)}
+    kept = {name: _text(out / f"{name}.csv") for name in tables if (out / f"{name}.csv").exists()}
+    before = set(kept["summary"]["digest"]) if "summary" in kept else set()
+    if not replace and "accuracy" in kept:
+        _refuse_others(out, kept["accuracy"], tables["accuracy"])
+    params = joined_params([out, study])
+    runs = {run.digest: run for run in [*there, *planned]}
+    finished_digests = {run.digest for run in finished}
+    taken = finished_digests if replace else finished_digests - before
+    joined = {name: _joined(tables[name], kept.get(name), taken, list(runs)) for name in tables}
+    write_plan(preset, list(runs.values()), out / "plan.json")
+    if params is not None:
+        write_json(out / "params.json", params)
     for name in [name for name in joined if name in FOUND or len(joined[name])]:
         write_text(out / f"{name}.csv", joined[name].to_csv(index=False))
     _derive(out, reference)
-    missing = [run.folder for run in planned if run.digest not in runs]
+    recorded = before | finished_digests
+    missing = [run.folder for run in runs.values() if run.digest not in recorded]
     (out / MISSING).unlink(missing_ok=True)
     if missing:
-        lines = [f"{folder}: not run yet" for folder in missing]
-        write_missing(out, len(runs) + len(missing), lines)
+        write_missing(out, len(runs), [f"{folder}: not run yet" for folder in missing])
     for line in _differences(read_table(out, "provenance")):
         say(line)
-    return Recorded(preset, [runs[digest] for digest in order], newer, len(runs) + len(missing))
+    return Recorded(preset, len(recorded), finished_digests - before, len(runs))
 
 
 def _recorded_plan(out: Path, preset: str) -> list[Run]:
@@ -130,38 +130,36 @@ def _recorded_plan(out: Path, preset: str) -> list[Run]:
     return runs
 
 
-def _text(path: Path) -> pd.DataFrame:
+def _text(source: Path | StringIO) -> pd.DataFrame:
     """A table as text, so that what is written again is what was read."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return pd.read_csv(source, dtype=str, keep_default_na=False)
 
 
-def _refuse_others(out: Path, new: Path) -> None:
-    if not (out / "accuracy.csv").exists():
-        return
-    kept, found = (_accuracies(at / "accuracy.csv") for at in (out, new))
-    for digest in [digest for digest in found if digest in kept]:
-        if kept[digest] != found[digest]:
+def _refuse_others(out: Path, kept: pd.DataFrame, found: pd.DataFrame) -> None:
+    before, now = _accuracies(kept), _accuracies(found)
+    for digest in [digest for digest in now if digest in before]:
+        if before[digest] != now[digest]:
             raise RecordError(
                 f"{out}: run {digest} is recorded there with other accuracies; --replace takes "
                 "the study's"
             )
 
 
-def _accuracies(path: Path) -> dict[str, list[list[str]]]:
+def _accuracies(table: pd.DataFrame) -> dict[str, list[list[str]]]:
     """Rows of the accuracy matrix by the digest of their run."""
     found: dict[str, list[list[str]]] = {}
-    for digest, *row in _text(path)[["digest", *LONG_TABLES["accuracy"]]].to_numpy().tolist():
+    for digest, *row in table[["digest", *LONG_TABLES["accuracy"]]].to_numpy().tolist():
         found.setdefault(digest, []).append(row)
     return found
 
 
-def _joined(out: Path, new: Path, name: str, newer: set[str], order: Sequence[str]) -> pd.DataFrame:
+def _joined(
+    found: pd.DataFrame, kept: pd.DataFrame | None, taken: set[str], order: Sequence[str]
+) -> pd.DataFrame:
     """A table of all recorded runs, in the order of the plan; columns of both."""
-    found = _text(new / f"{name}.csv")
-    parts = [found[found["digest"].isin(newer)]]
-    if (path := out / f"{name}.csv").exists():
-        kept = _text(path)
-        parts.insert(0, kept[~kept["digest"].isin(newer)])
+    parts = [found[found["digest"].isin(taken)]]
+    if kept is not None:
+        parts.insert(0, kept[~kept["digest"].isin(taken)])
     place = {digest: number for number, digest in enumerate(order)}
     table = pd.concat(parts).fillna("")
     return table.sort_values("digest", key=lambda digests: digests.map(place), kind="stable")

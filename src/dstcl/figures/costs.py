@@ -38,7 +38,8 @@ MEASURES = {
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in the units of summary.csv."""
     # Runs of code that did not count a measure yet show the others.
-    counted = [name for name in MEASURES if name in read_table(tables.study, "summary")]
+    summary = read_table(tables.study, "summary")
+    counted = [name for name in MEASURES if name in summary]
     runs = tables.without_switches(tables.measured(*(counted or MEASURES)))
     long = runs.melt([*BLOCK, *ROW, "seed"], counted, "measure").dropna(subset="value")
     if long.empty:

@@ -174,7 +174,9 @@ class Training:
     def outcome(self, stopping: bool) -> Metrics | str | None:
         """What became of it, see `Result`."""
         self.log.close()
-        code = self.process.returncode if self.process else 0
+        if self.process is None:
+            return self._place.finished(self.run)
+        code = self.process.returncode
         if code == 0:
             path = self._place.out / self.run.folder / RESULT_FILES["metrics"]
             if path.exists():

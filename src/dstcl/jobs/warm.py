@@ -76,7 +76,7 @@ class WarmParent:
                 self._start()
 
     def _start(self) -> None:
-        folder = tempfile.mkdtemp(prefix="dstcl-warm-")  # which only this user may enter
+        folder = self._folder = tempfile.mkdtemp(prefix="dstcl-warm-")  # only this user may enter
         address = os.path.join(folder, "socket")
         try:
             with socket.socket(socket.AF_UNIX) as listener:
@@ -103,6 +103,7 @@ class WarmParent:
             self.process.stdin.close()
             self.process.wait()
             self.process = None
+            shutil.rmtree(self._folder, ignore_errors=True)  # it removes it, unless it was killed
 
     def __enter__(self) -> WarmParent:
         return self

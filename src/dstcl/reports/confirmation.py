@@ -26,7 +26,10 @@ WORDS = {
 
 def three_lines(found: Confirmation) -> list[str]:
     """What a person who reproduces a study wants to know: verdicts, accuracies, machines."""
-    result = "NOT reproduced" if found.contradicts else "reproduced"
+    both = any(one.here and one.recorded for one in found.claims)
+    result = "reproduced" if both else "nothing to compare"
+    if found.contradicts:
+        result = "NOT reproduced"
     return [
         f"verdicts: {result}; {_verdicts(found)}",
         f"accuracies: {_accuracies(found)}",

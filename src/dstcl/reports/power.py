@@ -37,10 +37,10 @@ def power_lines(table: pd.DataFrame, tests: int, seeds: int) -> list[str]:
 
 def _numbers(row: dict[Any, Any]) -> list[str]:
     if pd.isna(row["sd"]):
-        return ["not recorded", *["-"] * 5]
+        return ["not calculated", *["-"] * 5]
     points = [
         f"{100 * row['effect']:+.2f}",
-        f"{100 * row['more_than']:g}",
+        f"{100 * row['boundary']:g}",
         f"{100 * row['sd']:.2f}",
     ]
     seeds = [_count(row[name]) for name in ("seeds_needed", "seeds_cautious")]
