@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-REFERENCE = Path("reference")
+from dstcl.cli.options import add_reference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and what it is compared with."""
     what = "folder of the study: results/<preset>"
     parser.add_argument("study", type=Path, nargs="?", help=what)
-    what = "folder with claims.yaml and paper/ (default %(default)s)"
-    parser.add_argument("--reference", type=Path, default=REFERENCE, help=what)
+    add_reference(parser)
     what = "list every claim with what the paper's own numbers say of it; needs no study"
     parser.add_argument("--paper", action="store_true", help=what)
     what = "how many seeds each claim needs, from recorded runs: reference/<preset>, several pooled"

@@ -11,6 +11,12 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="folder of the study: results/<preset>")
 
 
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """What the paper says, as ``options.reference``."""
+    what = "folder with claims.yaml and paper/ (default %(default)s)"
+    parser.add_argument("--reference", type=Path, default=Path("reference"), help=what)
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """The folder of data that finished runs are compared with, as ``options.data``."""
     parser.add_argument(

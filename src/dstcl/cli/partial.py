@@ -6,16 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from dstcl.cli.options import add_study
+from dstcl.cli.options import add_reference, add_study
 
-REFERENCE = Path("reference")
 TEMPLATE = Path("workflow/report/report.html.j2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and what its claims and its page are made of."""
     add_study(parser)
-    parser.add_argument("--reference", type=Path, default=REFERENCE, help="as for claims")
+    add_reference(parser)
     parser.add_argument("--template", type=Path, default=TEMPLATE, help="as for report")
 
 

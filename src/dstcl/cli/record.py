@@ -6,16 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from dstcl.cli.options import add_data, add_study
-
-REFERENCE = Path("reference")
+from dstcl.cli.options import add_data, add_reference, add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, the recorded folder, and what the runs are compared with."""
     add_study(parser)
     parser.add_argument("out", type=Path, help="recorded folder: reference/<preset>")
-    parser.add_argument("--reference", type=Path, default=REFERENCE, help="as for claims")
+    add_reference(parser)
     what = "take the study's runs in place of recorded ones that found something else"
     parser.add_argument("--replace", action="store_true", help=what)
     add_data(parser)

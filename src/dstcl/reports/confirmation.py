@@ -13,15 +13,6 @@ from dstcl.evaluation.same_study import Incomparable
 from dstcl.evaluation.statistics import Estimate
 
 MOST_NAMED = 4
-WORDS = {
-    "agrees": "agree",
-    "contradicts": "contradict",
-    "weaker": "weaker",
-    "stronger": "stronger",
-    "new": "new",
-    "not here": "not here",
-}
-"""What several claims of an outcome do."""
 
 
 def three_lines(found: Confirmation) -> list[str]:
@@ -65,7 +56,8 @@ def _verdicts(found: Confirmation) -> str:
         if names := found.named(outcome):
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             listed = ", ".join(names[:MOST_NAMED]) + more
-            words.append(f"{len(names)} {WORDS[outcome]} ({listed})")
+            verb = "contradict" if outcome == "contradicts" else outcome
+            words.append(f"{len(names)} {verb} ({listed})")
     return ", ".join(words)
 
 

@@ -24,6 +24,8 @@ PROXIED = "mlflow-artifacts:/"
 # Of `mlflow ui` as `make mlflow` starts it beside the database.
 ARTIFACTS = "mlartifacts"
 MODEL = "model"
+EXPERIMENTS = "dstcl/"
+"""How the names of our experiments begin; the preset follows."""
 PATIENCE = 5.0
 """Seconds that a tracking server has for its first answer."""
 # MLflow's own limits let a dead server hold a job up for half an hour.

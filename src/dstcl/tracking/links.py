@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from dstcl.tracking.database import check_server, connect, tracking_errors, tracking_uri
-
-EXPERIMENTS = "dstcl/"
-"""How the names of our experiments begin; the preset follows."""
+from dstcl.tracking.database import (
+    EXPERIMENTS,
+    check_server,
+    connect,
+    tracking_errors,
+    tracking_uri,
+)
 
 
 def links(address: str, uri: str | None = None) -> dict[str, str]:

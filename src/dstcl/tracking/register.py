@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dstcl.study.run import Run
-from dstcl.tracking.database import MODEL, Experiment, tracking_errors, tracking_uri
+from dstcl.tracking.database import EXPERIMENTS, MODEL, Experiment, tracking_errors, tracking_uri
 from dstcl.tracking.entry import KEY, titles
 from dstcl.tracking.lock import single_writer
 from dstcl.tracking.model_files import (
@@ -85,7 +85,7 @@ def register(
     uri = tracking_uri(uri)
     sync(preset, [folder.resolve()], uri=uri)
     with tracking_errors(uri), single_writer(uri):
-        return _register(Experiment(uri, f"dstcl/{preset}"), loaded, key, settings, name)
+        return _register(Experiment(uri, f"{EXPERIMENTS}{preset}"), loaded, key, settings, name)
 
 
 def _place(folder: Path) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from dstcl.study.run import RESULT_FILES
 from dstcl.tracking import finished, summaries
 from dstcl.tracking.database import (
+    EXPERIMENTS,
     Experiment,
     check_server,
     hurried,
@@ -61,7 +62,7 @@ def sync(
     told = [unfinished_entry(u, u.run.folder) for u in unfinished if live or u.status != RUNNING]
 
     with tracking_errors(uri), single_writer(uri), hurried(uri):
-        experiment = Experiment(uri, f"dstcl/{preset}")
+        experiment = Experiment(uri, f"{EXPERIMENTS}{preset}")
         known = experiment.stored()
         # Neither the remains of an interrupted sync nor runs that nobody is training any more.
         abandoned = [r for r in known if r.status == RUNNING and r.key in folders.keys() - running]
