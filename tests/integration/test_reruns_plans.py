@@ -21,8 +21,8 @@ from workspace import DRAWN
 
 from dstcl.data.catalog import DATASETS
 from dstcl.study.controllers import BUILT_IN as CONTROLLERS
-from dstcl.study.entries import GROWTH_CRITERIA
 from dstcl.study.fields import plain
+from dstcl.study.growths import GROWTH_CRITERIA
 from dstcl.study.load import ConfigError, load, load_file, runs
 from dstcl.study.presets import Params
 from dstcl.study.run import RESULT_FILES

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from dstcl.data.catalog import DATASETS
 from dstcl.study import presets
 from dstcl.study import settings as settings_of_runs
-from dstcl.study.entries import GROWTH_CRITERIA, MethodEntry, NetworkEntry
+from dstcl.study.entries import MethodEntry, NetworkEntry
 from dstcl.study.fields import plain_settings, setting_names, setting_types
-from dstcl.study.growths import THEN
+from dstcl.study.growths import GROWTH_CRITERIA, THEN
 from dstcl.study.load import (
     ConfigError,
     json_schema,

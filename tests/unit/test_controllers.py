@@ -627,3 +627,19 @@ def test_a_program_passes_a_controller_as_a_class() -> None:
     )
     assert learned.run.controller is not None
     assert [row["value"] for row in learned.outcome.decisions] == ["random", "random"]
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "random"), (0.5, "random and 0.5 gradient"), (1.0, "gradient")],
+)
+def test_the_report_of_a_run_names_the_growth_that_a_task_begins_with(
+    share: float, words: str, short_run: Run, digits: Prepared
+) -> None:
+    run = changed(short_run, tasks=2, growth="random", controller="saturation_mix")
+    method = learner(run, digits, TASKS).method
+    rows = Decision(growth="random", mixed=("gradient", share), evidence="f").rows(2, 0)
+    method.plan.by_task = ["random", "random"]
+    method.decisions = lambda: rows
+    found = method.report().get("growth_by_task", ["random", "random"])
+    assert found == ["random", words]

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from dstcl.data.catalog import DATASETS
 from dstcl.evaluation.axes import BLOCK, CONFIGURATION, NOT_READ
 from dstcl.plugins import is_plugin
-from dstcl.study.entries import GROWTH_CRITERIA, is_growth
+from dstcl.study.entries import is_growth
+from dstcl.study.growths import GROWTH_CRITERIA
 from dstcl.study.presets import INITS, PATTERN, Model
 from dstcl.study.run import value_text
 

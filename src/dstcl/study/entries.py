@@ -9,11 +9,10 @@ from typing import Annotated, Any, ClassVar
 from dstcl import plugins
 from dstcl.networks import NETWORKS
 from dstcl.study.fields import Check
-from dstcl.study.growths import AND, THEN, parts_of
+from dstcl.study.growths import AND, GROWTH_CRITERIA, THEN, parts_of
 from dstcl.study.methods import BUILT_IN, method_facts, method_settings
 from dstcl.study.parts import MethodSource, NetworkSource
 
-GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
 LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 

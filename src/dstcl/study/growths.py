@@ -12,6 +12,8 @@ import re
 from itertools import accumulate
 from math import isclose
 
+GROWTH_CRITERIA = ("random", "unfired", "gradient", "momentum", "momentum_neuron")
+"""Built-in ones, by name."""
 THEN = "-then-"
 """Between the two criteria of a switch within a task."""
 AND = "+"

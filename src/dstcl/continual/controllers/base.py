@@ -73,7 +73,8 @@ class Decision:
     """What a controller decides; whatever is None or empty stays as it is.
 
     Attributes:
-        growth: criterion; one of the controller's `Controller.growths` or the run's own.
+        growth: criterion; one of the controller's `Controller.growths` or the run's own. It ends a
+            mix, unless ``mixed`` is decided with it.
         mixed: another criterion that picks first, and its share of what is grown.
         prune_rate: at step 0 of the schedule, which falls from there as before.
         update_every: steps from one update to the next.

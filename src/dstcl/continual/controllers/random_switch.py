@@ -9,15 +9,14 @@ import torch
 
 from dstcl.continual.controllers.base import Controller, Decision, Seen
 from dstcl.study.fields import BuiltInOr, Settings
+from dstcl.study.growths import GROWTH_CRITERIA
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSwitchSettings(Settings):
     """Settings of the random switch."""
 
-    then: Annotated[
-        str, BuiltInOr(("random", "unfired", "gradient", "momentum", "momentum_neuron"))
-    ] = "gradient"
+    then: Annotated[str, BuiltInOr(GROWTH_CRITERIA)] = "gradient"
     """Growth from the drawn task on; before it is the run's own."""
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from dstcl.continual.controllers.base import Controller, Decision, Seen
 from dstcl.study.fields import Between, BuiltInOr, Settings
+from dstcl.study.growths import GROWTH_CRITERIA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +20,7 @@ class SaturationSettings(Settings):
 
     threshold: Annotated[float, Between(gt=0, lt=1)] = 0.9
     """Free share of the fullest layer at which growth changes. Fixed on digits."""
-    below: Annotated[
-        str, BuiltInOr(("random", "unfired", "gradient", "momentum", "momentum_neuron"))
-    ] = "gradient"
+    below: Annotated[str, BuiltInOr(GROWTH_CRITERIA)] = "gradient"
     """Growth below the threshold; above it is the run's own."""
 
 

@@ -118,11 +118,21 @@ class DynamicSparse(Method):
             self._dense_shares = list(state["dense_shares"])
 
     def report(self) -> dict[str, Any]:
-        """The growth of each task, where the name of the growth alone does not say it."""
+        """The growth that each task begins with, where the name of the growth alone does not say
+        it."""
         by_task = self.plan.by_task[: self.run.learned]
+        decided: list[dict[str, Any]] = [{} for _ in by_task]
         for row in self.decisions():
-            if row["what"] == "growth" and row["step"] == 0:
-                by_task[row["task"] - 1] = row["value"]
+            if row["step"] == 0:
+                decided[row["task"] - 1][row["what"]] = row["value"]
+        for number, found in enumerate(decided):
+            growth = found.get("growth", by_task[number])
+            share = float(found.get("first_share", 0))
+            if share == 1:
+                growth = found["first_pick"]
+            elif share:
+                growth = f"{growth} and {share:g} {found['first_pick']}"
+            by_task[number] = growth
         fixed = by_task == [self.run.growth] * self.run.learned
         return {} if fixed else {"growth_by_task": by_task}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -204,10 +204,17 @@ class HatTraining(SparseTraining):
         self._close()
 
     def _feeding(self, units: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with self.without_gates():
+            return input_units(self._model, units, self.weights, self._images)
+
+    @contextmanager
+    def without_gates(self) -> Iterator[None]:
+        """The network of its weights alone."""
         self.gated = False
-        feeding = input_units(self._model, units, self.weights, self._images)
-        self.gated = True
-        return feeding
+        try:
+            yield
+        finally:
+            self.gated = True
 
     def _close(self) -> None:
         self.open = False
@@ -281,12 +288,8 @@ class HardAttention(Method):
     @contextmanager
     def aside(self) -> Iterator[None]:
         """See `Method.aside`."""
-        training = self._open
-        if training is not None:
-            training.gated = False
-        yield
-        if training is not None:
-            training.gated = True
+        with self._open.without_gates() if self._open else nullcontext():
+            yield
 
     def state_dict(self) -> dict[str, Any]:
         """Units of finished tasks."""
