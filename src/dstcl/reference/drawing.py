@@ -54,7 +54,7 @@ def _intervals(panel: Axes, curves: pd.DataFrame) -> None:
     )
     _words(
         panel,
-        "Uniform, sparsity 80 %: the mean of four update\n"
+        "Uniform, sparsity 80%: the mean of four update\n"
         "intervals is the curve given as a mean of seeds",
     )
     panel.set(xlabel="tasks learned", ylabel="accuracy (%)")
@@ -69,9 +69,9 @@ def _alone(panel: Axes, curves: pd.DataFrame) -> None:
         panel.plot(rows.task, rows.alone_percent, **looks[growth], label=growth)
     panel.axhline(10, **REFERENCE)
     panel.text(10, 11, "chance among the 10 classes of a task", ha="right", va="bottom")
-    panel.text(10, 2.5, "0.0 % in tasks 2 to 10, all four growths", ha="right", va="bottom")
+    panel.text(10, 2.5, "0.0% in tasks 2 to 10, all four growths", ha="right", va="bottom")
     _words(
-        panel, "Uniform, sparsity 99 %: every later task is at\nzero, below chance within the task"
+        panel, "Uniform, sparsity 99%: every later task is at\nzero, below chance within the task"
     )
     panel.set(xlabel="task", ylabel="accuracy on this task alone (%)")
     panel.set_ylim(-4, 75)

@@ -148,7 +148,7 @@ def below_chance(curves: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
 
 
 def impossible(curves: pd.DataFrame) -> pd.DataFrame:
-    """Points that no accuracies can have led to: the last task alone is below 0 or above 100 %.
+    """Points that no accuracies can have led to: the last task alone is below 0 or above 100%.
 
     Returns:
         Rows of the curves, with ``alone_percent``. Curves drawn from numbers with two decimals can

@@ -105,7 +105,7 @@ def _ratio(tables: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
 
 def _single(_: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
     own = forensics.alone(curves)
-    chosen = {"B": ("ResNet-18, 99 %", 0.01), "C": ("MobileNetV2, 90 %", 0.1)}
+    chosen = {"B": ("ResNet-18, 99%", 0.01), "C": ("MobileNetV2, 90%", 0.1)}
     rows = []
     for figure, (name, density) in chosen.items():
         cells = own[(own.figure == figure) & (own.init == "uniform") & (own.density == density)]
@@ -232,7 +232,7 @@ def _learned(_: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
             cells = own[(own.figure == figure) & (own.init == init) & (own.density == 0.2)]
             by_growth = cells.set_index("growth").both
             rows.append([SETTINGS[figure], _init(init), *(by_growth[g] for g in GROWTHS)])
-    return _table(["tasks learned, sparsity 80 %", "init", *GROWTHS], rows)
+    return _table(["tasks learned, sparsity 80%", "init", *GROWTHS], rows)
 
 
 BLOCKS: dict[str, Numbers] = {
@@ -271,7 +271,7 @@ def _init(name: str) -> str:
 
 
 def _sparsity(density: float) -> str:
-    return f"{round(100 * (1 - density)):d} %"
+    return f"{round(100 * (1 - density)):d}%"
 
 
 def _of(true: pd.Series) -> str:
