@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce check test lint format schema lock mlflow demo-remote
+.PHONY: help setup reproduce check test lint format docs schema lock mlflow demo-remote
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -34,16 +34,20 @@ test: setup ## all tests, several at once (ARGS="-k masks" for some, ARGS="-n 0"
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## formatting, style and types
-	@$(RUN) ruff format --check src tests benchmarks examples
-	@$(RUN) ruff check src tests benchmarks examples
+	@$(RUN) ruff format --check src tests benchmarks examples docs
+	@$(RUN) ruff check src tests benchmarks examples docs
 	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
 	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules
-	@$(RUN) ruff format src tests benchmarks examples
-	@$(RUN) ruff check --fix src tests benchmarks examples
+	@$(RUN) ruff format src tests benchmarks examples docs
+	@$(RUN) ruff check --fix src tests benchmarks examples docs
 	@$(RUN) snakefmt Snakefile workflow
+
+docs: setup ## the documentation as a site, site/html/index.html; warnings and dead links are errors
+	@$(RUN) python docs/site/pages.py site/pages
+	@$(RUN) sphinx-build --quiet --fail-on-warning --keep-going --builder html --conf-dir docs/site site/pages site/html
 
 schema: setup ## write workflow/schemas/params.schema.json from the types
 	@$(RUN) dstcl config schema > workflow/schemas/params.schema.json

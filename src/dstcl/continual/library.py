@@ -84,8 +84,10 @@ class Learned:
 
     @property
     def accuracy(self) -> Tensor:
-        """float64 (tasks + 1, tasks), in [0, 1]: row i after learning i tasks, row 0 untrained;
-        NaN where nothing was measured."""
+        """Row i is after learning i tasks, row 0 untrained; NaN where nothing was measured.
+
+        In [0, 1], float64 (tasks + 1, tasks).
+        """
         matrix = torch.full((self.run.tasks + 1, self.run.tasks), torch.nan, dtype=torch.float64)
         for row in self.outcome.accuracy:
             matrix[row["after_task"], row["task"] - 1] = row["accuracy"]
