@@ -25,7 +25,8 @@ def quick_run(**values: Any) -> Run:
 
 def changed(run: Run, **values: Any) -> Run:
     """A run with other axes or settings, each by its own name: ``epochs=2, head="shared"``."""
-    own = {name: f"method.{name}" for name in ("strength", "scores")}
+    of_methods = ("strength", "scores", "phases", "accuracy_drop", "grown")
+    own = {name: f"method.{name}" for name in of_methods}
     return run.changed({own.get(name, name): value for name, value in values.items()})
 
 

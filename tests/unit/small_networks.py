@@ -1,7 +1,7 @@
 """Small networks and layers for tests of the sparse step, and how they are trained."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dstcl.sparse import DynamicSparseTraining, SparseTraining
 
@@ -65,3 +65,31 @@ def one_layer(weights: list[float], mask: list[int], **changes) -> tuple[nn.Modu
 def step_with_gradient(model: nn.Module, dst: object, gradient: list[float]) -> None:
     model[0].weight.grad = torch.tensor([gradient])
     dst.step()
+
+
+class Residual(nn.Module):
+    """Convolutions with and without norm, in groups, a sum, pooling, two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.deep = nn.Conv2d(6, 6, 3, padding=1, groups=3)
+        self.down, self.down_norm = nn.Conv2d(6, 6, 1, bias=False), nn.BatchNorm2d(6)
+        self.wide = nn.Linear(6 * 4, 10)
+        self.head = nn.Linear(10, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem = self.stem_norm(self.stem(images)).relu()
+        both = self.down_norm(self.down(self.deep(stem).relu())) + stem
+        return self.head(self.wide(nn.functional.max_pool2d(both.relu(), 2).flatten(1)).relu())
+
+
+def two_tasks() -> list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
+    draws = torch.Generator().manual_seed(0)
+    found = []
+    for first in (0, 2):
+        labels = torch.arange(60) % 2
+        images = torch.randn(60, 1, 4, 4, generator=draws)
+        images[range(60), 0, first + labels] += 2
+        found.append(((images, labels), (images, labels)))
+    return found

@@ -63,6 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "supsup": {"method": "supsup", "growth": "none"},
     "supsup, published": {"method": "supsup", "growth": "none", **PUBLISHED},
     "hat": {"method": "hat", **DENSE},
+    "nispa": {"method": "nispa", "growth": "none"},
     "disjoint": {"method": "disjoint", "growth": "none"},
     "unisolated": {"method": "unisolated", "growth": "gradient"},
     "unisolated, published": {"method": "unisolated", "growth": "momentum", **PUBLISHED},

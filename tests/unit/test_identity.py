@@ -81,8 +81,8 @@ def test_the_digest_covers_what_the_method_reads_and_nothing_else(method: str) -
         unread |= {"switches.stop_at"} if method != "gradual" else set()
     if method_facts(method).dense:
         unread |= {"switches.free_weights", "switches.regrown_frozen"}
-    unread |= {"switches.regrown_frozen"} if method in ("wsn", "supsup") else set()
-    unread |= {"switches.free_weights"} if method == "supsup" else set()
+    unread |= {"switches.regrown_frozen"} if method in ("wsn", "supsup", "nispa") else set()
+    unread |= {"switches.free_weights"} if method in ("supsup", "nispa") else set()
     unread -= {"switches.free_weights"} if method == "hat" else set()
     values = {"switches.logits": {"switches.head": "shared"}}
     for key, value in OTHER.items():

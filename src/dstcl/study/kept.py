@@ -34,7 +34,7 @@ class Kept:
     """Of one run; all but the last in bits.
 
     Attributes:
-        weights: at most, if tasks share none; a seed where training moves none.
+        weights: at most, if tasks share none that they need not; a seed where training moves none.
         masks: a bit per weight and task.
         units: a bit per output of a layer and task.
         local: heads, norms and biases of all tasks.
@@ -89,7 +89,8 @@ def kept_of(run: Run, shape: Shape | None = None) -> Kept:
         active = active_counts(shape.maskable, densities)
     total, each = sum(sizes.values()), sum(active.values())
     subnets = 1 if facts.joint else run.learned
-    stored = subnets * total if facts.own_networks else min(total, subnets * each)
+    together = each if facts.one_mask else min(total, subnets * each)
+    stored = subnets * total if facts.own_networks else together
     units = sum(dims[0] for dims in shape.maskable.values())
     moved = {"weights": total, "scores": total, "units": units}
     return Kept(

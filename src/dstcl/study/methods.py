@@ -27,6 +27,7 @@ BUILT_IN = {
     "wsn": "dstcl.continual.methods.wsn:WinningSubnetworks",
     "supsup": "dstcl.continual.methods.supsup:Supermasks",
     "hat": "dstcl.continual.methods.hat:HardAttention",
+    "nispa": "dstcl.continual.methods.nispa:Nispa",
     "disjoint": "dstcl.continual.methods.disjoint:Disjoint",
     "unisolated": "dstcl.continual.methods.unisolated:Unisolated",
     "finetune": "dstcl.continual.methods.finetune:FineTuning",
@@ -48,6 +49,7 @@ class MethodFacts:
         joint: all tasks are learned at once.
         keeps_tasks: later tasks never change what a finished one computes.
         own_networks: each task keeps a whole network of its own.
+        one_mask: the density is that of the whole sequence.
         reads: keys of the topology and of the switches that change what it does; ``topology``
             stands for the whole section.
         keeps, trains: what is stored between tasks, and what an optimiser moves; see
@@ -61,6 +63,7 @@ class MethodFacts:
     joint: bool = False
     keeps_tasks: bool = True
     own_networks: bool = False
+    one_mask: bool = False
     reads: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ("weights", "masks")
     trains: tuple[str, ...] = ("weights",)
@@ -73,7 +76,7 @@ class MethodFacts:
 
 
 LITERALS: dict[str, type] = {
-    **dict.fromkeys(("dense", "grows", "joint", "keeps_tasks", "own_networks"), bool),
+    **dict.fromkeys(("dense", "grows", "joint", "keeps_tasks", "own_networks", "one_mask"), bool),
     **dict.fromkeys(("reads", "keeps", "trains"), tuple),
 }
 

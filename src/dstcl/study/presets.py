@@ -168,8 +168,9 @@ class Axes(Model):
     """A sub-network per task: dst (dynamic sparse training), static (the first mask is kept),
     gradual (dense to sparse by magnitude), packnet (train all that is left, keep the largest;
     density is what a task may add), wsn (the highest learned scores), supsup (the same over
-    random weights that are never trained). hat (units claimed by learned gates). Controls:
-    disjoint (random masks that share nothing),
+    random weights that are never trained), hat (units claimed by learned gates), nispa (units
+    that are active become stable; density is that of all tasks together). Controls: disjoint
+    (random masks that share nothing),
     unisolated (dst that freezes nothing: one sparse network, which forgets). Dense: finetune
     (forgets), ewc (forgets less), separate (a network per task), joint (all tasks at once). Or
     module:attribute of a class of one's own. With settings: {name: ewc, strength: 300}, or under

@@ -15,6 +15,7 @@ from dstcl.continual.methods.units import (
     connections,
     gate_outputs,
     input_units,
+    refuse_shared_numbers,
     switch_off,
     unit_sites,
 )
@@ -244,11 +245,7 @@ class HardAttention(Method):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        if not run.own_heads or run.switches.batch_norm == "shared":
-            raise ValueError(
-                f"methods: hat needs a head and norms for each task, not switches.head "
-                f"{run.switches.head!r} with batch_norm {run.switches.batch_norm!r}"
-            )
+        refuse_shared_numbers(run, "hat")
         self._claimed: dict[str, Tensor] = {}
         self._open: HatTraining | None = None
 

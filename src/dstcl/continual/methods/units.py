@@ -15,9 +15,23 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from dstcl.sparse.layers import LAYER_TYPES
+from dstcl.study.run import Run
 
 Units = Mapping[str, Tensor]
 """By the name of a layer's weight: one value per output of the layer."""
+
+
+def refuse_shared_numbers(run: Run, method: str) -> None:
+    """What switches units off for one task must not switch them off for others.
+
+    Raises:
+        ValueError: tasks share a head or norms; one line.
+    """
+    if not run.own_heads or run.switches.batch_norm == "shared":
+        raise ValueError(
+            f"methods: {method} needs a head and norms for each task, not switches.head "
+            f"{run.switches.head!r} with batch_norm {run.switches.batch_norm!r}"
+        )
 
 
 def unit_sites(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, nn.Module]:
