@@ -29,6 +29,7 @@ class Unisolated(DynamicSparse):
     """
 
     keeps_tasks = False
+    one_mask = True
     store = OneSparseStore
 
     def common(self, task: OpenTask) -> dict[str, Any]:
