@@ -149,6 +149,9 @@ UNKNOWN = COLLECTED + Counter(plan=1, params=1)
         (None, UNKNOWN),
         ("data/batches.py", UNKNOWN + Counter(train_run=2)),
         ("continual/methods/ewc.py", UNKNOWN),
+        ("data/readers/mnist5k.py", UNKNOWN + Counter(train_run=2, prepare=1, split=1)),
+        ("data/readers/cifar.py", UNKNOWN),
+        ("data/tasks.py", UNKNOWN + Counter(train_run=2, split=1)),
     ],
 )
 def test_without_memory_runs_vouch_for_themselves_and_the_rest_is_made_again(
@@ -159,6 +162,13 @@ def test_without_memory_runs_vouch_for_themselves_and_the_rest_is_made_again(
         with (study / "src" / "dstcl" / file).open("a") as text:
             text.write("\nADDED = 1\n")
     assert planned(study) == again
+
+
+def test_data_that_do_not_say_what_made_them_are_used(study: Path) -> None:
+    """As those prepared before there were records."""
+    for record in (study / "data").rglob("*.made_by.json"):
+        record.unlink()
+    assert planned(study) == Counter()
 
 
 def test_only_targets_that_need_runs_train_them_again(study: Path) -> None:

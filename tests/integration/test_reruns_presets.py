@@ -31,6 +31,15 @@ CUT: dict[str, dict[str, Any]] = {
         "vary": {"topology.update_every": [50]},
         "extra": [{"part": "dense-baselines", "protocols": ["corrected"], "methods": ["ewc"]}],
     },
+    "paper-prefix": {"benchmarks": [BENCHMARK | {"learn": 1}], "growths": ["unfired"], "extra": []},
+    "adaptive": {"extra": [], "vary": {"topology.controller": ["saturation"]}},
+    "adaptive-digits": {"extra": [], "vary": {"topology.controller": ["free_capacity"]}},
+    "peers": {"methods": ["wsn"], "extra": [{"part": "units", "methods": ["hat"]}]},
+    "peers-cifar100": {
+        "methods": ["packnet"],
+        "growths": ["gradient"],
+        "extra": [{"part": "sequence", "methods": ["unisolated"]}],
+    },
 }
 # As on a cluster: each job in a script of its own that starts Snakemake again.
 CLUSTER = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", "bash", "--jobs", "1"]

@@ -143,10 +143,10 @@ def test_pixels_labels_and_split_decide_the_digest(
         np.array([False, False, True, True]),
         ["a", "b"],
     )
-    monkeypatch.setattr("dstcl.data.readers.read_mnist5k", lambda: small)
+    monkeypatch.setattr("dstcl.data.readers.mnist5k.read_mnist5k", lambda: small)
     before = prepare("mnist5k", 28, tmp_path / "one")
     assert prepare("mnist5k", 28, tmp_path / "same") == before
-    monkeypatch.setattr("dstcl.data.readers.read_mnist5k", lambda: changed(small, part))
+    monkeypatch.setattr("dstcl.data.readers.mnist5k.read_mnist5k", lambda: changed(small, part))
     assert prepare("mnist5k", 28, tmp_path / "other") != before
 
 

@@ -36,7 +36,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read_mnist5k()
     parts = (getattr(whole, name)[::10].copy() for name in ("pixels", "labels", "is_test"))
     images = Images(*parts, whole.class_names)
-    monkeypatch.setattr("dstcl.data.readers.read_mnist5k", lambda: images)
+    monkeypatch.setattr("dstcl.data.readers.mnist5k.read_mnist5k", lambda: images)
 
 
 @pytest.fixture

@@ -435,7 +435,7 @@ def test_a_wrong_setting_is_refused_in_one_line(values: dict[str, Any], words: s
     assert str(caught.value) == f"methods.nispa.{words}"
 
 
-def test_all_tasks_together_keep_no_more_than_one_mask(short_run: Run) -> None:
+def test_all_tasks_together_keep_no_more_than_one_budget(short_run: Run) -> None:
     """A tenth of 36, 288 and 576 weights, whatever the number of tasks."""
     run = changed(as_nispa(short_run), tasks=5, density=0.1, init="uniform")
     assert kept_of(run).weights == 32 * (4 + 29 + 58)

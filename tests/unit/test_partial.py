@@ -92,6 +92,21 @@ def test_what_is_finished_is_written_up_and_says_what_is_missing(
     assert sorted(study.rglob("*")) == before, "the study's own files are as they were"
 
 
+def test_where_no_report_was_asked_for_there_are_tables_and_figures(
+    study: Path,
+    planned: list[Run],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after `snakemake evaluate`, which makes no params.json."""
+    monkeypatch.setattr(partial_module, "FIGURES", FEW)
+    (study / "params.json").unlink()
+    main(["partial", str(study), *PAGE])
+    assert capsys.readouterr().err.endswith("the finished runs: results/quick/partial\n")
+    assert list(read_table(study / "partial", "summary").digest) == [planned[0].digest]
+    assert "Not the whole study" in (study / "partial" / "summary.md").read_text()
+
+
 def test_without_a_failed_run_nothing_is_written_up(
     study: Path, planned: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import exp, log2
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from small_networks import Residual, two_tasks
 from torch import Tensor, nn
 
 from dstcl.continual import learn
-from dstcl.continual.memory import coded_mask_bits, huffman_bits, memory_bits
+from dstcl.continual.flops import run_costs
+from dstcl.continual.memory import coded_mask_bits, memory_bits
 from dstcl.continual.methods.disjoint import DisjointTraining
 from dstcl.continual.methods.hat import HatTraining, embedding_gradient, slope
 from dstcl.continual.methods.scores import ScoredTraining, fresh_scores
@@ -19,11 +21,14 @@ from dstcl.continual.methods.units import connections, input_units, unit_sites
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
+from dstcl.jobs.train import train_run
 from dstcl.sparse import maskable_weights
+from dstcl.storage import read_tensors, write_json
+from dstcl.study.bits import huffman_bits
 from dstcl.study.kept import kept_of
 from dstcl.study.methods import method_facts
 from dstcl.study.run import Run
-from helpers.runs import changed, fit, learner
+from helpers.runs import changed, fit, learner, task_split, write_prepared
 
 TASKS = split_classes(10, 5, "natural")[:3]
 CPU = torch.device("cpu")
@@ -558,3 +563,54 @@ def test_the_estimate_of_what_is_kept_by_hand(short_run: Run) -> None:
     assert (kept.units, kept.local) == (0, 32 * 5 * local)
     assert kept.trained == 32 * (900 + 900 + local)
     assert kept.multiply_adds == 4 * 14 * 14 + 29 * 7 * 7 + 58 * 4 * 4 + 16
+
+
+@pytest.mark.parametrize(
+    ("method", "density", "exact"),
+    [
+        ("packnet", 0.1, True),
+        ("packnet", 0.4, True),  # the third task finds half of what it asks for
+        ("unisolated", 0.3, True),
+        ("finetune", 1.0, True),
+        ("separate", 1.0, True),
+        ("joint", 1.0, True),
+        ("disjoint", 0.2, False),
+        ("dst", 0.2, False),
+        ("static", 0.2, False),
+        ("wsn", 0.2, False),
+        ("supsup", 0.2, False),
+        ("hat", 1.0, False),
+    ],
+)
+def test_the_estimate_of_memory_is_what_a_run_counts_or_more(
+    short_run: Run, digits: Prepared, method: str, density: float, exact: bool
+) -> None:
+    """Oracle: metrics.json's memory_bits. Exact where no choice of training decides them."""
+    options = {} if method_facts(method).dense else {"density": density, "init": "uniform"}
+    run = as_method(short_run, method, epochs=1, tasks=5, **options)
+    trained = learner(run, digits, split_classes(10, 5, "natural"))
+    outcome = trained.fit()
+    images = digits.images[:2].float()
+    found = run_costs(trained.method, outcome.store, outcome.history, 1, images)
+    bits, kept = found["memory_bits"], kept_of(run)
+    estimate = {name: getattr(kept, name) for name in bits}
+    if exact:
+        assert estimate == bits
+    assert all(estimate[name] >= bits[name] for name in bits), (estimate, bits)
+    assert estimate["local"] == bits["local"]
+    if method not in ("hat", "disjoint"):  # of these the last task finds less than it asks for
+        assert abs(2 * kept.multiply_adds - found["inference_flops"]) <= 1
+
+
+def test_one_mask_of_all_tasks_is_written_for_each(
+    short_run: Run, digits: Prepared, tmp_path: Path
+) -> None:
+    run = as_method(short_run, "unisolated", epochs=1, tasks=2)
+    data, split = tmp_path / "digits", tmp_path / "tasks.json"
+    write_prepared(data, digits)
+    write_json(split, task_split(digits, [[0, 1], [2, 3]]))
+    train_run(run, data, split, tmp_path / "out", device="cpu")
+    masks, _ = read_tensors(tmp_path / "out" / "masks.safetensors")
+    names = [name.removeprefix("task1/") for name in masks if name.startswith("task1/")]
+    assert names
+    assert all(torch.equal(masks[f"task1/{name}"], masks[f"task2/{name}"]) for name in names)

@@ -19,6 +19,7 @@ from dstcl.figures import FIGURES, caption
 from dstcl.jobs.handover import WARM
 from dstcl.jobs.warm import WarmParent
 from dstcl.reports.inputs import check_inputs
+from dstcl.study.data_standing import doubt_of_data, why_prepare_again, why_split_again
 from dstcl.study.plan import is_plan_of
 from dstcl.study.remarks import remarks
 from dstcl.study.run import RESULT_FILES
@@ -129,10 +130,19 @@ def archive_state(wildcards):
     Not an input: prepared data that were pulled without their archive are complete, and must not be
     made again because an input is gone.
     """
-    prepared = f"data/prepared/{wildcards.dataset}-{wildcards.size}px.safetensors"
+    return source_state(
+        wildcards.dataset, prepared_file(wildcards), own_dataset(wildcards)
+    )
+
+
+def own_dataset(wildcards):
+    """Facts of a data set of the user's own; None of others."""
     own = wildcards.dataset in PARAMS.datasets
-    info = PARAMS.dataset_info(wildcards.dataset) if own else None
-    return source_state(wildcards.dataset, Path(prepared), info)
+    return PARAMS.dataset_info(wildcards.dataset) if own else None
+
+
+def prepared_file(wildcards):
+    return Path(f"data/prepared/{wildcards.dataset}-{wildcards.size}px.safetensors")
 
 
 def run_memory(wildcards, attempt):
@@ -185,6 +195,43 @@ def unless_known(path, is_right=lambda: True):
         if workflow.is_main_process and Path(path).exists():
             if workflow.persistence.metadata(IOFile(path)) is None or not is_right():
                 force(path)
+        return []
+
+    return no_files
+
+
+def prepared_again(wildcards):
+    """A prepared file, and why it must be made again if it is there."""
+    path = prepared_file(wildcards)
+    return path, lambda: why_prepare_again(
+        path, wildcards.dataset, own_dataset(wildcards)
+    )
+
+
+def split_again(wildcards):
+    """A task split, and why it must be made again if it is there."""
+    folder = "data/tasks/{0.dataset}-{0.size}px-{0.tasks}tasks".format(wildcards)
+    path = Path(folder, f"{wildcards.order}.json")
+    return path, lambda: why_split_again(path, prepared_file(wildcards))
+
+
+SAID_OF_DATA = set()
+
+
+def unless_as_now(file_of):
+    """An input function of what prepares data: without files, it has a file made again that is not
+    what the code and the source of now would make, and says so. Of older files nobody knows.
+    """
+
+    def no_files(wildcards):
+        path, why = file_of(wildcards)
+        if workflow.is_main_process and path.exists():
+            reason, doubt = why(), doubt_of_data(path)
+            if reason:
+                force(str(path))
+            if (line := reason or (doubt and doubt.text)) and path not in SAID_OF_DATA:
+                SAID_OF_DATA.add(path)
+                print(line, file=sys.stderr)
         return []
 
     return no_files

@@ -1,5 +1,7 @@
 rule prepare:
     """Decode a data set once into one file of uint8 images, labels and the split."""
+    input:
+        unless_as_now(prepared_again),
     output:
         "data/prepared/{dataset}-{size}px.safetensors",
     log:
@@ -7,11 +9,10 @@ rule prepare:
     benchmark:
         "logs/data/{dataset}-{size}px.benchmark.tsv"
     threads: 2
+    # No digest of the code: beside each file is written which code made it.
     params:
         own=own_dataset_json,
         archive=archive_state,
-        # Not cli.data.prepare, which can also read params.yaml: with --own it does not.
-        code=code_of("data.prepare"),
     shell:
         "dstcl data prepare {wildcards.dataset} --image-size {wildcards.size}"
         " --own {params.own:q} --workers {threads} --out {output} 2> {log}"

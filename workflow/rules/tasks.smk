@@ -1,15 +1,15 @@
 rule split:
     """Write which classes form which task, for one class order."""
     input:
-        "data/prepared/{dataset}-{size}px.safetensors",
+        unless_as_now(split_again),
+        data="data/prepared/{dataset}-{size}px.safetensors",
     output:
         "data/tasks/{dataset}-{size}px-{tasks}tasks/{order}.json",
     log:
         "logs/tasks/{dataset}-{size}px-{tasks}tasks-{order}.log",
-    params:
-        code=code_of("cli.data.split"),
+    # No digest of the code: beside each file is written which code made it.
     shell:
-        "dstcl data split {wildcards.dataset} --data {input} --tasks {wildcards.tasks}"
+        "dstcl data split {wildcards.dataset} --data {input.data} --tasks {wildcards.tasks}"
         " --order {wildcards.order} --out {output} 2> {log}"
 
 

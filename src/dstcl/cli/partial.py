@@ -26,4 +26,5 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(words(options.study, found)), file=sys.stderr, flush=True)
     if found.failed and found.finished:
         out = write_partial(options.study, found, options.reference, options.template)
-        print(f"the finished runs: {out / 'report.html'}", file=sys.stderr)
+        page = out / "report.html"
+        print(f"the finished runs: {page if page.exists() else out}", file=sys.stderr)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Sequence
 
 import torch
 
 from dstcl.continual.capacity import TaskMasks
 from dstcl.continual.subnets import SubnetStore
+from dstcl.study.bits import PER_NUMBER, PER_SEED, huffman_bits
 
-PER_NUMBER = 32
-"""Bits of a weight, or of a parameter or statistic that belongs to one task."""
-PER_SEED = 64
-"""Bits of what draws the weights again, where training moves none."""
 WORD = 32
 """Tasks whose masks form one number, in which a weight's users are looked up."""
 
@@ -59,19 +55,6 @@ def coded_mask_bits(tasks: TaskMasks) -> int:
         for row, count in zip(rows.tolist(), times.tolist()):
             counts[tuple(row)] += count
     return huffman_bits(counts.values())
-
-
-def huffman_bits(counts: Iterable[int]) -> int:
-    """Length of a text whose symbols occur so often, in its Huffman code: each merge of the two
-    rarest adds one bit to all that they stand for."""
-    heap = list(counts)
-    heapify(heap)
-    total = 0
-    while len(heap) > 1:
-        merged = heappop(heap) + heappop(heap)
-        total += merged
-        heappush(heap, merged)
-    return total
 
 
 def _local_numbers(store: SubnetStore) -> list[int]:

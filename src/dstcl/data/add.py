@@ -13,8 +13,8 @@ from urllib.request import urlopen
 
 from dstcl.data.catalog import Download
 from dstcl.data.raw import DataError, candidates, known, raw_folder, walk
-from dstcl.data.readers import read_files
 from dstcl.data.readers.files import open_file
+from dstcl.data.readers.layouts import read_files
 from dstcl.data.readers.source import Request
 from dstcl.storage import replacing
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dstcl.data.catalog import DATASETS, DatasetInfo
+from dstcl.data.made_by import check_made_by
 from dstcl.data.prepare import ChannelStatistics
 from dstcl.data.raw import DataError, find_raw, raw_folder, read_header, source_state
 from dstcl.data.stored import AGAIN, Prepared, content_digest, read_prepared
@@ -73,6 +74,12 @@ def check(path: Path, own: DatasetInfo | None = None) -> Report:
         present = source_state(data.dataset, path, own)
         if present != source:
             report.problems.append(f"its source is now {present}: {AGAIN}")
+    try:
+        said = check_made_by(path, data.digest)
+    except ValueError as error:
+        report.problems.append(str(error).removeprefix(f"{path}: "))
+    else:
+        report.lines.append(f"made by {'the code of now' if said else 'code that is not known'}")
     _counts(data, report)
     _statistics(data, report)
     if converted := header.get("converted"):

@@ -13,8 +13,9 @@ from typing import IO, Any
 import numpy as np
 
 from dstcl.data.catalog import DatasetInfo
-from dstcl.data.raw import DataError, known, source_state
-from dstcl.data.readers import open_source
+from dstcl.data.made_by import write_made_by
+from dstcl.data.raw import DataError, deciding_facts, known, source_state
+from dstcl.data.readers import open_source, reader_module
 from dstcl.data.readers.source import Notes, Pixels, Source
 from dstcl.data.stored import described
 from dstcl.storage import METADATA, replacing
@@ -30,7 +31,8 @@ def prepare(
     own: DatasetInfo | None = None,
     workers: int = 1,
 ) -> str:
-    """Read a data set and write its prepared file; returns the digest.
+    """Read a data set and write its prepared file and, beside it, which code made it; returns the
+    digest.
 
     Images are written as they are decoded, so that a set larger than the memory can be prepared.
 
@@ -56,6 +58,8 @@ def prepare(
             raise
         needed = math.ceil(len(source.labels) * math.prod(source.shape) / 2**20)
         raise DataError(f"{out}: no space left; {needed} MiB needed") from None
+    modules = ("data.prepare", reader_module(info))
+    write_made_by(out, digest, modules, facts=deciding_facts(dataset, own))
     return digest
 
 

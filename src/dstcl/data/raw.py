@@ -45,6 +45,13 @@ def known(dataset: str, own: DatasetInfo | None = None) -> DatasetInfo:
     return DATASETS[dataset]
 
 
+def deciding_facts(dataset: str, own: DatasetInfo | None = None) -> dict[str, Any]:
+    """The facts that decide what is made of a data set's files."""
+    info = known(dataset, own)
+    facts = {"classes": info.classes, "channels": info.channels}
+    return facts | {"mean": list(info.mean), "std": list(info.std)}
+
+
 def find_raw(dataset: str, own: DatasetInfo | None = None) -> Path:
     """The one folder or archive of a data set.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dstcl.data.made_by import SPLIT_MODULES, write_made_by
 from dstcl.data.orders import parse_order, size_problem
 from dstcl.data.readers.source import SPLIT_SEED
 from dstcl.data.superclasses import SUPERCLASSES
@@ -99,7 +100,8 @@ def held_out(data: Prepared, fraction: float) -> list[int]:
 
 
 def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> None:
-    """Write the split of a prepared data set, with its digest and the data's.
+    """Write the split of a prepared data set, with its digest and the data's, and, beside it, which
+    code made it.
 
     Args:
         order: see `dstcl.data.orders`.
@@ -120,4 +122,6 @@ def write_tasks(data: Path, dataset: str, tasks: int, order: str, out: Path) -> 
     }
     if fraction := parse_order(order).validation:
         description["validation"] = held_out(prepared, fraction)
-    write_json(out, description | {"digest": split_digest(description)})
+    digest = split_digest(description)
+    write_json(out, description | {"digest": digest})
+    write_made_by(out, digest, SPLIT_MODULES)

@@ -103,15 +103,16 @@ def confirm(study: Path, reference: Path) -> Confirmation:
         Incomparable: other preset, data or settings.
         ValueError: a table is missing or damaged; names it.
     """
-    pairs = same_runs(study, reference)
+    summaries = [read_table(folder, "summary") for folder in (study, reference)]
+    pairs = same_runs(study, reference, *summaries)
     made = [_provenance(folder) for folder in (study, reference)]
     check_data(study, reference, pairs, *made)
     return Confirmation(
         reference=reference,
         claims=_compared(study, reference),
         distance=distance(pairs, read_noise(reference)),
-        runs=len(read_table(study, "summary")),
-        recorded_runs=len(read_table(reference, "summary")),
+        runs=len(summaries[0]),
+        recorded_runs=len(summaries[1]),
         machines=_machines(made[0]),
         recorded_machines=_machines(made[1]),
     )

@@ -10,7 +10,6 @@ import pandas as pd
 
 from dstcl.evaluation.axes import all_axes, varied_axes
 from dstcl.evaluation.rounding import GROUP
-from dstcl.evaluation.tables import read_table
 from dstcl.storage import read_json
 
 AXES_OF_PRESET = ("benchmarks", "protocols", "networks", "methods", "densities", "inits", "growths")
@@ -22,14 +21,19 @@ class Incomparable(ValueError):
     """Two studies that are not the same study; the message is one line that says what differs."""
 
 
-def same_runs(study: Path, reference: Path) -> pd.DataFrame:
+def same_runs(
+    study: Path, reference: Path, here: pd.DataFrame, recorded: pd.DataFrame
+) -> pd.DataFrame:
     """Runs that both studies have: `GROUP`, digest, and accuracies ``here`` and ``recorded``.
+
+    Args:
+        study, reference: folders, for params.json and the message.
+        here, recorded: summary of either study.
 
     Raises:
         Incomparable: another preset, other settings, or no run in common.
-        ValueError: a table is missing or damaged; names it.
+        ValueError: params.json is damaged; names it.
     """
-    here, recorded = (read_table(folder, "summary") for folder in (study, reference))
     params = [_params(folder) for folder in (study, reference)]
     names = [one.get("preset") for one in params]
     if None not in names and len(set(names)) > 1:

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from dstcl.storage import read_json
+from dstcl.study.data_standing import doubt_of_data
 from dstcl.study.recorded import AGAIN, read_config
 from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.seal import SMALL, check_seal
@@ -31,11 +32,13 @@ class Unverified:
         runs: in all.
         unsealed: runs without digests of their files.
         unsure: runs that may be of other code or data, and why the first one may.
+        unsaid: prepared files and splits of which nobody says which code made them.
     """
 
     runs: int = 0
     unsealed: int = 0
     unsure: list[str] = field(default_factory=list)
+    unsaid: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """For a person; none if everything was verified."""
@@ -50,6 +53,8 @@ class Unverified:
                 f"{len(self.unsure)} of {self.runs} runs may be of other code or data: "
                 f"{self.unsure[0]}"
             )
+        if self.unsaid:
+            found.append(f"data not compared with the code that makes them: {self.unsaid[0]}")
         return found
 
 
@@ -72,7 +77,19 @@ def verify_runs(
     found, kinds = Unverified(len(runs)), tuple(ALL_FILES) if thorough else SMALL
     for run in runs:
         verify_run(run, folder / run.folder, found, data, kinds)
+    if data is not None:
+        _verify_data(runs, data, found)
     return found
+
+
+def _verify_data(runs: Sequence[Run], data: Path, found: Unverified) -> None:
+    """Refuse prepared files and splits of other code than today's."""
+    for file in dict.fromkeys(file for run in runs for file in (run.data_file, run.tasks_file)):
+        doubt = doubt_of_data(data / file)
+        if doubt and doubt.certain:
+            raise CollectError(doubt.text)
+        if doubt:
+            found.unsaid.append(doubt.text)
 
 
 def verify_run(

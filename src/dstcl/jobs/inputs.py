@@ -6,9 +6,11 @@ of another run is noticed by what it holds, whatever it is called.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+from dstcl.data.made_by import check_made_by
 from dstcl.data.stored import Prepared, load_prepared, read_tasks
 from dstcl.study.run import Run
 
@@ -17,10 +19,13 @@ def read_inputs(run: Run, data_file: Path, tasks_file: Path) -> tuple[Prepared, 
     """The prepared data set and the task split of a run.
 
     Raises:
-        ValueError: a file is missing or damaged, or belongs to other data or another run; one line
-            that names the file.
+        ValueError: a file is missing or damaged, was made by other code than today's, or belongs to
+            other data or another run; one line that names the file.
     """
     data, split = load_prepared(data_file), read_tasks(tasks_file)
+    made = ((data_file, data.digest), (tasks_file, split["digest"]))
+    if unsaid := [str(path) for path, digest in made if not check_made_by(path, digest)]:
+        print(f"{', '.join(unsaid)}: which code made it is not known", file=sys.stderr)
     if data.dataset not in ("", run.dataset):
         raise ValueError(f"{data_file}: images of {data.dataset}, the run is on {run.dataset}")
     height, width = data.images.shape[-2:]

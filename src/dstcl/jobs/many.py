@@ -30,6 +30,7 @@ from dstcl.jobs.interruption import (
 )
 from dstcl.jobs.warm import WarmParent
 from dstcl.storage import read_json
+from dstcl.study.data_standing import doubt_of_data
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.study.standing import why_again
 
@@ -108,7 +109,8 @@ def train_many(runs: Sequence[Run], place: Place, at_once: int, say: Callable[[s
         SomeFailed: at the end, naming every run that failed and why.
         Interrupted: a signal asked to stop; checkpoints are written.
         FileNotFoundError: a prepared file or a split is missing, before anything is trained.
-        ValueError: there is no such device, or slots that are none.
+        ValueError: there is no such device, or slots that are none; or data were made by other code
+            than today's, before anything is trained.
     """
     if place.slots:
         parse_slots(place.slots)
@@ -121,6 +123,8 @@ def train_many(runs: Sequence[Run], place: Place, at_once: int, say: Callable[[s
     for file in dict.fromkeys(f for run in left for f in (run.data_file, run.tasks_file)):
         if not (place.data / file).exists():
             raise FileNotFoundError(f"{place.data / file}: no such file; make it first")
+        if (doubt := doubt_of_data(place.data / file)) and doubt.certain:
+            raise ValueError(doubt.text)
     failed = []
     with WarmParent() if len(left) > 1 else nullcontext():
         for done, (run, outcome) in enumerate(_at_once(left, place, at_once), start=1):

@@ -82,7 +82,8 @@ def words(study: Path, found: Standing) -> list[str]:
 
 
 def write_partial(study: Path, found: Standing, reference: Path, template: Path) -> Path:
-    """Tables, figures, summary and report of the finished runs, which say what is missing.
+    """Tables, figures, summary and, where the study has a params.json, report of the finished runs,
+    which say what is missing.
 
     Args:
         study: folder of the study.
@@ -110,7 +111,8 @@ def write_partial(study: Path, found: Standing, reference: Path, template: Path)
     for name in FIGURES:
         draw_figure(name, out, DPI)
     write_summary(found.preset, out)
-    write_report(found.preset, out, template)
+    if (out / "params.json").is_file():  # targets without a report make none
+        write_report(found.preset, out, template)
     return out
 
 

@@ -6,11 +6,14 @@ same of a finished run, where masks are known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
+from statistics import fmean
 
 from dstcl.data.catalog import DATASETS
+from dstcl.study.bits import PER_NUMBER, PER_SEED, huffman_bits
 from dstcl.study.run import Run
 
 HEAD = (
@@ -25,8 +28,8 @@ HEAD = (
     "in training (MB)",
     "multiply-adds",
 )
-NUMBER = 32
-SEED = 64
+Counts = Mapping[str, int]
+"""By layer."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class Kept:
 
     Attributes:
         weights: at most, if tasks share none that they need not; a seed where training moves none.
-        masks: a bit per weight and task.
+        masks: at most, a bit per weight and task; where one mask holds the next, or is that of all
+            tasks, what their code takes.
         units: a bit per output of a layer and task.
         local: heads, norms and biases of all tasks.
         trained: numbers that the optimiser moves in a task, without its moments.
-        multiply_adds: of active weights, for one image.
+        multiply_adds: of active weights, for one image; where tasks use more and more, a mean.
     """
 
     weights: int
@@ -87,20 +91,40 @@ def kept_of(run: Run, shape: Shape | None = None) -> Kept:
     if not facts.dense:
         densities = layer_densities(shape.maskable, run.density, run.init)
         active = active_counts(shape.maskable, densities)
-    total, each = sum(sizes.values()), sum(active.values())
-    subnets = 1 if facts.joint else run.learned
-    together = each if facts.one_mask else min(total, subnets * each)
-    stored = subnets * total if facts.own_networks else together
-    units = sum(dims[0] for dims in shape.maskable.values())
+    tasks = 1 if facts.joint else run.learned
+    masks = _masks(sizes, active, tasks) if facts.nested else [active]
+    total, units = sum(sizes.values()), sum(dims[0] for dims in shape.maskable.values())
+    code = tasks * total
+    if facts.own_networks:
+        stored = tasks * total
+    elif facts.nested or facts.one_mask:
+        used = [sum(mask.values()) for mask in masks]
+        stored = used[-1]
+        # A weight is told from others by the first task that uses it.
+        code = huffman_bits([*(now - then for then, now in pairwise([0, *used])), total - stored])
+    elif facts.one_budget:
+        stored = sum(active.values())
+    else:
+        stored = min(total, tasks * sum(active.values()))
     moved = {"weights": total, "scores": total, "units": units}
+    per_image = [sum((mask | shape.head)[n] * k for n, k in shape.uses.items()) for mask in masks]
     return Kept(
-        weights=NUMBER * stored if "weights" in facts.keeps else SEED,
-        masks=subnets * total if "masks" in facts.keeps else 0,
-        units=subnets * units if "units" in facts.keeps else 0,
-        local=NUMBER * subnets * shape.local,
-        trained=NUMBER * (sum(moved[what] for what in facts.trains) + shape.local),
-        multiply_adds=round(sum((active | shape.head)[n] * k for n, k in shape.uses.items())),
+        weights=PER_NUMBER * stored if "weights" in facts.keeps else PER_SEED,
+        masks=code if "masks" in facts.keeps else 0,
+        units=tasks * units if "units" in facts.keeps else 0,
+        local=PER_NUMBER * tasks * shape.local,
+        trained=PER_NUMBER * (sum(moved[what] for what in facts.trains) + shape.local),
+        multiply_adds=round(fmean(per_image)),
     )
+
+
+def _masks(sizes: Counts, added: Counts, tasks: int) -> list[dict[str, int]]:
+    """Active weights of each task and layer, where a task uses what earlier ones use and adds as
+    many weights, or what is left."""
+    return [
+        {name: min(size, task * added[name]) for name, size in sizes.items()}
+        for task in range(1, tasks + 1)
+    ]
 
 
 def kept_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:

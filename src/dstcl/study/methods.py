@@ -49,7 +49,9 @@ class MethodFacts:
         joint: all tasks are learned at once.
         keeps_tasks: later tasks never change what a finished one computes.
         own_networks: each task keeps a whole network of its own.
-        one_mask: the density is that of the whole sequence.
+        one_budget: the density is that of the whole sequence.
+        nested: a task uses all that earlier ones use, and adds to it what density says.
+        one_mask: all tasks have the mask that the last one left.
         reads: keys of the topology and of the switches that change what it does; ``topology``
             stands for the whole section.
         keeps, trains: what is stored between tasks, and what an optimiser moves; see
@@ -63,6 +65,8 @@ class MethodFacts:
     joint: bool = False
     keeps_tasks: bool = True
     own_networks: bool = False
+    nested: bool = False
+    one_budget: bool = False
     one_mask: bool = False
     reads: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ("weights", "masks")
@@ -76,7 +80,8 @@ class MethodFacts:
 
 
 LITERALS: dict[str, type] = {
-    **dict.fromkeys(("dense", "grows", "joint", "keeps_tasks", "own_networks", "one_mask"), bool),
+    **dict.fromkeys(("dense", "grows", "joint", "keeps_tasks", "own_networks"), bool),
+    **dict.fromkeys(("nested", "one_budget", "one_mask"), bool),
     **dict.fromkeys(("reads", "keeps", "trains"), tuple),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 from dstcl.storage import read_json
 from dstcl.study.recorded import read_config
 from dstcl.study.run import ALL_FILES, RESULT_FILES
-from dstcl.study.seal import check_seal
+from dstcl.study.seal import FILES, check_seal, file_digest
 from dstcl.tracking.entry import (
     CONFIGURATION,
     KEY,
@@ -49,15 +48,11 @@ def content(folder: Path) -> str:
         ValueError: naming the file that is missing, or was changed since the run wrote it.
     """
     read_config(folder)  # of a run of older code this says more than a seal does
-    digests = []
-    for path in small_files(folder):
-        with naming(path):
-            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
     metrics = read_json(folder / RESULT_FILES["metrics"])
     if not isinstance(metrics, dict):
         raise ValueError(f"{folder / RESULT_FILES['metrics']}: not a mapping")
-    check_seal(folder, metrics)
-    return digest(*digests)
+    said = metrics[FILES] if check_seal(folder, metrics) else {}
+    return digest(*(said.get(path.name) or file_digest(path) for path in small_files(folder)))
 
 
 def read_finished(folder: Path, key: str, content: str) -> Entry:

@@ -30,12 +30,15 @@ def run(options: argparse.Namespace) -> None:
     """Prepare, and say the digest of what was written."""
     from dstcl.data.catalog import DATASETS
     from dstcl.data.prepare import prepare
+    from dstcl.data.raw import read_header
 
     if options.workers < 1:
         raise ValueError(f"--workers: {options.workers}; at least 1")
     own = None if options.dataset in DATASETS else _own(options)
+    before = read_header(options.out).get("digest")
     digest = prepare(options.dataset, options.image_size, options.out, own, options.workers)
-    print(f"{options.out}: digest {digest}", file=sys.stderr)
+    compared = "" if before is None else ", as before" if before == digest else f", was {before}"
+    print(f"{options.out}: digest {digest}{compared}", file=sys.stderr)
 
 
 def _own(options: argparse.Namespace) -> DatasetInfo | None:

@@ -55,7 +55,9 @@ class Method:
         joint: all tasks are learned at once.
         keeps_tasks: later tasks never change what a finished one computes.
         own_networks: each task keeps a whole network of its own.
-        one_mask: tasks use parts of one mask, so that the density is that of the whole sequence.
+        one_budget: tasks use parts of one mask, so that the density is that of the whole sequence.
+        nested: a task uses all that earlier ones use, and adds to it what density says.
+        one_mask: all tasks have the mask that the last one left.
         reads: keys of the topology, and of those switches that only some methods read, which change
             what it does; ``"topology"`` stands for the whole section. A setting that is not named
             here is no part of the digest of the method's runs.
@@ -74,6 +76,8 @@ class Method:
     joint: ClassVar[bool] = False
     keeps_tasks: ClassVar[bool] = True
     own_networks: ClassVar[bool] = False
+    nested: ClassVar[bool] = False
+    one_budget: ClassVar[bool] = False
     one_mask: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ("switches.free_weights", "switches.regrown_frozen")
     keeps: ClassVar[tuple[str, ...]] = ("weights", "masks")

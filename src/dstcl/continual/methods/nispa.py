@@ -305,7 +305,7 @@ class Nispa(Method):
     """
 
     reads = ()
-    one_mask = True
+    one_budget = True
     settings = NispaSettings
 
     def __init__(self, run: Run) -> None:

@@ -60,6 +60,8 @@ class PackNetTraining(SparseTraining):
 class PackNet(Method):
     """A sub-network per task on top of all earlier ones (Mallya and Lazebnik 2018)."""
 
+    nested = True
+
     def training(self, task: OpenTask) -> SparseTraining:
         """See `Method.training`."""
         return PackNetTraining(

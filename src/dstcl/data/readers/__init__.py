@@ -1,21 +1,25 @@
 """Readers: from what is on disk to arrays, one module per layout.
 
 A reader is told a folder or archive and gives labels, split and class names at once, and pixels
-piece by piece. Which reader fits is seen from the file names, not asked.
+piece by piece.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from dstcl.data.catalog import DatasetInfo
 from dstcl.data.raw import DataError, find_raw, known
-from dstcl.data.readers import cifar, idx, parquet, tree
-from dstcl.data.readers.files import open_files
-from dstcl.data.readers.mnist5k import read_mnist5k
 from dstcl.data.readers.source import Request, Source
 
 # As in params.yaml; the smallest is for tests.
 SMALLEST, LARGEST = 2, 256
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+
+def reader_module(info: DatasetInfo) -> str:
+    """The module of dstcl that reads a data set, for `dstcl.codedigest`. It is imported where it is
+    used, so that a change of one reader makes no data anew that another one reads."""
+    return "data.readers.mnist5k" if info.embedded else "data.readers.layouts"
 
 
 def open_source(
@@ -35,33 +39,10 @@ def open_source(
         raise DataError(f"{dataset}: image_size {image_size}; allowed: {SMALLEST} to {LARGEST}")
     if info.fixed_size and image_size != info.image_size:
         raise DataError(f"{dataset}: image_size {image_size}; only {info.image_size} is available")
+    reader = import_module(f"dstcl.{reader_module(info)}")
     if info.embedded:
-        return read_mnist5k().source()
-    return read_files(Request(find_raw(dataset, own), dataset, info, image_size, workers))
-
-
-def read_files(request: Request) -> Source:
-    """Read a folder, zip or tar by the layout that its file names show.
-
-    Raises:
-        DataError: naming the file that cannot be used.
-    """
-    if not request.path.is_dir() and not request.path.is_file():
-        raise DataError(f"{request.path}: neither a folder nor a file")
-    if request.path.name.endswith(TAR_SUFFIXES):
-        return cifar.read_tar(request)
-    if not request.path.is_dir() and request.path.suffix != ".zip":
-        raise DataError(f"{request.path}: a folder, a .zip or a CIFAR archive (.tar.gz) is needed")
-    files = open_files(request.path)
-    names = files.names()
-    if parquet.is_parquet(names):
-        return parquet.read_parquet(request, files, names)
-    if cifar.is_cifar(names):
-        return cifar.read_extracted(request, files, names)
-    if idx.is_idx(names):
-        return idx.read_idx(request, files, names)
-    if any(name.name == tree.ANNOTATIONS for name in names):
-        return tree.read_tiny(request, files, names)
-    if any(tree.is_list(name) for name in names) and not tree.has_parts(names):
-        return tree.read_lists(request, files, names)
-    return tree.read_tree(request, files, names)
+        source: Source = reader.read_mnist5k().source()
+    else:
+        request = Request(find_raw(dataset, own), dataset, info, image_size, workers)
+        source = reader.read_files(request)
+    return source
