@@ -258,11 +258,17 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Make ``optimizer.step()`` do what `step` does, for trainers that call it themselves.
 
         Bit for bit the same as `step`. Closures are evaluated first; a step that a gradient scaler
-        skips is no step here. Several optimisers make one step when each has made its own; with a
-        gradient scaler there must be one, or `step` is called with the scaler.
+        skips, or for which the optimiser has no gradient at all, is no step here. Several
+        optimisers make one step when each has made its own; with a gradient scaler there must be
+        one, or `step` is called with the scaler.
         """
         if self._attachment is None:
             self._attachment = Attachment(self)
+
+    @property
+    def attached(self) -> bool:
+        """Whether ``optimizer.step()`` does what `step` does."""
+        return self._attachment is not None
 
     def detach(self) -> None:
         """Undo `attach`."""
@@ -293,10 +299,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.before_masking(gradients)
         foreach.keep_(gradients, self._gradient_keep)
 
-    def ensure_masked(self) -> None:
+    def ensure_masked(self, scaler: torch.amp.GradScaler | None = None) -> None:
         """Mask the gradients, unless `mask_gradients` was called since the last step."""
         if not self._masked:
-            self.mask_gradients()
+            self.mask_gradients(scaler)
 
     @torch.no_grad()
     def keep_gradients(self) -> None:
