@@ -1,4 +1,4 @@
-"""Models of torchvision and timm, without trained weights, with the smallest inputs that they take."""
+"""Models of torchvision and timm without trained weights, with the smallest inputs they take."""
 
 from __future__ import annotations
 
@@ -146,7 +146,10 @@ def of_torchvision(name: str) -> Case:
             shape = (2, 3, 16, 64, 64)
         return models.get_model(name, weights=None, num_classes=CLASSES, **asked), (images(*shape),)
     if name in FLOW:
-        return models.get_model(name, weights=None), (images(1, 3, 128, 128), images(1, 3, 128, 128))
+        return models.get_model(name, weights=None), (
+            images(1, 3, 128, 128),
+            images(1, 3, 128, 128),
+        )
     more = {"weights_backbone": None, "num_classes": CLASSES}
     model = models.get_model(name, weights=None, **more)
     if name in SEGMENTATION:
