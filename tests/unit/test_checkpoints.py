@@ -477,4 +477,4 @@ def test_a_checkpoint_is_no_pickle(tmp_path: Path) -> None:
     path = Checkpoints(tmp_path, every=0).save({"a": torch.ones(2)})
     header = path.read_bytes()
     length = int.from_bytes(header[:8], "little")
-    assert set(json.loads(header[8 : 8 + length])) == {"structure", "0"}
+    assert set(json.loads(header[8 : 8 + length])) == {"structure", "a"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -61,8 +62,11 @@ def at_hand(**more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-def test_the_blocks_of_the_library_page_run(capsys: pytest.CaptureFixture[str]) -> None:
-    plain, attached, chosen, scaled, averaged = blocks("library.md")
+def test_the_blocks_of_the_library_page_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain, attached, chosen, scaled, saved, averaged = blocks("library.md")
     first = at_hand()
     exec(plain, first)
     assert first["dst"].updates == 1
@@ -85,6 +89,8 @@ def test_the_blocks_of_the_library_page_run(capsys: pytest.CaptureFixture[str]) 
     )
     exec(scaled, second)
     assert dst.steps == 55
+    exec(saved, second)
+    assert (tmp_path / "state.safetensors").exists()
     exec(averaged, second)
     for name, weight in second["average"].module.named_parameters():
         assert name not in dst.masks or not weight[~dst.masks[name]].any()

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
 
 from dstcl.continual.learner import Learner
 from dstcl.jobs.interruption import Interrupted, StopRequest
+from dstcl.nested import put_together, take_apart
 from dstcl.storage import write_bytes
 
 FOLDER = "checkpoints"
@@ -35,46 +35,16 @@ def encode(state: Any) -> bytes:
     Raises:
         TypeError: a value that is neither a tensor nor JSON.
     """
-    tensors: dict[str, Tensor] = {}
-    text = json.dumps(_plain(state, tensors)).encode()
-    return save({STRUCTURE: torch.frombuffer(bytearray(text), dtype=torch.uint8), **tensors})
+    tensors = {STRUCTURE: torch.empty(0)}  # the name is taken
+    text = json.dumps(take_apart(state, tensors)).encode()
+    tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    return save(tensors)
 
 
 def decode(content: bytes) -> Any:
     """The inverse of `encode`; all tensors on the CPU."""
     tensors = load(content)
-    return _restored(json.loads(tensors[STRUCTURE].numpy().tobytes()), tensors)
-
-
-# Not nested in the two above: a function that calls itself through its closure is a cycle, which
-# would keep all tensors of a checkpoint until the garbage collector comes by.
-def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """What JSON can hold of a structure; its tensors are added to the others."""
-    if isinstance(value, Tensor):
-        # A copy: safetensors refuses tensors that share memory.
-        name = str(len(tensors))
-        tensors[name] = value.detach().cpu().clone().contiguous()
-        return {"tensor": name}
-    if isinstance(value, dict):
-        return {"dict": [[_plain(k, tensors), _plain(v, tensors)] for k, v in value.items()]}
-    if isinstance(value, list | tuple):
-        return {type(value).__name__: [_plain(item, tensors) for item in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a checkpoint cannot hold {value!r}")
-
-
-def _restored(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The inverse of `_plain`."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, inner),) = value.items()
-    if kind == "tensor":
-        return tensors[inner]
-    if kind == "dict":
-        return {_restored(k, tensors): _restored(v, tensors) for k, v in inner}
-    items = [_restored(item, tensors) for item in inner]
-    return tuple(items) if kind == "tuple" else items
+    return put_together(json.loads(tensors[STRUCTURE].numpy().tobytes()), tensors)
 
 
 class Checkpoints:

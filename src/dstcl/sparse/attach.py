@@ -61,7 +61,8 @@ class Attachment:
                 "attach: a gradient scaler unscales one optimizer at a time, while growth looks at "
                 "the gradients of all; with several call dst.step(scaler) instead"
             )
-        self._skipped = _unscale_fused(optimizer)
+        # Without any gradient torch's optimisers do nothing: a trainer has left out a batch.
+        self._skipped = not all_gradients([optimizer]) or _unscale_fused(optimizer)
         if self._skipped:
             return
         self._sparse.ensure_masked()

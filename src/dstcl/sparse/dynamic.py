@@ -187,13 +187,21 @@ class DynamicSparseTraining(SparseTraining):
         return super().state_dict() | {"updates": self.updates, "moments": moments}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; load model and optimiser before this."""
-        super().load_state_dict(state)
-        self.updates = state["updates"]
+        """Restore what `state_dict` returned; load model and optimiser before this.
+
+        Raises:
+            ValueError: see `SparseTraining.load_state_dict`; or the state has no running gradients,
+                or those of another kind of optimiser.
+        """
+        updates, moments = state["updates"], state["moments"]
         if self._moments is not None:
-            if state["moments"] is None:
+            if moments is None:
                 raise ValueError("the state has no running gradients, which these criteria need")
-            self._moments.load_state_dict(state["moments"])
+            self._moments.refuse_other(moments)
+        super().load_state_dict(state)
+        self.updates = updates
+        if self._moments is not None:
+            self._moments.load_state_dict(moments)
 
     def _needs(self, what: str) -> bool:
         used: list[Criterion | GrowthPlan] = [self.prune, self.grow]

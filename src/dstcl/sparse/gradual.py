@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,16 @@ class GradualMagnitudePruning(SparseTraining):
         """See `SparseTraining.begin`."""
         super().begin()
         self._first_counts = dict(self.counts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `SparseTraining.state_dict`, with the counts from which pruning goes on."""
+        return super().state_dict() | {"first_counts": dict(self._first_counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; load model and optimiser before this."""
+        first_counts = dict(state["first_counts"])
+        super().load_state_dict(state)
+        self._first_counts = first_counts
 
     def target_counts(self, step: int) -> dict[str, int]:
         """Active weights of each layer after ``step`` steps; exactly `budget` at the end."""

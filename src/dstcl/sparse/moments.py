@@ -64,6 +64,19 @@ class Moments:
         """Everything needed to go on bit for bit."""
         return {"first": self.first, "second": self.second}
 
+    def refuse_other(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state that these moments cannot take.
+
+        Raises:
+            ValueError: it is of an optimiser with another number of moments.
+        """
+        if bool(state["second"]) != bool(self.second):
+            has, not_has = ("has", "does not") if state["second"] else ("lacks", "does")
+            raise ValueError(
+                f"the state {has} squares of running gradients, which this optimizer {not_has} "
+                "use: Adam has them, SGD has not"
+            )
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         for mine, theirs in zip(self.first + self.second, state["first"] + state["second"]):

@@ -25,10 +25,7 @@ DEFAULTS: Mapping[str, Any] = {
 as in RigL."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # Evci et al. 2020, section 3 and appendix: ERK, updates every 100 steps up to 3/4 of them,
-    # 0.3 by half a cosine to zero.
     "rigl": {"prune_rate": 0.3, "floor": 0.0},
-    # Mocanu et al. 2018, algorithm 1 and methods: Erdos-Renyi, zeta = 0.3 after each epoch.
     "set": {
         "init": "er",
         "update_every": None,
@@ -39,8 +36,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "prune_schedule": "constant",
         "stop_at": 1.0,
     },
-    # Dettmers and Zettlemoyer 2019, algorithm 1, with the prune rate and cosine of their code:
-    # layers of one density at first, after each epoch redistributed by momentum.
     "snfs": {
         "init": "uniform",
         "update_every": None,
@@ -48,10 +43,26 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "stop_at": 1.0,
         "redistribute": "momentum",
     },
-    # Liu et al. 2021, RigL-ITOP as their code runs it: rare updates up to the end, so that most
-    # weights are tried. SET-ITOP is grow="random", update_every=1500 on top.
     "itop": {"update_every": 4000, "stop_at": 1.0},
 }
+"""What each has in place of `DEFAULTS`.
+
+- ``rigl``: Evci et al. 2020 (arXiv 1911.11134), section 3 and appendix: ERK, alpha 0.3 by half a
+  cosine to zero, every 100 steps up to about 3/4 of them. In the public code (google-research/rigl)
+  ``drop_fraction`` is 0.3 and ``maskupdate_frequency`` 100; ``maskupdate_end_step`` is 75,000 of
+  97,656 steps in ``cifar_resnet`` and 25,000 in ``imagenet_resnet``. There
+  ``drop_fraction_anneal`` is constant unless the command says cosine, as the paper has it.
+- ``set``: Mocanu et al. 2018 (Nature Communications 9, 2383), algorithm 1 and methods:
+  Erdos-Renyi, zeta 0.3 after each epoch, the smallest positive and the largest negative weights.
+  So ``set_mlp_keras_cifar10.py`` of the public code, whose last layer is dense.
+- ``snfs``: Dettmers and Zettlemoyer 2019 (arXiv 1907.04840), algorithm 1. Rate 0.5 by a cosine to
+  0.005, layers of one density at first (``enforce_density_per_layer``), an update after each epoch:
+  defaults of the public code (TimDettmers/sparse_learning, ``sparselearning/core.py``).
+- ``itop``: Liu et al. 2021 (arXiv 2102.02887), RigL-ITOP as the README of the public code
+  (In-Time-Over-Parameterization) runs it: ERK, ``--update_frequency 4000``, gradient growth, up to
+  the end, so that most weights are tried; rate 0.5 by a cosine to 0.005, as in its
+  ``sparselearning/core.py``. Its SET-ITOP is ``grow="random", update_every=1500`` on top.
+"""
 
 
 def chosen_settings(preset: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -29,7 +30,7 @@ from dstcl.sparse.layers import (
     select_weights,
     trained_weights,
 )
-from dstcl.sparse.masks import Masks, draw_masks, own_generator, pack_mask, unpack_mask
+from dstcl.sparse.masks import Masks, draw_masks, own_generator, pack_mask, unpack_masks
 from dstcl.sparse.optimizers import (
     Optimizers,
     all_gradients,
@@ -38,6 +39,7 @@ from dstcl.sparse.optimizers import (
     unscale,
 )
 from dstcl.sparse.ranks import draw_as_first, several_ranks, take_from_first
+from dstcl.sparse.statefile import load_state, save_state
 from dstcl.sparse.structure import Given, layer_structures
 from dstcl.sparse.structure.parse import (
     nearest_counts,
@@ -256,11 +258,17 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Make ``optimizer.step()`` do what `step` does, for trainers that call it themselves.
 
         Bit for bit the same as `step`. Closures are evaluated first; a step that a gradient scaler
-        skips is no step here. Several optimisers make one step when each has made its own; with a
-        gradient scaler there must be one, or `step` is called with the scaler.
+        skips, or for which the optimiser has no gradient at all, is no step here. Several
+        optimisers make one step when each has made its own; with a gradient scaler there must be
+        one, or `step` is called with the scaler.
         """
         if self._attachment is None:
             self._attachment = Attachment(self)
+
+    @property
+    def attached(self) -> bool:
+        """Whether ``optimizer.step()`` does what `step` does."""
+        return self._attachment is not None
 
     def detach(self) -> None:
         """Undo `attach`."""
@@ -291,10 +299,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.before_masking(gradients)
         foreach.keep_(gradients, self._gradient_keep)
 
-    def ensure_masked(self) -> None:
+    def ensure_masked(self, scaler: torch.amp.GradScaler | None = None) -> None:
         """Mask the gradients, unless `mask_gradients` was called since the last step."""
         if not self._masked:
-            self.mask_gradients()
+            self.mask_gradients(scaler)
 
     @torch.no_grad()
     def keep_gradients(self) -> None:
@@ -482,18 +490,41 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """
         if other := set(state["masks"]) ^ set(self.weights):
             raise ValueError(f"state: masks of other weights; {first_few(sorted(other))} differ")
-        masks = {name: unpack_mask(state["masks"][name], s) for name, s in self.shapes.items()}
+        masks = unpack_masks(state["masks"], self.shapes)
+        explored = unpack_masks(state["explored"], self.shapes)
+        for name, shape in self.shapes.items():
+            if (theirs := tuple(state["stored"][name].shape)) != shape:
+                raise ValueError(f"state: {name!r} has shape {theirs} there, {shape} here")
         refuse_broken("state", self.structures, masks)
         self.steps = state["steps"]
         self.generator.set_state(state["generator"].cpu())
         self.counts = dict(state["counts"])
-        for name, shape in self.shapes.items():
+        for name in self.shapes:
             self.masks[name].copy_(masks[name])
-            self.explored[name].copy_(unpack_mask(state["explored"][name], shape))
+            self.explored[name].copy_(explored[name])
             self.stored[name].copy_(state["stored"][name])
         self._refresh_multipliers()
         if self._changes is not None:
             self._changes = Changes(self.masks)
+
+    def save(self, path: Path | str) -> None:
+        """Write `state_dict` as one safetensors file, masks at one bit per weight.
+
+        Between two steps; with several processes in one of them.
+
+        Raises:
+            TypeError: a subclass's state holds what is neither a tensor nor JSON.
+        """
+        save_state(path, self)
+
+    def load(self, path: Path | str) -> None:
+        """Restore a file of `save`, without pickle; load model and optimiser before this.
+
+        Raises:
+            ValueError: naming the file, if it is missing, damaged, or of another model or method;
+                nothing is changed then.
+        """
+        load_state(path, self)
 
     def _change_masks(self) -> None:
         if self._several_ranks:

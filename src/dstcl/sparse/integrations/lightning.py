@@ -1,0 +1,161 @@
+"""Lightning: sparse training as a callback.
+
+from dstcl.sparse.integrations.lightning import SparseTrainingCallback
+
+trainer = lightning.Trainer(callbacks=[SparseTrainingCallback(density=0.1, update_every=100)])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dstcl.sparse.dynamic import DynamicSparseTraining
+from dstcl.sparse.integrations.common import (
+    Training,
+    begin_attached,
+    prefixed,
+    with_total_steps,
+)
+from dstcl.sparse.optimizers import all_gradients
+from dstcl.sparse.training import SparseTraining
+
+try:
+    import lightning.pytorch as pl
+    from lightning.pytorch.strategies import (
+        DDPStrategy,
+        DeepSpeedStrategy,
+        SingleDeviceStrategy,
+        SingleDeviceXLAStrategy,
+    )
+except ImportError as error:
+    raise ImportError(f"lightning needed: pip install 'dstcl[lightning]' ({error})") from None
+
+
+class SparseTrainingCallback(pl.Callback):
+    """Trains the module of a `lightning.Trainer` sparsely.
+
+    The network becomes sparse when fitting begins, after ``configure_optimizers`` and before the
+    sanity check. Steps are those of the optimiser, so accumulated batches count once. Clipping sees
+    the gradients of active weights alone; in manual optimisation, where the module clips by itself,
+    it calls ``callback.dst.mask_gradients()`` before. The state is kept in the trainer's own
+    checkpoints, and ``fit(ckpt_path=...)`` goes on bit for bit. A second ``fit`` of the same
+    trainer and module keeps the masks.
+
+    Args:
+        training: the method: `DynamicSparseTraining`, `SparseTraining` or another such class.
+        log_every: optimiser steps between two entries of `SparseTraining.log` in the trainer's
+            loggers; None: the trainer's ``log_every_n_steps``; 0: none.
+        settings: of the method, without model and optimiser; ``total_steps`` is what the trainer
+            expects, unless given.
+
+    Attributes:
+        dst: the training, from the beginning of ``fit`` on; it stays when that has ended.
+
+    Raises:
+        ValueError: when fitting begins: as the method does; with parameters that are sharded
+            (FSDP, DeepSpeed), several optimisers under a gradient scaler, no end to the training,
+            or a checkpoint that was made without this callback.
+    """
+
+    dst: SparseTraining | None = None
+
+    def __init__(
+        self,
+        training: Training = DynamicSparseTraining,
+        *,
+        log_every: int | None = None,
+        **settings: Any,
+    ) -> None:
+        self._training, self._settings, self._log_every = training, settings, log_every
+        self._saved: dict[str, Any] | None = None
+        self._fitted: tuple[Any, Any] | None = None
+        self._logged = 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """A state that was loaded for something else than this does not count."""
+        self._saved = None
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint of a training without this callback, to go on from."""
+        if trainer.state.fn == "fit" and not checkpoint["callbacks"].get(self.state_key):
+            raise ValueError(
+                "ckpt_path: the checkpoint was made without SparseTrainingCallback; load its "
+                "weights into the module and fit without ckpt_path"
+            )
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the network sparse, or what it was when the checkpoint was made."""
+        _refuse(trainer)
+        saved = self._saved
+        if saved is None and self.dst is not None and self._fitted == (trainer, pl_module):
+            saved = self.dst.state_dict()
+        settings = with_total_steps(
+            self._training,
+            self._settings,
+            lambda: trainer.estimated_stepping_batches,
+            "max_epochs or max_steps of the trainer",
+        )
+        resume = None if saved is None else lambda dst: dst.load_state_dict(saved)
+        self.dst = begin_attached(self._training, pl_module, trainer.optimizers, settings, resume)
+        self._saved, self._fitted, self._logged = None, (trainer, pl_module), self.dst.steps
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Mask the gradients before they are clipped."""
+        assert self.dst is not None
+        scaler = _scaler(trainer)
+        # Fused optimisers unscale by themselves, and Lightning clips nothing for them.
+        late = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
+        if pl_module.automatic_optimization and not late and all_gradients(self.dst.optimizers):
+            self.dst.mask_gradients(scaler)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """Log, if it is time."""
+        assert self.dst is not None
+        every = trainer.log_every_n_steps if self._log_every is None else self._log_every
+        if not trainer.loggers or not every or self.dst.steps - self._logged < every:
+            return
+        self._logged = self.dst.steps
+        values = prefixed(self.dst.log())
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=self.dst.steps)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let go of the optimisers."""
+        if self.dst is not None:
+            self.dst.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the trainer's checkpoint."""
+        return {} if self.dst is None else self.dst.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the trainer's checkpoint; used when fitting begins."""
+        self._saved = state_dict
+
+
+def _refuse(trainer: pl.Trainer) -> None:
+    """What it cannot handle, in one line."""
+    strategy = trainer.strategy
+    whole = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)
+    if not whole or isinstance(strategy, DeepSpeedStrategy | SingleDeviceXLAStrategy):
+        raise ValueError(
+            f"strategy: {type(strategy).__name__} may shard parameters, and the largest entries of "
+            "a weight cannot be chosen from a part of it; use one device or 'ddp'"
+        )
+    if len(trainer.optimizers) > 1 and _scaler(trainer) is not None:
+        raise ValueError(
+            "precision: a gradient scaler unscales one optimizer at a time, while growth looks at "
+            "the gradients of all; use one optimizer, or precision='bf16-mixed'"
+        )
+
+
+def _scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
+    return getattr(trainer.precision_plugin, "scaler", None)

@@ -1,0 +1,235 @@
+"""States of trainings as files: resumed bit for bit, small, never unpickled, refused if damaged."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_networks import dynamic, small_network, train
+from torch import Tensor, nn
+
+from dstcl.nested import put_together, take_apart
+from dstcl.sparse import GradualMagnitudePruning, SparseTraining
+from dstcl.storage import write_tensors
+
+Make = Callable[[nn.Module], SparseTraining]
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+
+
+def gradual(model: nn.Module, **more: Any) -> GradualMagnitudePruning:
+    draws = torch.Generator().manual_seed(5)
+    return GradualMagnitudePruning(
+        model, sgd(model), density=0.2, total_steps=20, update_every=3, generator=draws, **more
+    )
+
+
+def frozen(model: nn.Module) -> dict[str, Tensor]:
+    draws = torch.Generator().manual_seed(9)
+    weights = dynamic(small_network()).weights
+    return {name: torch.rand(w.shape, generator=draws) < 0.3 for name, w in weights.items()}
+
+
+def nonzero(model: nn.Module) -> SparseTraining:
+    with torch.no_grad():
+        model[6].weight[:, ::2] = 0
+    return gradual(model, masks="nonzero")
+
+
+TRAININGS: dict[str, Make] = {
+    "gradient growth": dynamic,
+    "random growth": lambda model: dynamic(model, grow="random"),
+    "momentum growth of Adam": lambda model: dynamic(model, grow="momentum"),
+    "momentum growth of SGD": lambda model: dynamic(
+        model, sgd(model), grow="momentum", redistribute="momentum"
+    ),
+    "frozen": lambda model: dynamic(model, frozen=frozen(model)),
+    "frozen, zero": lambda model: dynamic(model, frozen=frozen(model), regrown="zero"),
+    "n:m": lambda model: dynamic(model, density=0.5, init="uniform", structure={"6": "3:6"}),
+    "blocks": lambda model: dynamic(model, structure={"3": "block:2x2"}),
+    "fan-in": lambda model: dynamic(model, structure="fan-in"),
+    "gradual": gradual,
+    "gradual from a mask": nonzero,
+    "static": lambda model: SparseTraining(model, sgd(model), density=0.2),
+}
+
+
+def everything(dst: SparseTraining, model: nn.Module) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    take_apart([dst.state_dict(), dict(model.state_dict())], tensors)
+    return tensors
+
+
+@pytest.mark.parametrize("make", TRAININGS.values(), ids=TRAININGS.keys())
+def test_a_training_goes_on_from_its_file_bit_for_bit(make: Make, tmp_path: Path) -> None:
+    model = small_network()
+    whole = make(model)
+    train(whole, model, 7, seed=1)
+    whole.save(tmp_path / "state.safetensors")
+    saved = [{k: v.clone() for k, v in model.state_dict().items()}, whole.optimizer.state_dict()]
+    torch.save(saved, tmp_path / "rest.pt")
+    train(whole, model, 8, seed=2)
+
+    other = small_network(seed=3)
+    resumed = make(other)
+    weights, optimizer = torch.load(tmp_path / "rest.pt", weights_only=True)
+    other.load_state_dict(weights)
+    resumed.optimizer.load_state_dict(optimizer)
+    resumed.load(tmp_path / "state.safetensors")
+    train(resumed, other, 8, seed=2)
+    expected, found = everything(whole, model), everything(resumed, other)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert (whole.steps, whole.counts) == (resumed.steps, resumed.counts)
+
+
+def test_masks_are_in_the_file_under_their_names_at_one_bit_per_weight(tmp_path: Path) -> None:
+    model = small_network()
+    dst = dynamic(model)
+    dst.save(tmp_path / "state.safetensors")
+    tensors = load_file(tmp_path / "state.safetensors")
+    for name, weight in dst.weights.items():
+        packed = tensors[f"masks/{name}"]
+        assert packed.dtype == torch.uint8
+        assert packed.numel() == -(-weight.numel() // 8)
+
+
+def written(path: Path, header: dict[str, Any], content: bytes) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content)
+
+
+def read(path: Path) -> tuple[dict[str, Any], bytes]:
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def flipped(path: Path) -> None:
+    header, content = read(path)
+    written(path, header, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def miscounted(path: Path) -> None:
+    header, content = read(path)
+    told = json.loads(header["__metadata__"]["dstcl"])
+    told["state"] = json.loads(json.dumps(told["state"]).replace('["steps", 4]', '["steps", 5]'))
+    header["__metadata__"]["dstcl"] = json.dumps(told)
+    written(path, header, content)
+
+
+def swapped(path: Path) -> None:
+    header, content = read(path)
+    one, other = "masks/0.weight", "explored/0.weight"
+    header[one], header[other] = header[other], header[one]
+    written(path, header, content)
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-10]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a bit": flipped,
+    "a number": miscounted,
+    "two tensors": swapped,
+    "a pickle": lambda path: torch.save({"masks": {}}, path),
+    "other tensors": lambda path: write_tensors(path, {"a": torch.ones(2)}, {}),
+    "missing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_file_is_refused_in_a_line_and_changes_nothing(
+    damage: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    model = small_network()
+    dst = dynamic(model)
+    train(dst, model, 4)
+    dst.save(path)
+    train(dst, model, 3)
+    before = everything(dst, model)
+    damage(path)
+    with pytest.raises(ValueError) as refusal:
+        dst.load(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert "\n" not in str(refusal.value)
+    after = everything(dst, model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert dst.steps == 7
+
+
+OTHERS: dict[str, tuple[Make, Make, str]] = {
+    "names": (
+        dynamic,
+        lambda _: dynamic(nn.Sequential(nn.Flatten(), nn.Linear(4, 4))),
+        "masks of other weights",
+    ),
+    "shapes of as many weights": (
+        lambda _: dynamic(nn.Sequential(nn.Linear(4, 6))),
+        lambda _: dynamic(nn.Sequential(nn.Linear(6, 4))),
+        r"'0.weight' has shape \(6, 4\) there, \(4, 6\) here",
+    ),
+    "method": (gradual, dynamic, "is of GradualMagnitudePruning and has no 'updates'"),
+    "structure": (
+        lambda model: dynamic(model),
+        lambda model: dynamic(model, structure="fan-in"),
+        "not of this training",
+    ),
+    "optimizer": (
+        lambda model: dynamic(model, grow="momentum"),
+        lambda model: dynamic(model, sgd(model), grow="momentum"),
+        "squares of running gradients",
+    ),
+    "criterion": (
+        dynamic,
+        lambda model: dynamic(model, grow="momentum"),
+        "no running gradients",
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "other", "reason"), OTHERS.values(), ids=OTHERS.keys())
+def test_a_state_of_something_else_is_refused_in_a_line_and_changes_nothing(
+    one: Make, other: Make, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    one(small_network()).save(path)
+    model = small_network()
+    dst = other(model)
+    before = everything(dst, model)
+    with pytest.raises(ValueError, match=reason) as refusal:
+        dst.load(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert "\n" not in str(refusal.value)
+    after = everything(dst, model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_subclass_that_keeps_what_no_file_can_hold_is_told_and_leaves_no_file(
+    tmp_path: Path,
+) -> None:
+    class Odd(SparseTraining):
+        def state_dict(self) -> dict[str, Any]:
+            return super().state_dict() | {"odd": object()}
+
+    model = small_network()
+    with pytest.raises(TypeError, match="cannot hold"):
+        Odd(model, sgd(model), density=0.5).save(tmp_path / "state.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_with_slashes_stay_apart() -> None:
+    state = {"a/b": torch.zeros(1), "a": {"b": torch.ones(1), "b#": torch.full((1,), 2.0)}}
+    tensors: dict[str, Tensor] = {}
+    plain = take_apart(state, tensors)
+    assert len(tensors) == 3
+    back = put_together(plain, tensors)
+    assert [float(back["a/b"]), float(back["a"]["b"]), float(back["a"]["b#"])] == [0, 1, 2]

@@ -1,0 +1,224 @@
+"""Sparse training within a Trainer of Transformers is that of a plain loop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from plain_loops import BATCH, adam, assert_same, examples, network, settings, trained
+from torch import Tensor, nn
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+from dstcl.sparse import GradualMagnitudePruning, SparseTraining  # noqa: E402
+from dstcl.sparse.integrations.transformers import FILE, SparseTrainingCallback  # noqa: E402
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network()
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        logits = self.net(inputs)
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+class InOrder(transformers.Trainer):
+    """A trainer that does not shuffle."""
+
+    def get_train_dataloader(self) -> Any:
+        data = torch.utils.data.DataLoader(
+            self.train_dataset, batch_size=BATCH, collate_fn=self.data_collator
+        )
+        return self.accelerator.prepare(data)
+
+
+class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __init__(self, batches: int) -> None:
+        self.inputs, self.labels = examples(batches)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"inputs": self.inputs[index], "labels": self.labels[index]}
+
+
+def trainer(folder: Path, batches: int = 8, model: nn.Module | None = None, **more: Any) -> Any:
+    model = model or Model()
+    asked: dict[str, Any] = {
+        "num_train_epochs": 1, "per_device_train_batch_size": BATCH, "use_cpu": True,
+        "report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True,
+        "max_grad_norm": 0.0, "dataloader_pin_memory": False,
+    }  # fmt: skip
+    args = transformers.TrainingArguments(output_dir=str(folder), **(asked | more))
+    constant = adam(model)
+    schedule = torch.optim.lr_scheduler.LambdaLR(constant, lambda _: 1.0)
+    rows = Rows(batches)
+    return InOrder(
+        model, args, train_dataset=rows, eval_dataset=rows, optimizers=(constant, schedule)
+    )
+
+
+def sparse(used: Any, *training: Any, **more: Any) -> SparseTrainingCallback:
+    callback = SparseTrainingCallback(used, *training, **(more or settings()))
+    used.add_callback(callback)
+    return callback
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "clip", "bf16"),
+    [(1, None, False), (2, None, False), (1, 0.1, False), (2, 0.1, False), (1, 0.1, True)],
+)
+def test_it_is_the_plain_loop_bit_for_bit(
+    accumulate: int, clip: float | None, bf16: bool, tmp_path: Path
+) -> None:
+    expected, _ = trained(8, accumulate=accumulate, clip=clip, autocast=bf16)
+    used = trainer(
+        tmp_path, gradient_accumulation_steps=accumulate, max_grad_norm=clip or 0.0, bf16=bf16
+    )
+    unscale = used.accelerator.unscale_gradients
+    callback = sparse(used)
+    used.train()
+    assert_same(callback.dst, expected)
+    assert callback.dst.steps == used.state.global_step == 8 // accumulate
+    assert callback.dst.schedule.total_steps == 8 // accumulate
+    assert not callback.dst.attached
+    assert used.accelerator.unscale_gradients == unscale
+
+
+@pytest.mark.parametrize("training", ["dynamic", "momentum", "gradual", "static"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_it_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(
+    training: str, moved: bool, tmp_path: Path
+) -> None:
+    def added(used: Any) -> SparseTrainingCallback:
+        common = settings()
+        if training in ("dynamic", "momentum"):
+            grow = "momentum" if training == "momentum" else "gradient"
+            return sparse(used, **common | {"grow": grow})
+        kept = {key: common[key] for key in ("density", "generator")}
+        if training == "static":
+            return sparse(used, SparseTraining, **kept)
+        return sparse(used, GradualMagnitudePruning, update_every=2, **kept)
+
+    more = {"num_train_epochs": 3, "max_grad_norm": 0.1}
+    used = trainer(tmp_path / "whole", 5, save_strategy="steps", save_steps=7, **more)
+    whole = added(used)
+    used.train()
+    folder = tmp_path / "whole" / "checkpoint-7"
+    assert (folder / FILE).exists()
+    again: Any = str(folder)
+    if moved:
+        again = str(shutil.move(folder, tmp_path / "elsewhere"))
+    model = Model()
+    with torch.no_grad():
+        model.net[0].weight.fill_(3.0)
+    used = trainer(tmp_path / "whole", 5, model, **more)
+    resumed = added(used)
+    used.train(resume_from_checkpoint=again)
+    assert whole.dst.steps == 15
+    assert_same(resumed.dst, whole.dst)
+
+
+def test_the_last_checkpoint_is_found(tmp_path: Path) -> None:
+    used = trainer(tmp_path, 4, save_strategy="steps", save_steps=2)
+    whole = sparse(used)
+    used.train()
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    used = trainer(tmp_path, 4)
+    resumed = sparse(used)
+    used.train(resume_from_checkpoint=True)
+    assert_same(resumed.dst, whole.dst)
+
+
+def test_a_second_training_begins_with_the_masks_of_the_first(tmp_path: Path) -> None:
+    used = trainer(tmp_path, 4)
+    callback = sparse(used)
+    used.train()
+    masks = {name: mask.clone() for name, mask in callback.dst.masks.items()}
+    seen: list[bool] = []
+
+    class Look(transformers.TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            seen.append(all(torch.equal(m, masks[n]) for n, m in callback.dst.masks.items()))
+
+    used.add_callback(Look())
+    used.train()
+    assert seen[0]
+    assert callback.dst.steps == 4
+
+
+def test_numbers_go_where_the_trainer_logs(tmp_path: Path) -> None:
+    used = trainer(tmp_path, logging_strategy="steps", logging_steps=3)
+    sparse(used)
+    used.train()
+    ours = [entry for entry in used.state.log_history if "sparse/density" in entry]
+    losses = [entry["step"] for entry in used.state.log_history if "loss" in entry]
+    assert [entry["step"] for entry in ours] == losses == [3, 6]
+    assert ours[0]["sparse/density"] == pytest.approx(0.3, abs=0.01)
+    json.dumps(used.state.log_history)
+
+
+def test_masks_are_those_of_the_best_model_where_that_is_loaded(tmp_path: Path) -> None:
+    used = trainer(
+        tmp_path, load_best_model_at_end=True, save_strategy="steps", save_steps=2,
+        eval_strategy="steps", eval_steps=2, metric_for_best_model="loss",
+        greater_is_better=True, max_grad_norm=0.1,
+    )  # fmt: skip
+    callback = sparse(used)
+    used.train()
+    best = Path(used.state.best_model_checkpoint)
+    assert best.name != "checkpoint-8"
+    dst = callback.dst
+    assert best.name == f"checkpoint-{dst.steps}"
+    assert all(not w[~dst.masks[name]].any() for name, w in dst.weights.items())
+    dst.check_counts()
+
+
+def test_a_model_of_transformers(tmp_path: Path) -> None:
+    config = transformers.GPT2Config(
+        vocab_size=30, n_positions=16, n_embd=16, n_layer=2, n_head=2, bos_token_id=0,
+        eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.GPT2LMHeadModel(config)
+    tokens = torch.randint(30, (32, 8), generator=torch.Generator().manual_seed(0))
+    rows = [{"input_ids": row, "labels": row} for row in tokens]
+    args = transformers.TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, report_to=[], save_strategy="steps", save_steps=4,
+        per_device_train_batch_size=4, num_train_epochs=1, disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )  # fmt: skip
+    used = transformers.Trainer(model, args, train_dataset=rows)
+    callback = sparse(used, density=0.2, update_every=3)
+    used.train()
+    dst = callback.dst
+    assert dst.updates == 2
+    dst.check_counts()
+    loaded = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "checkpoint-8")
+    weights = dict(loaded.named_parameters(remove_duplicate=False))
+    assert all(not weights[name][~mask].any() for name, mask in dst.masks.items())
+
+
+def test_what_it_cannot_handle_is_refused_in_a_line(tmp_path: Path) -> None:
+    dense = trainer(tmp_path, 4, save_strategy="steps", save_steps=2)
+    dense.train()
+    used = trainer(tmp_path, 4)
+    sparse(used)
+    with pytest.raises(ValueError, match="made without SparseTrainingCallback") as refusal:
+        used.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert "\n" not in str(refusal.value)
+    used = trainer(tmp_path, 4)
+    sparse(used, density=0.1, exclude="head")
+    with pytest.raises(ValueError, match="exclude: 'head' is no module"):
+        used.train()
+    one, other = trainer(tmp_path, 4), trainer(tmp_path, 4)
+    other.add_callback(SparseTrainingCallback(one, **settings()))
+    with pytest.raises(ValueError, match="added to another trainer"):
+        other.train()
