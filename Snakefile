@@ -34,6 +34,7 @@ rule all:
         f"{RESULTS}/overview.json",
         f"{RESULTS}/summary.md",
         f"{RESULTS}/report.html",
+        f"{RESULTS}/results.html",
         f"{RESULTS}/mlflow.json",
 
 

@@ -41,6 +41,7 @@ def test_the_study_leaves_every_file_of_the_contract(finished: Workspace) -> Non
         "params.json",
         "overview.json",
         "report.html",
+        "results.html",
         "summary.md",
         "mlflow.json",
         "runs",

@@ -18,7 +18,7 @@ from project import RESULTS, Project, Records
 
 pytestmark = pytest.mark.pipeline
 
-FIGURES_ONLY = {"figure", "track", "params", "report", "summary"}
+FIGURES_ONLY = {"figure", "track", "params", "report", "results_page", "summary"}
 TABLES = FIGURES_ONLY | {"plan", "collect", "overview", "claims"}
 
 

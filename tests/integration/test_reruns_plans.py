@@ -34,7 +34,7 @@ Place = tuple[str | int, ...]
 # Rules that follow when a rule's output changes.
 PAGES = Counter(track=1, report=1)
 REDRAWN = PAGES + Counter(figure=len(DRAWN))
-CLAIMED = REDRAWN + Counter(claims=1, summary=1)
+CLAIMED = REDRAWN + Counter(claims=1, summary=1, results_page=1)
 COLLECTED = CLAIMED + Counter(collect=1, overview=1)
 TRAINED = COLLECTED + Counter(train_run=2)
 
@@ -43,7 +43,7 @@ SECTIONS = {
     "preset": COLLECTED + Counter(plan=1, params=1),
     "presets": COLLECTED + Counter(plan=1, params=1),
     "protocols": COLLECTED + Counter(plan=1, params=1),
-    "figures": REDRAWN + Counter(params=1, summary=1),
+    "figures": REDRAWN + Counter(params=1, summary=1, results_page=1),
 }
 REMOVED = object()
 # Leaves that count only, or may change only, where another one has a certain value.
@@ -128,7 +128,8 @@ def test_comments_docstrings_and_formatting_re_run_nothing(study: Path) -> None:
         ("figures/tables.py", REDRAWN + Counter(summary=1)),
         ("tracking/study.py", Counter(track=1)),
         ("evaluation/claims.py", CLAIMED),
-        ("../../workflow/report/report.css", Counter(report=1)),
+        ("../../workflow/report/report.css", Counter(report=1, results_page=1)),
+        ("../../workflow/report/charts.js", Counter(results_page=1)),
         ("study/load.py", COLLECTED + Counter(plan=1)),
     ],
 )
@@ -202,6 +203,7 @@ def test_whatever_is_deleted_is_made_again(study: Path) -> None:
         "summary": "summary.md",
         "figure": "figures/capacity.svg figures/capacity.csv figures/capacity.pdf",
         "report": "report.html",
+        "results_page": "results.html",
         "track": "mlflow.json",
         "train_run": " ".join(str(path.relative_to(results)) for path in run.iterdir()),
     }

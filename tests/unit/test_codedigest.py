@@ -222,9 +222,10 @@ COMMANDS = {
     "overview": "dstcl.reports.overview",
     "summary": "dstcl.reports.summary dstcl.study.plan",
     "report": "dstcl.reports.page dstcl.study.plan",
+    "results_page": "dstcl.reports.browse.page",
     "track": "dstcl.study.plan dstcl.storage dstcl.tracking dstcl.tracking.study",
 }
-TABLES = ["collect", "claims", "overview", "summary", "report", "track"]
+TABLES = ["collect", "claims", "overview", "summary", "report", "results_page", "track"]
 """Commands that need no torch, beside those that draw figures."""
 
 

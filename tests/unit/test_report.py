@@ -404,7 +404,7 @@ window.onload = () => {
   report.found = rows();
   const titles = [...search.querySelectorAll("th")];
   const acc = titles.find((cell) => cell.textContent === "acc %");
-  acc.click(); acc.click();
+  acc.querySelector("button").click(); acc.querySelector("button").click();
   const column = titles.indexOf(acc);
   report.sorted = [...search.querySelectorAll("tbody tr")].map((r) => r.cells[column].textContent);
   report.count = search.querySelector("p").textContent;

@@ -60,7 +60,15 @@ OF_CLAIMS = ["claims", "claim_units", "paper", "paper_tables"]
 # What a study is compared with; relative, so that it is the same path in every clone.
 REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
 PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
-PAGE_FILES = ["report.html.j2", "report.css", "report.js", "background.html"]
+PAGE_FILES = [
+    "report.html.j2",
+    "report.css",
+    "tables.js",
+    "report.js",
+    "background.html",
+]
+BROWSE_FILES = ["results.html.j2", "report.css", "results.css"]
+BROWSE_FILES += ["tables.js", "charts.js", "results.js"]
 
 # The recorded study of this preset, if `dstcl record` wrote one; the report and the last lines
 # compare this one with it.
@@ -71,7 +79,9 @@ if not Path(RECORDED, "plan.json").exists():
 # Before anything is trained; jobs that are at work must not end because somebody edits these.
 if workflow.is_main_process:
     try:
-        check_inputs(Path(REFERENCE), Path(PAGE, PAGE_FILES[0]))
+        check_inputs(
+            Path(REFERENCE), *(Path(PAGE, f[0]) for f in (PAGE_FILES, BROWSE_FILES))
+        )
     except ValueError as error:
         sys.exit(str(error))
 
@@ -340,6 +350,14 @@ def recorded_tables():
         *sorted(map(str, Path(RECORDED).glob("*.csv"))),
         *([str(params)] * params.exists()),
     ]
+
+
+def all_recorded_tables():
+    """Of every recorded study and of the paper: what the page of all results shows."""
+    found = Path(REFERENCE).glob("**/*")
+    return sorted(
+        str(f) for f in found if f.suffix == ".csv" or f.name == "params.json"
+    )
 
 
 def say_whether_confirmed():

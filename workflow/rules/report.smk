@@ -59,3 +59,26 @@ rule report:
         recorded=f"--recorded {RECORDED}" if RECORDED else "",
     shell:
         "dstcl report {params.study} --template {input.template} {params.recorded} 2> {log}"
+
+
+rule results_page:
+    """Write this study and all recorded ones as one page to browse: curves, verdicts, runs."""
+    input:
+        plan=f"{RESULTS}/plan.json",
+        params=rules.params.output,
+        tables=rules.collect.output,
+        claims=rules.claims.output,
+        template=f"{PAGE}/{BROWSE_FILES[0]}",
+        words=[f"{PAGE}/{name}" for name in BROWSE_FILES[1:]],
+        recorded=all_recorded_tables(),
+    output:
+        f"{RESULTS}/results.html",
+    log:
+        f"{LOGS}/results_page.log",
+    params:
+        study=subpath(input.plan, parent=True),
+        reference=REFERENCE,
+        code=code_of("cli.results_page"),
+    shell:
+        "dstcl results-page {params.study} --reference {params.reference}"
+        " --template {input.template} --out {output} 2> {log}"

@@ -9,6 +9,7 @@ localrules:
     summary,
     params,
     report,
+    results_page,
     track,
 
 

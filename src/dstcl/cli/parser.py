@@ -38,6 +38,7 @@ COMMANDS = (
     "overview",
     "summary",
     "report",
+    "results-page",
     "partial",
     "merge",
     "track",

@@ -10,12 +10,12 @@ from pathlib import Path
 from dstcl.evaluation.claims import load_claims
 
 
-def check_inputs(reference: Path, template: Path) -> None:
-    """Refuse claims, the paper's numbers or a template that could not be used after training.
+def check_inputs(reference: Path, *templates: Path) -> None:
+    """Refuse claims, the paper's numbers or templates that could not be used after training.
 
     Args:
         reference: folder with claims.yaml and paper/.
-        template: of the page.
+        templates: of the pages.
 
     Raises:
         ValueError: one line that names the file and what is wrong in it.
@@ -24,7 +24,8 @@ def check_inputs(reference: Path, template: Path) -> None:
     for path in (reference / "paper" / name for name in ("curves.csv", "tables.csv")):
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
-    check_template(template)
+    for template in templates:
+        check_template(template)
 
 
 def check_template(template: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
 from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
 from dstcl.reports.confirmation import page_part
+from dstcl.reports.rendering import embedded, rendered
 from dstcl.reports.tables import claim_blocks, setting_words
 from dstcl.storage import read_json, write_text
 
@@ -42,21 +42,8 @@ def write_report(preset: str, study: Path, template: Path, recorded: Path | None
     Raises:
         ValueError: a table or the template is missing, or the template is wrong.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
-
-    environment = Environment(
-        loader=FileSystemLoader(template.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     content = report_content(preset, study) | {"confirmed": page_part(study, recorded)}
-    try:
-        page = environment.get_template(template.name).render(content)
-    except TemplateError as error:
-        raise ValueError(f"{template}: {type(error).__name__} {error}") from None
-    write_text(study / "report.html", page)
+    write_text(study / "report.html", rendered(template, content))
 
 
 def report_content(preset: str, study: Path) -> dict[str, Any]:
@@ -86,8 +73,8 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
         "fewest": FEWEST,
         "figures": [figure for figure in figures if "not_drawn" not in figure],
         "not_drawn": [figure for figure in figures if "not_drawn" in figure],
-        "cells_json": _embedded(_cell_table(cells)),
-        "runs_json": _embedded(_run_table(summary)),
+        "cells_json": embedded(_cell_table(cells)),
+        "runs_json": embedded(_run_table(summary)),
         "params": _params(study, preset),
         "environments": _environments(made),
         "data_digests": _data_digests(summary, made),
@@ -137,11 +124,6 @@ def _rows(table: pd.DataFrame) -> dict[str, Any]:
 
 def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def _embedded(value: Any) -> str:
-    """JSON that can stand inside a script element."""
-    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 
 def _params(study: Path, preset: str) -> str:

@@ -1,0 +1,33 @@
+"""Write all results as one page to browse: curves, verdicts, runs; it needs no server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dstcl.cli.options import add_reference
+
+TEMPLATE = Path("workflow/report/results.html.j2")
+RESULTS = Path("results")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which studies, and where the page goes."""
+    what = "folders of studies, beside the recorded ones (default: those in results/)"
+    parser.add_argument("studies", nargs="*", type=Path, metavar="study", help=what)
+    add_reference(parser)
+    what = "of the page (default %(default)s)"
+    parser.add_argument("--template", type=Path, default=TEMPLATE, help=what)
+    out = RESULTS / "results.html"
+    parser.add_argument("--out", type=Path, default=out, help="the page (default %(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the page, and say what is on it."""
+    from dstcl.reports.browse.page import write_results_page
+
+    studies = options.studies or sorted(path.parent for path in RESULTS.glob("*/summary.csv"))
+    found = write_results_page(studies, options.reference, options.template, options.out)
+    words = ", ".join(f"{number} {name}" for name, number in found.items())
+    print(f"{options.out}: {words}", file=sys.stderr)

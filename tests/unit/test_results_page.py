@@ -1,0 +1,407 @@
+"""The page of all results: what it gathers, and that a browser shows, filters and sorts it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dstcl.cli import main
+from dstcl.evaluation.paper.reference import read_curves
+from dstcl.reports.browse.gather import AXES, gathered, other_studies, recorded_studies
+from dstcl.reports.browse.page import write_results_page
+from dstcl.reports.browse.vega import vega
+from dstcl.reports.spelling import percent_signs
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEMPLATE = REPOSITORY / "workflow" / "report" / "results.html.j2"
+PAPER = REPOSITORY / "reference" / "paper" / "curves.csv"
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+CELL = {"dataset": "cifar100", "tasks": 10, "protocol": "corrected", "network": "resnet18"}
+CELL |= {"method": "dst", "density": 0.2, "init": "erk"}
+LIMIT = 5_000_000
+"""Bytes of a page with a thousand runs."""
+
+
+def summary_of(growths: tuple[str, ...] = ("random", "gradient"), seeds: int = 3) -> pd.DataFrame:
+    """Accuracies 50, 52, 54% with random growth; ten points more with the next one, and so on."""
+    rows = [
+        {**CELL, "growth": growth, "seed": seed, "acc": 0.5 + 0.02 * seed + 0.1 * place}
+        | {"digest": f"{place:05x}{seed:05x}", "forgetting": 0.0}
+        for place, growth in enumerate(growths)
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def accuracy_of(summary: pd.DataFrame, tasks: int = 2) -> pd.DataFrame:
+    """Of every run: the first task at acc, every later one ten points below the one before."""
+    rows = [
+        (row.digest, after, task, row.acc - 0.1 * (task - 1))
+        for row in summary.itertuples()
+        for after in range(tasks + 1)
+        for task in range(1, tasks + 1)
+    ]
+    return pd.DataFrame(rows, columns=["digest", "after_task", "task", "accuracy"])
+
+
+def claim_row(name: str, verdict: str, effect: float) -> dict[str, Any]:
+    row = {"claim": name, "statement": f"At 80 % {name}.", "verdict": verdict, "units": 3}
+    row |= {name: CELL[name] for name in ("dataset", "tasks", "protocol", "network")}
+    row |= {"effect": effect, "low": effect - 0.01, "high": effect + 0.01, "p_holm": 0.01}
+    return row | {"unit": "seeds", "source": "section 5"}
+
+
+def write_reference(folder: Path) -> Path:
+    """Two recorded studies beside the paper's curves, one of them with matrices and verdicts."""
+    (folder / "paper").mkdir(parents=True)
+    (folder / "paper" / "curves.csv").write_bytes(PAPER.read_bytes())
+    full, short = folder / "full", folder / "parts" / "short"
+    full.mkdir()
+    short.mkdir(parents=True)
+    summary = summary_of()
+    summary.to_csv(full / "summary.csv", index=False)
+    accuracy_of(summary).to_csv(full / "accuracy.csv", index=False)
+    claims = [claim_row("small", "supported", 0.02), claim_row("none", "not tested", 0.0)]
+    claims += [claim_row("large", "contradicted", -0.3), claim_row("middle", "supported", 0.2)]
+    pd.DataFrame(claims).to_csv(full / "claims.csv", index=False)
+    other = summary_of(("unfired",)).assign(protocol="published", method="other")
+    other.to_csv(short / "summary.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_reference(tmp_path_factory.mktemp("page") / "reference")
+
+
+@pytest.fixture(scope="module")
+def data(reference: Path) -> dict[str, Any]:
+    page = reference.parent / "results" / "results.html"
+    return gathered(recorded_studies(reference), read_curves(PAPER), page)
+
+
+def cell_of(data: dict[str, Any], growth: str) -> dict[str, Any]:
+    (found,) = [cell for cell in data["cells"] if cell["at"][AXES.index("growth")] == growth]
+    return found
+
+
+def test_every_recorded_study_is_found_with_links_relative_to_the_page(
+    data: dict[str, Any],
+) -> None:
+    found = {study["name"]: study for study in data["studies"]}
+    assert list(found) == ["full", "parts/short"]
+    assert found["full"]["folder"] == "../reference/full"
+    assert found["full"]["files"] == ["accuracy.csv", "claims.csv", "summary.csv"]
+    assert (found["full"]["runs"], found["full"]["seeds"]) == (6, 3)
+
+
+def test_curves_are_means_over_seen_tasks_and_of_the_newest_with_intervals(
+    data: dict[str, Any],
+) -> None:
+    """By hand: seeds 50, 52, 54% have mean 52, deviation 2, and t of 4.3027 with 2 freedoms."""
+    cell = cell_of(data, "random")
+    half = 4.30265 * 2 / 3**0.5
+    for name, second in (("seen", 47.0), ("new", 42.0)):
+        one, two = cell[name]
+        assert one == pytest.approx([1, 52.0, 52 - half, 52 + half, 3], abs=0.001)
+        assert two == pytest.approx([2, second, second - half, second + half, 3], abs=0.001)
+    assert cell["end"] == pytest.approx([52.0, 52 - half, 52 + half], abs=0.001)
+
+
+def test_a_matrix_is_in_hundredths_of_a_per_cent_after_each_task(data: dict[str, Any]) -> None:
+    (run, *_) = cell_of(data, "gradient")["runs"]
+    assert data["runs"][run][:-1][AXES.index("growth")] == "gradient"
+    assert data["matrices"][str(run)] == [[6000, 5000]] * 3
+    assert not [run for run in cell_of(data, "unfired")["runs"] if str(run) in data["matrices"]]
+
+
+def test_the_papers_curve_stands_beside_the_same_configuration_alone(data: dict[str, Any]) -> None:
+    paper = pd.read_csv(PAPER, dtype={"figure": str})
+    theirs = paper[(paper["figure"] == "4") & (paper["init"] == "erk") & (paper["density"] == 0.2)]
+    for growth in ("random", "gradient"):
+        shown = data["paper"][cell_of(data, growth)["paper"]]
+        own = theirs[theirs["growth"] == growth]
+        assert shown["figure"] == "4"
+        assert [p[1] for p in shown["points"]] == pytest.approx(list(own["accuracy_percent"]), 1e-4)
+    assert cell_of(data, "unfired")["paper"] is None, "the paper is about dst alone"
+
+
+def test_a_curve_of_one_update_interval_stands_beside_runs_of_that_interval(
+    tmp_path: Path,
+) -> None:
+    paper = pd.read_csv(PAPER, dtype={"figure": str})
+    (row,) = paper[(paper["figure"] == "A") & (paper["task"] == 10)].head(1).to_dict("records")
+    summary = summary_of((row["growth"],)).assign(init=row["init"], density=row["density"])
+    every = f"{row['update_every']:g}"
+    summary.insert(8, "topology.update_every", every)
+    summary.to_csv(tmp_path / "summary.csv", index=False)
+    found = gathered(other_studies([tmp_path]), read_curves(PAPER), tmp_path / "page.html")
+    (cell,) = found["cells"]
+    assert cell["at"][AXES.index("settings")] == f"update_every {every}"
+    shown = found["paper"][cell["paper"]]
+    assert shown["figure"] == "A"
+    assert shown["points"][-1][1] == pytest.approx(row["accuracy_percent"], 1e-4)
+
+
+def test_verdicts_are_in_points_also_of_older_tables(tmp_path: Path) -> None:
+    summary_of().to_csv(tmp_path / "summary.csv", index=False)
+    old = {name: v for name, v in claim_row("old", "supported", 0.12).items() if name != "unit"}
+    old["seeds"] = old.pop("units")
+    pd.DataFrame([old]).to_csv(tmp_path / "claims.csv", index=False)
+    found = gathered(other_studies([tmp_path]), read_curves(PAPER), tmp_path / "page.html")
+    (claim,) = found["claims"]
+    assert (claim["effect"], claim["low"], claim["units"], claim["unit"]) == (12, 11, 3, "seeds")
+    assert claim["statement"] == "At 80% old."
+
+
+def test_a_sign_of_per_cent_stands_at_its_number() -> None:
+    assert percent_signs("80 % and 95\u00a0%, 5% of x % y") == "80% and 95%, 5% of x % y"
+
+
+def test_every_study_of_this_repository_can_be_shown() -> None:
+    sources = recorded_studies(REPOSITORY / "reference")
+    found = gathered(sources, read_curves(PAPER), REPOSITORY / "page.html")
+    assert {study["name"] for study in found["studies"]} >= {"quick", "cifar100-cpu", "peers"}
+    runs = [len(pd.read_csv(source.folder / "summary.csv")) for source in sources]
+    assert len(found["runs"]) == sum(runs)
+    assert sorted(run for cell in found["cells"] for run in cell["runs"]) == list(range(sum(runs)))
+
+
+def test_the_drawing_library_is_there_with_its_licence() -> None:
+    library = vega()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", library.version)
+    assert "</script" not in library.source
+    for word in ("University of Washington", "Redistributions of source code", "Bostock"):
+        assert word in library.licences
+
+
+def test_without_the_library_or_any_study_the_line_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"vega.js: no such file.* envs/requirements.lock"):
+        vega(tmp_path)
+    with pytest.raises(ValueError, match="no study is recorded here"):
+        write_results_page([], tmp_path, TEMPLATE, tmp_path / "page.html")
+    with pytest.raises(ValueError, match=r"nothing/summary.csv: no such file; `dstcl collect`"):
+        reference = REPOSITORY / "reference"
+        write_results_page([tmp_path / "nothing"], reference, TEMPLATE, tmp_path / "page.html")
+
+
+def test_the_command_says_what_is_on_the_page(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    options = ["--reference", str(reference), "--template", str(TEMPLATE), "--out", str(page)]
+    main(["results-page", str(reference / "full"), *options])
+    assert capsys.readouterr().err == f"{page}: 3 studies, 15 runs, 6 verdicts\n"
+    text = page.read_text()
+    assert not re.findall(r"<(?:script|img|link)[^>]+(?:src|href)=[\"']?https?:", text)
+    assert "default-src 'none'" in text
+
+
+def test_a_page_of_a_thousand_runs_is_small(tmp_path: Path) -> None:
+    """Twenty tasks, matrices in full, accuracies with every digit that a file has."""
+    reference = tmp_path / "reference"
+    (reference / "paper").mkdir(parents=True)
+    (reference / "paper" / "curves.csv").write_bytes(PAPER.read_bytes())
+    study = reference / "large"
+    study.mkdir()
+    summary = summary_of(tuple(f"growth{k}" for k in range(100)), seeds=10).assign(tasks=20)
+    summary["acc"] = 0.3 + 0.6 * summary.index.to_numpy() / 1000 + 1e-4 / 3
+    summary.to_csv(study / "summary.csv", index=False)
+    accuracy = accuracy_of(summary, tasks=20)
+    accuracy["accuracy"] = (accuracy["accuracy"] * 1.0371) % 1
+    accuracy.to_csv(study / "accuracy.csv", index=False)
+    page = tmp_path / "page.html"
+    assert write_results_page([], reference, TEMPLATE, page)["runs"] == 1000
+    assert page.stat().st_size < LIMIT
+
+
+# ---- in a browser -------------------------------------------------------------------------------
+
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const text = (cell) => cell.textContent.trim(), report = {};
+  const rows = (id) => [...document.querySelectorAll(`#${id} tbody tr`)];
+  const column = (id, name) => {
+    const heads = [...document.querySelectorAll(`#${id} thead th`)];
+    const place = heads.findIndex((head) => text(head) === name);
+    return [heads[place], rows(id).map((row) => text(row.cells[place]))];
+  };
+  const choose = (axis, name) => {
+    const labels = [...document.querySelectorAll(`[data-axis="${axis}"] label`)];
+    labels.find((label) => text(label).startsWith(name)).querySelector("input").click();
+  };
+  const count = () => document.getElementById("found").textContent;
+  report.first = count();
+  document.getElementById("reset").click();
+  report.all = [count(), document.querySelectorAll(".panel").length, rows("list").length];
+  report.curves = document.querySelectorAll("#panels svg").length;
+  choose("growth", "gradient");
+  report.gradient = [count(), document.querySelectorAll(".panel").length, rows("cells").length];
+  report.address = location.hash;
+  document.getElementById("reset").click();
+  choose("study", "parts/short");
+  report.short = [count(), text(document.querySelector("#panels")), rows("claims").length];
+  document.getElementById("reset").click();
+  const [effect, before] = column("claims", "effect");
+  effect.querySelector("button").click();
+  report.effects = [before, column("claims", "effect")[1], effect.getAttribute("aria-sort")];
+  effect.querySelector("button").click();
+  report.falling = [column("claims", "effect")[1], effect.getAttribute("aria-sort")];
+  document.querySelector('#kinds input[value="not tested"]').click();
+  report.untested = rows("claims").length;
+  const words = document.getElementById("words");
+  words.value = "middle";
+  words.oninput();
+  report.searched = rows("claims").length;
+  document.querySelector("#list button.small").click();
+  const dialog = document.getElementById("matrix");
+  report.matrix = [dialog.open, [...dialog.querySelectorAll("td")].map(text)];
+  dialog.close();
+  const chart = document.querySelector(".chart"), tip = document.getElementById("tip");
+  for (let k = 0; k < 2; k++)
+    chart.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+  report.tip = [tip.hidden, text(tip)];
+  report.named = [...document.querySelectorAll("button, input, select, .chart, [role=region]")]
+    .filter((one) => !one.textContent.trim() && !one.getAttribute("aria-label"))
+    .filter((one) => !one.labels?.length).length;
+  report.images = document.images.length;
+  document.title = JSON.stringify(report);
+});
+</script></body>"""
+
+
+def opened(page: Path, profile: Path, probe: str, *options: str) -> tuple[dict[str, Any], str]:
+    """What the probe found on a page opened from its file, and what the browser complained of."""
+    browser = which("chromium") or which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    probed = page.with_name("probed.html")
+    probed.write_text(page.read_text().replace("</body>", probe))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += [f"--user-data-dir={profile}", "--enable-logging=stderr", *options]
+    # No name resolves, so a page that needs the network fails here.
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000"]
+    done = subprocess.run(
+        [*command, "--dump-dom", probed.as_uri()], capture_output=True, text=True, timeout=300
+    )
+    (title,) = re.findall(r"<title>(\{.*?\})</title>", done.stdout, re.DOTALL)
+    return json.loads(title.replace("&amp;", "&")), done.stderr
+
+
+@pytest.mark.browser
+def test_a_browser_filters_sorts_and_shows_curves_and_matrices(
+    reference: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    write_results_page([], reference, TEMPLATE, page)
+    found, said = opened(page, tmp_path / "profile", PROBE)
+    assert "CONSOLE" not in said, said
+    assert found["first"] == "2 of 3 configurations, 6 of 9 runs."
+    assert found["all"] == ["3 of 3 configurations, 9 of 9 runs.", 2, 9]
+    assert found["curves"] == 2
+    assert found["gradient"] == ["1 of 3 configurations, 3 of 9 runs.", 1, 1]
+    assert "growth=gradient" in found["address"]
+    assert found["short"][0] == "1 of 3 configurations, 3 of 9 runs."
+    assert "The end alone was recorded." in found["short"][1]
+    assert found["short"][2] == 0
+    assert found["effects"] == [
+        ["+2.0", "-30.0", "+20.0"],
+        ["-30.0", "+2.0", "+20.0"],
+        "ascending",
+    ]
+    assert found["falling"] == [["+20.0", "+2.0", "-30.0"], "descending"]
+    assert (found["untested"], found["searched"]) == (4, 1)
+    # Random growth, seed 0: 50% on the first task and 40% on the second, after any number of tasks.
+    assert found["matrix"] == [True, ["50.0", "40.0"] * 3]
+    hidden, words = found["tip"]
+    assert not hidden
+    for word in ("random, 2 tasks", "47.0%", "3 seeds: 45.0 47.0 49.0", "paper: ", "(Figure 4)"):
+        assert word in words
+    assert found["named"] == 0, "controls without a name"
+    assert found["images"] == 0
+
+
+FITS = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const wide = document.documentElement.clientWidth;
+  const inside = (one) => one.closest(".wide, .choices, pre, dialog, .skip");
+  const over = [...document.querySelectorAll("body *")]
+    .filter((one) => !inside(one) && one.getBoundingClientRect().right > wide + 1)
+    .map((one) => one.tagName + "." + one.className);
+  document.title = JSON.stringify({ wide, page: document.documentElement.scrollWidth, over });
+}, 100));
+</script></body>"""
+
+
+@pytest.mark.browser
+def test_a_phone_shows_the_page_without_scrolling_sideways(reference: Path, tmp_path: Path) -> None:
+    """In a frame of 375 pixels, because a window of headless Chromium has at least 500."""
+    page, frame = tmp_path / "page.html", tmp_path / "frame.html"
+    write_results_page([], REPOSITORY / "reference", TEMPLATE, page)
+    script = FITS.replace("document.title =", "parent.document.title =")
+    page.write_text(page.read_text().replace("</body>", script))
+    frame.write_text(
+        "<!doctype html><title></title><iframe src='page.html' width='375' height='800' "
+        "style='border:0'></iframe></body>"
+    )
+    found, said = opened(
+        frame,
+        tmp_path / "profile",
+        "</body>",
+        "--allow-file-access-from-files",
+        "--hide-scrollbars",
+    )
+    assert "CONSOLE" not in said, said
+    assert found == {"wide": 375, "page": 375, "over": []}
+
+
+HARM = """<script>
+addEventListener("load", () => {
+  document.getElementById("reset").click();
+  const run = document.querySelector("#list button.small");
+  run.click();
+  document.title = JSON.stringify({
+    images: document.images.length,
+    scripts: document.scripts.length,
+    text: document.body.textContent.includes("<img src=x onerror=alert(1)>"),
+    links: [...document.querySelectorAll("#studies a")].map((a) => a.protocol),
+  });
+});
+</script></body>"""
+
+
+@pytest.mark.browser
+def test_names_from_files_stay_text(tmp_path: Path) -> None:
+    """In every column that is text, in claims, in the study's name, and in its links."""
+    reference = tmp_path / "reference"
+    (reference / "paper").mkdir(parents=True)
+    (reference / "paper" / "curves.csv").write_bytes(PAPER.read_bytes())
+    study = reference / "javascript:alert(1)<img src=x onerror=alert(1)>"
+    study.mkdir()
+    summary = summary_of((HOSTILE, f"{HOSTILE}2"))
+    for name in ("dataset", "protocol", "network", "method", "init"):
+        summary[name] = f"{name}{HOSTILE}"
+    summary["digest"] += HOSTILE
+    summary.insert(8, "topology.<b>x", HOSTILE)
+    summary.to_csv(study / "summary.csv", index=False)
+    accuracy_of(summary).to_csv(study / "accuracy.csv", index=False)
+    claim = claim_row(HOSTILE, "supported", 0.1)
+    claim |= {"source": HOSTILE, "protocol": HOSTILE, "unit": HOSTILE, "detail": HOSTILE}
+    pd.DataFrame([claim, {**claim, "verdict": HOSTILE}]).to_csv(study / "claims.csv", index=False)
+    page = tmp_path / "page.html"
+    write_results_page([], reference, TEMPLATE, page)
+    assert HOSTILE not in page.read_text()
+    scripts = len(re.findall(r"<script[ >]", page.read_text()))
+    found, said = opened(page, tmp_path / "profile", HARM)
+    assert "CONSOLE" not in said, said
+    assert (found["images"], found["text"]) == (0, True)
+    assert found["scripts"] == scripts + 1
+    assert set(found["links"]) == {"file:"}
