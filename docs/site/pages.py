@@ -81,7 +81,7 @@ NAVIGATION = {
         *("recorded/quick", "recorded/quick-3-seeds", "recorded/ablation"),
         *("recorded/adaptive-digits", "recorded/peers", "recorded/paper"),
     ],
-    "The library": ["library", "structured", "fine-tuning", "methods", "extending"],
+    "The library": ["library", "migration", "structured", "fine-tuning", "methods", "extending"],
     "How to": ["data", "cluster", "reruns", "tracking"],
     "Reference": [*(f"api/{name}" for name in API), "params", "commands"],
     "Design": [
