@@ -11,14 +11,9 @@ import torch
 from small_networks import Residual
 from torch import Tensor, nn
 
-from dstcl.continual.methods.nispa import (
-    Nispa,
-    NispaSettings,
-    NispaTraining,
-    annealed,
-    draw_anew,
-)
-from dstcl.continual.methods.rewiring import drawn_like, most_active, outgoing_first
+from dstcl.continual.methods.nispa import Nispa
+from dstcl.continual.methods.phases import NispaTraining, annealed
+from dstcl.continual.methods.rewiring import draw_anew, drawn_like, most_active, outgoing_first
 from dstcl.continual.methods.units import input_units
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
@@ -80,7 +75,7 @@ def tiny(
         model[0].weight.copy_(first)
         model[2].weight.copy_(second)
         model[4].weight.copy_(torch.tensor([[1.0, 10.0, 100.0]]))
-    given = {"phases": 2, "grown": "zero"} | more
+    given = {"phases": 2, "grown": "zero", "accuracy_drop": 0.0075} | more
     epochs = given.pop("epochs", 2)
     training = NispaTraining(
         model,
@@ -89,11 +84,11 @@ def tiny(
         images=torch.zeros(2, 2),
         total_steps=epochs,
         epochs=epochs,
-        settings=NispaSettings(**given),
         exclude=["4"],
         masks={"0.weight": first != 0, "2.weight": second != 0},
         frozen=frozen,
         generator=torch.Generator().manual_seed(1),
+        **given,
     )
     return model, training
 
@@ -342,7 +337,9 @@ def test_closing_a_task_changes_no_output_of_a_network_with_sums() -> None:
         images=torch.zeros(2, 1, 4, 4),
         total_steps=6,
         epochs=3,
-        settings=NispaSettings(phases=3),
+        phases=3,
+        accuracy_drop=0.0075,
+        grown="normal",
         density=0.5,
         init="uniform",
         exclude=["head"],

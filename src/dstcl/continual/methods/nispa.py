@@ -3,34 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import cos, pi, sqrt
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dstcl.continual.methods.base import Method, OpenTask
-from dstcl.continual.methods.rewiring import drawn_like, most_active, outgoing_first, rows_of
-from dstcl.continual.methods.units import (
-    connections,
-    gate_outputs,
-    input_units,
-    refuse_shared_numbers,
-    switch_off,
-    unit_sites,
-)
+from dstcl.continual.methods.phases import NispaTraining
+from dstcl.continual.methods.rewiring import draw_anew
+from dstcl.continual.methods.units import refuse_shared_numbers
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples
-from dstcl.sparse import SparseTraining, maskable_weights, select_top
+from dstcl.sparse import SparseTraining, maskable_weights
 from dstcl.study.fields import Between, Fraction, Settings
 from dstcl.study.run import Run
-
-SMALLEST = 0.05
-"""Share of the activation at which no further candidates are chosen; as in the public code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,250 +36,6 @@ class NispaSettings(Settings):
     grown: Literal["normal", "zero"] = "normal"
     """Value of a new connection: drawn with mean and deviation of the layer's connections, or
     zero."""
-
-
-def annealed(phase: int, phases: int) -> float:
-    """Share of a layer's activation that its candidates have: ``(1 + cos(pi p / k)) / 2``."""
-    return 0.5 * (1 + cos(pi * phase / phases))
-
-
-@dataclass(frozen=True)
-class Before:
-    """What a phase left, to go back to.
-
-    Attributes:
-        network: parameters and buffers.
-        masks: by layer.
-        units: those that were stable or candidates.
-    """
-
-    network: dict[str, Tensor]
-    masks: dict[str, Tensor]
-    units: dict[str, Tensor]
-
-
-class NispaTraining(SparseTraining):
-    """One task: phases of training, each followed by a choice of candidates and a rewiring.
-
-    From the first choice on, what plastic units compute reaches nothing: connections into stable
-    and candidate units are dropped, and their outputs are zero for the head and in sums with other
-    layers'. After the last step the mask is every connection into a stable or candidate unit, so
-    that the network that is kept needs no gates; `topology` has the others too.
-
-    Args:
-        stable: units of earlier tasks, by weight; empty for the first task.
-        images: two of the task.
-        total_steps, epochs: of the task.
-        settings: see there.
-        **sparse: everything `SparseTraining` takes.
-
-    Attributes:
-        units: true for stable and candidate units, by weight; empty until the first choice.
-        masses: sum of the positive outputs of each unit over the training images of an epoch.
-        topology: masks of the whole network; empty until the task is closed.
-        accuracy: in the last epoch that ended.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        stable: Mapping[str, Tensor],
-        images: Tensor,
-        total_steps: int,
-        epochs: int,
-        settings: NispaSettings,
-        **sparse: Any,
-    ) -> None:
-        super().__init__(model, optimizer, **sparse)
-        self.total_steps, self.settings = total_steps, settings
-        self.epoch_steps = total_steps // epochs
-        self.phase_steps = self.epoch_steps * max(1, epochs // settings.phases)
-        self.open, self.fixed, self.gated = True, False, True
-        self.accuracy = self.best = 0.0
-        self.units: dict[str, Tensor] = {}
-        self.topology: dict[str, Tensor] = {}
-        ends = {
-            name: torch.zeros(w.shape[0], device=self.device) for name, w in self.weights.items()
-        }
-        self.stable = {name: stable.get(name, end.bool()) for name, end in ends.items()}
-        self.masses = ends
-        self.gates = {name: torch.ones_like(end) for name, end in ends.items()}
-        self._model, self._images = model, images
-        self._before: Before | None = None
-        self._sites = unit_sites(model, self.weights)
-        self._handles = [
-            site.register_forward_hook(self._measuring(name)) for name, site in self._sites.items()
-        ]
-        self._handles += gate_outputs(self._sites, self.weights, self._gate)
-
-    def settled(self) -> bool:
-        """Whether the task is closed."""
-        return not self.open
-
-    def changes_masks(self, step: int) -> bool:
-        """After the last step; the other changes follow epochs, not steps."""
-        return step == self.total_steps
-
-    @torch.no_grad()
-    def saw_epoch(self, accuracy: float) -> None:
-        """End the phase that ends with this epoch.
-
-        Args:
-            accuracy: of the task in the epoch.
-        """
-        if self.open and not self.fixed and self.steps % self.phase_steps == 0:
-            self.accuracy = accuracy
-            self._change_masks()
-        for mass in self.masses.values():
-            mass.zero_()
-
-    def update_topology(self) -> None:
-        """Close the task after its last step; before that, end a phase."""
-        if self.steps == self.total_steps:
-            self._close()
-        else:
-            self._end_phase()
-
-    @contextmanager
-    def without_gates(self) -> Iterator[None]:
-        """The network of its weights alone."""
-        self.gated = False
-        try:
-            yield
-        finally:
-            self.gated = True
-
-    def state_dict(self) -> dict[str, Any]:
-        """As `SparseTraining.state_dict`, with units and what there is to go back to."""
-        before = self._before
-        return super().state_dict() | {
-            "open": self.open,
-            "fixed": self.fixed,
-            "best": self.best,
-            "units": self.units,
-            "masses": self.masses,
-            "topology": self.topology,
-            "before": vars(before) if before else None,
-        }
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; load model and optimiser before this."""
-        super().load_state_dict(state)
-        self.fixed, self.best = state["fixed"], state["best"]
-        self.topology = self._here(state["topology"])
-        for name, mass in self.masses.items():
-            mass.copy_(state["masses"][name])
-        if state["units"]:
-            self._set_units(self._here(state["units"]))
-        if before := state["before"]:
-            self._before = Before(**{name: self._here(kept) for name, kept in before.items()})
-        if not state["open"]:
-            self._forget_gates()
-
-    def _here(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
-
-    def _end_phase(self) -> None:
-        """Judge the last choice of candidates; make the next one, or none any more."""
-        phase = self.steps // self.phase_steps
-        if phase > 2 and self.accuracy < self.best - self.settings.accuracy_drop:
-            self._go_back()
-            self.fixed = True
-            return
-        self.best = max(self.best, self.accuracy)
-        share = annealed(phase, self.settings.phases)
-        if share <= SMALLEST:
-            self.fixed, self._before = True, None
-            return
-        self._before = Before(
-            {name: value.clone() for name, value in self._model.state_dict().items()},
-            {name: mask.clone() for name, mask in self.masks.items()},
-            dict(self.units),
-        )
-        self._choose(share)
-
-    def _go_back(self) -> None:
-        """To what the phase before left, and to the candidates that it had."""
-        before, self._before = self._before, None
-        assert before is not None
-        self._model.load_state_dict(before.network)
-        for parameter in self._model.parameters():
-            self._reset_optimizer_state(parameter, torch.zeros_like(parameter, dtype=torch.bool))
-        for name, mask in before.masks.items():
-            self.set_mask(name, mask, int(mask.count_nonzero()))
-        self._set_units(before.units)
-
-    def _choose(self, share: float) -> None:
-        """Make the most active units candidates; rewire what leads from plastic units to them."""
-        self._set_units(
-            {n: self.stable[n] | most_active(mass, share) for n, mass in self.masses.items()}
-        )
-        feeding = input_units(self._model, self.units, self.weights, self._images)
-        for name, units in self.units.items():
-            self._rewire(name, units, feeding[name])
-
-    def _rewire(self, name: str, units: Tensor, inputs: Tensor) -> None:
-        """Drop a layer's connections from plastic units into others; grow as many into plastic
-        ones, from any unit, and what earlier phases found no room for.
-
-        Args:
-            name: of the layer.
-            units: its stable and candidate units, bool (out,).
-            inputs: which of its inputs such units feed, bool (in,).
-        """
-        weight, mask = self.weights[name], self.masks[name]
-        kept = mask & ~connections(weight, units, ~inputs)
-        room = rows_of(weight, ~units) & ~kept
-        missing = self.budget[name] - int(kept.count_nonzero())
-        count = min(missing, int(room.count_nonzero()))
-        scores = outgoing_first(kept, room, ~inputs, self.generator)
-        grown = select_top(scores, room, count)
-        values = torch.zeros_like(weight)
-        if self.settings.grown == "normal":
-            values = drawn_like(weight[kept], weight.shape, self.generator)
-        self.set_mask(name, kept | grown, self.budget[name] - missing + count)
-        weight.copy_(torch.where(grown, values, weight))
-
-    def _close(self) -> None:
-        """Keep the topology for the next task, and of it for this one what leads to its units."""
-        if not self.units:  # a task of a single phase
-            self._choose(annealed(1, self.settings.phases))
-        self.topology = {name: mask.clone() for name, mask in self.masks.items()}
-        for name, units in self.units.items():
-            mask = self.masks[name] & rows_of(self.weights[name], units)
-            self.set_mask(name, mask, int(mask.count_nonzero()))
-        switch_off(self._sites, self._model, self.units)
-        self._before = None
-        self._forget_gates()
-
-    def _set_units(self, units: dict[str, Tensor]) -> None:
-        self.units = units
-        for name, on in units.items():
-            self.gates[name].copy_(on)
-
-    def _forget_gates(self) -> None:
-        self.open = False
-        for handle in self._handles:
-            handle.remove()
-
-    def _gate(self, name: str, training: bool) -> Tensor | None:
-        """One for stable and candidate units, zero for others; one for all before any choice."""
-        return self.gates[name] if self.gated else None
-
-    def _measuring(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        """Adds up what ReLU would let through, before the gates."""
-        linear = self.weights[name].dim() == 2
-
-        def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            if module.training:
-                passed = output.detach().float().relu()
-                by_unit = passed.flatten(0, -2) if linear else passed.transpose(0, 1).flatten(1).t()
-                self.masses[name].add_(by_unit.sum(0))
-
-        return note
 
 
 class Nispa(Method):
@@ -329,7 +75,9 @@ class Nispa(Method):
             images=task.images,
             total_steps=task.steps,
             epochs=self.run.training.epochs,
-            settings=self.settings,
+            phases=self.settings.phases,
+            accuracy_drop=self.settings.accuracy_drop,
+            grown=self.settings.grown,
             frozen=frozen,
             masks=self._topology or None,
             **drawn,
@@ -363,16 +111,3 @@ class Nispa(Method):
             {name: tensor.to(device) for name, tensor in state[key].items()}
             for key in ("stable", "topology")
         )
-
-
-@torch.no_grad()
-def draw_anew(
-    weights: Mapping[str, Tensor], frozen: Mapping[str, Tensor], generator: torch.Generator
-) -> None:
-    """Give all weights that are not frozen new values: normal, with variance 2 over the outputs
-    that an input reaches (He et al. 2015, equation 14), as in the public code."""
-    for name, weight in weights.items():
-        reached = weight.shape[0] * weight[0, 0].numel()
-        values = torch.randn(weight.shape, generator=generator, device=generator.device)
-        fresh = sqrt(2 / reached) * values.to(weight.device)
-        weight.copy_(torch.where(frozen[name], weight, fresh))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod, sqrt
 
 import torch
@@ -75,3 +76,16 @@ def drawn_like(
     if not len(values):
         return sqrt(2 / (shape[0] * prod(shape[2:]))) * drawn
     return float(values.mean()) + float(values.std(correction=0)) * drawn
+
+
+@torch.no_grad()
+def draw_anew(
+    weights: Mapping[str, Tensor], frozen: Mapping[str, Tensor], generator: torch.Generator
+) -> None:
+    """Give all weights that are not frozen new values: normal, with variance 2 over the outputs
+    that an input reaches (He et al. 2015, equation 14), as in the public code."""
+    for name, weight in weights.items():
+        reached = weight.shape[0] * weight[0, 0].numel()
+        values = torch.randn(weight.shape, generator=generator, device=generator.device)
+        fresh = sqrt(2 / reached) * values.to(weight.device)
+        weight.copy_(torch.where(frozen[name], weight, fresh))
