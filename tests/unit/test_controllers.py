@@ -367,6 +367,11 @@ def test_a_method_without_topology_reads_no_controller() -> None:
         ({"threshold": 0.3}, "a name, or a mapping with name, from and"),
         ({"name": "fixed", "threshold": 0.3}, "'fixed' has no settings"),
         ({"name": "fixed", "from": "saturation"}, "'fixed' is not free"),
+        ({"name": "free_capacity", "from": "saturation"}, "'free_capacity'; a name of its own"),
+        *(
+            ({"name": name, "from": "saturation"}, "a name of its own of at most 100 letters")
+            for name in ("", "..", "a b", "a,b", "a\nb", "../x", "\u00fc", "x" * 101)
+        ),
         ("own_nowhere:thing", "no own_nowhere.py in the working folder"),
         (7, "should be of type str or should be a mapping"),
     ],

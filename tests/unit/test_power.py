@@ -14,6 +14,7 @@ from dstcl.cli import main
 from dstcl.evaluation.claim_tests import Finding, Part
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.power import planned_parts, power_table
+from dstcl.evaluation.same_study import Incomparable
 from dstcl.evaluation.statistics import above, power_for_mean, units_for_mean
 from helpers.finished import study_tables
 
@@ -128,3 +129,16 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     one = recorded(tmp_path / "one", [0.01])
     with pytest.raises(SystemExit, match="no claim can be tested"):
         main([*command[:-1], str(one)])
+
+
+def test_only_the_same_study_is_pooled(tmp_path: Path) -> None:
+    """Of other settings, as its digests say, effects must not be averaged."""
+    one, same = (recorded(tmp_path / name, [0.01, 0.02, 0.03]) for name in ("one", "same"))
+    other = recorded(tmp_path / "other", [0.05, 0.06, 0.07])
+    table = other / "summary.csv"
+    rows = pd.read_csv(table, dtype=str)
+    rows.assign(digest="f" + rows["digest"].str[1:]).to_csv(table, index=False)
+    claims = load_claims(claims_file(tmp_path / "c", {"id": "planned", **CLAIM}))
+    power_table(claims, [one, same], 5)
+    with pytest.raises(Incomparable, match="has other settings than"):
+        power_table(claims, [one, other], 5)

@@ -8,12 +8,14 @@ import pytest
 import yaml
 
 from dstcl.cli import main
+from dstcl.evaluation import record as record_module
 from dstcl.evaluation.collect import collect
+from dstcl.evaluation.confirm import confirm
 from dstcl.evaluation.merge import MergeError
 from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.record import RecordError, record
 from dstcl.figures import draw_figure
-from dstcl.storage import read_json, write_json
+from dstcl.storage import read_json, write_json, write_text
 from dstcl.study.load import load_file, runs
 from dstcl.study.plan import read_plan
 from helpers.finished import finished_run, small_study
@@ -168,3 +170,92 @@ def test_the_command_says_how_much_is_recorded(
     assert pd.read_csv(out / "summary.csv")["digest"].tolist() == [RUNS[0].digest, RUNS[2].digest]
     with pytest.raises(SystemExit, match="no finished run"):
         main(["record", str(study(tmp_path / "empty")), str(out), *options])
+
+
+# What recorded tables may have gone through
+
+
+@pytest.mark.parametrize("written", [1, 2, 3])
+def test_recording_goes_on_after_an_interruption_between_two_tables(
+    tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """Whatever was written by then, the same command makes what it would have made."""
+    record(study(tmp_path / "one", 0, 1), tmp_path / "recorded", reference)
+    both = study(tmp_path / "both", 0, 1, 2, 3)
+    left = [written]
+
+    def cut(path: Path, text: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record_module, "write_text", cut)
+        with pytest.raises(KeyboardInterrupt):
+            record(both, tmp_path / "recorded", reference)
+    record(both, tmp_path / "recorded", reference)
+    record(both, tmp_path / "at-once", reference)
+    assert content(tmp_path / "recorded") == content(tmp_path / "at-once")
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("table", "damage", "problem"),
+    [
+        ("accuracy", lambda lines: lines[:-1], "are damaged"),
+        ("accuracy", lambda lines: lines[:4], "accuracy.csv: no rows of run"),
+        ("accuracy", lambda lines: [*lines, lines[-1]], "are damaged"),
+        ("accuracy", lambda lines: [lines[0].replace("after_task", "after"), *lines[1:]], "column"),
+        ("accuracy", lambda lines: [], "accuracy.csv: not a table"),
+        ("capacity", lambda lines: lines[:1], "capacity.csv: no rows of run"),
+        ("provenance", lambda lines: [*lines, lines[-1]], "provenance.csv: run .* twice"),
+        ("summary", lambda lines: [*lines, lines[-1]], "summary.csv: run .* twice"),
+        ("summary", lambda lines: lines[:-1], "is not in summary.csv"),
+        ("summary", lambda lines: [line.replace("digest", "d") for line in lines], "column digest"),
+    ],
+)
+def test_damaged_tables_are_named_and_nothing_is_written(
+    tmp_path: Path, reference: Path, table: str, damage: Any, problem: str
+) -> None:
+    out = tmp_path / "recorded"
+    record(study(tmp_path / "one", 0, 1), out, reference)
+    path = out / f"{table}.csv"
+    path.write_text("".join(damage(lines_of(path))))
+    before = content(out)
+    with pytest.raises(RecordError, match=problem) as refused:
+        record(study(tmp_path / "two", 2), out, reference)
+    assert "\n" not in str(refused.value)
+    assert content(out) == before
+
+
+def test_an_edited_accuracy_is_noticed(tmp_path: Path, reference: Path) -> None:
+    out = tmp_path / "recorded"
+    record(study(tmp_path / "one", 0, 1), out, reference)
+    lines = lines_of(out / "accuracy.csv")
+    lines[-1] = lines[-1].rpartition(",")[0] + ",0.99\n"
+    (out / "accuracy.csv").write_text("".join(lines))
+    with pytest.raises(RecordError, match=r"in summary\.csv and of .* in accuracy\.csv"):
+        record(study(tmp_path / "two", 2), out, reference)
+
+
+def test_recorded_runs_without_their_plan_are_refused(tmp_path: Path, reference: Path) -> None:
+    out = tmp_path / "recorded"
+    record(study(tmp_path / "one", 0, 1), out, reference)
+    (out / "plan.json").unlink()
+    other = tmp_path / "other"
+    small_study(other, RUNS[4:], finished=RUNS[4:])
+    with pytest.raises(RecordError, match=r"is recorded and not in plan\.json"):
+        record(other, out, reference)
+
+
+def test_a_run_twice_in_a_summary_is_no_second_seed(tmp_path: Path, reference: Path) -> None:
+    folder = study(tmp_path / "study", 0, 1)
+    record(folder, tmp_path / "recorded", reference)
+    path = tmp_path / "recorded" / "summary.csv"
+    path.write_text("".join([*lines_of(path), lines_of(path)[-1]]))
+    with pytest.raises(ValueError, match=r"summary\.csv: run \w+ twice"):
+        confirm(tmp_path / "recorded", tmp_path / "recorded")

@@ -26,6 +26,7 @@ from dstcl.evaluation.claim_kinds import AnyClaim, Unchanged, Untestable
 from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claim_tests import Finding, find
 from dstcl.evaluation.judge import LEVEL
+from dstcl.evaluation.same_study import same_runs
 from dstcl.evaluation.statistics import mean_interval, power_for_mean, units_for_mean
 from dstcl.evaluation.tables import TABLES, read_table
 
@@ -78,9 +79,12 @@ def power_table(
         block with the most.
 
     Raises:
+        Incomparable: the studies are not the same study.
         ValueError: a table is missing or damaged, or no claim can be tested.
     """
     tables = [_tables(study) for study in studies]
+    for study, other in zip(studies[1:], tables[1:]):
+        same_runs(study, studies[0], other.summary, tables[0].summary)
     known: list[tuple[dict[str, Any], AnyClaim, list[Finding]]] = []
     for values, _ in tables[0].summary.groupby(list(BLOCK), sort=False):
         block = dict(zip(BLOCK, values))

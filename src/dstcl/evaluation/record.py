@@ -7,10 +7,12 @@ again. A large study can so be run in parts, on several machines and days.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from math import isclose
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
@@ -82,8 +84,8 @@ def record(
     Raises:
         CollectError: a finished run is not what the plan says, or not of this code or data.
         MergeError: a protocol has other switches than in what is recorded.
-        RecordError: nothing is finished, another preset is recorded there, or a recorded run found
-            something else. Nothing is written then.
+        RecordError: nothing is finished, another preset is recorded there, a recorded run found
+            something else, or recorded tables are damaged. Nothing is written then.
     """
     preset, planned = read_plan(study)
     finished = [
@@ -96,15 +98,15 @@ def record(
         say(line)
     _, _, texts = what_was_found(finished, study / "runs")
     tables = {name: _text(StringIO(texts[name])) for name in (*FOUND, *OF_SOME)}
-    kept = {name: _text(out / f"{name}.csv") for name in tables if (out / f"{name}.csv").exists()}
+    kept = {name: _kept(out, name) for name in tables if (out / f"{name}.csv").exists()}
     before = set(kept["summary"]["digest"]) if "summary" in kept else set()
     if not replace and "accuracy" in kept:
         _refuse_others(out, kept["accuracy"], tables["accuracy"])
     params = joined_params([out, study])
     runs = {run.digest: run for run in [*there, *planned]}
     finished_digests = {run.digest for run in finished}
-    taken = finished_digests if replace else finished_digests - before
-    joined = {name: _joined(tables[name], kept.get(name), taken, list(runs)) for name in tables}
+    joined = {name: _joined(tables[name], kept.get(name), replace, list(runs)) for name in tables}
+    _check_whole(out, joined, runs)
     write_plan(preset, list(runs.values()), out / "plan.json")
     if params is not None:
         write_json(out / "params.json", params)
@@ -153,13 +155,72 @@ def _accuracies(table: pd.DataFrame) -> dict[str, list[list[str]]]:
     return found
 
 
+def _kept(out: Path, name: str) -> pd.DataFrame:
+    """A recorded table as text."""
+    path = out / f"{name}.csv"
+    try:
+        table = _text(path)
+    except (OSError, ValueError) as error:
+        raise RecordError(" ".join(f"{path}: not a table ({error})".split())) from None
+    needed = LONG_TABLES["accuracy"] if name == "accuracy" else ()
+    if lacking := [column for column in ("digest", *needed) if column not in table]:
+        raise RecordError(f"{path}: no column {lacking[0]}")
+    return table
+
+
+def _check_whole(out: Path, tables: Mapping[str, pd.DataFrame], planned: Container[str]) -> None:
+    """Refuse tables that do not hold the same runs, and accuracies that are not those of the
+    summary: rows were lost or added, or somebody edited them."""
+    remedy = "bring back what was recorded, or record all runs into an empty folder"
+    runs = set(tables["summary"]["digest"])
+    if unknown := sorted(digest for digest in runs if digest not in planned):
+        raise RecordError(f"{out}: run {unknown[0]} is recorded and not in plan.json; {remedy}")
+    for name in FOUND:
+        path, digests = out / f"{name}.csv", tables[name]["digest"]
+        if lacking := sorted(runs - set(digests)):
+            raise RecordError(f"{path}: no rows of run {lacking[0]}; {remedy}")
+        if foreign := sorted(set(digests) - runs):
+            raise RecordError(f"{path}: run {foreign[0]} is not in summary.csv; {remedy}")
+        if name in ("summary", "provenance") and digests.duplicated().any():
+            raise RecordError(
+                f"{path}: run {digests[digests.duplicated()].iloc[0]} twice; {remedy}"
+            )
+    said = dict(zip(tables["summary"]["digest"], tables["summary"]["acc"]))
+    for digest, rows in _accuracies(tables["accuracy"]).items():
+        try:
+            found = _last_mean(rows)
+            same = isclose(found, float(said[digest]), abs_tol=1e-9)
+        except ValueError:
+            raise RecordError(f"{out}: accuracies of run {digest} are damaged; {remedy}") from None
+        if not same:
+            raise RecordError(
+                f"{out}: run {digest} has an accuracy of {said[digest]} in summary.csv and of "
+                f"{found:g} in accuracy.csv; {remedy}"
+            )
+
+
+def _last_mean(rows: Sequence[Sequence[str]]) -> float:
+    """Mean accuracy of all tasks after the last one; ValueError where one is missing or twice."""
+    last = max(int(after) for after, _, _ in rows)
+    final = {int(task): float(acc) for after, task, acc in rows if int(after) == last}
+    times = sum(int(after) == last for after, _, _ in rows)
+    if times != last or final.keys() != set(range(1, last + 1)):
+        raise ValueError
+    return fmean(final.values())
+
+
 def _joined(
-    found: pd.DataFrame, kept: pd.DataFrame | None, taken: set[str], order: Sequence[str]
+    found: pd.DataFrame, kept: pd.DataFrame | None, replace: bool, order: Sequence[str]
 ) -> pd.DataFrame:
-    """A table of all recorded runs, in the order of the plan; columns of both."""
-    parts = [found[found["digest"].isin(taken)]]
-    if kept is not None:
-        parts.insert(0, kept[~kept["digest"].isin(taken)])
+    """A table of all recorded runs, in the order of the plan; columns of both.
+
+    What is kept is asked of each table: recording may have been interrupted between two of them.
+    """
+    parts = [found]
+    if kept is not None and replace:
+        parts.insert(0, kept[~kept["digest"].isin(found["digest"])])
+    elif kept is not None:
+        parts = [kept, found[~found["digest"].isin(kept["digest"])]]
     place = {digest: number for number, digest in enumerate(order)}
     table = pd.concat(parts).fillna("")
     return table.sort_values("digest", key=lambda digests: digests.map(place), kind="stable")

@@ -138,9 +138,13 @@ def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFra
     """
     path = study / f"{name}.csv"
     try:
-        return read_columns(path, *(needs or TABLES[name]))
+        table = read_columns(path, *(needs or TABLES[name]))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; {_maker(name)} writes it") from None
+    # Twice, a run would count as two seeds.
+    if name == "summary" and (twice := table["digest"].duplicated()).any():
+        raise ValueError(f"{path}: run {table['digest'][twice].iloc[0]} twice")
+    return table
 
 
 def _maker(name: str) -> str:

@@ -7,6 +7,7 @@ folders and tables show. ``module:attribute``: one of the user's own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,6 +32,8 @@ BUILT_IN = {
 }
 """The package's controllers by name."""
 LITERALS: dict[str, type] = {"needs_validation": bool}
+LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What a person may call a controller: the name of a folder, and a word in tables."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ def controller_source(value: str | Mapping[str, Any]) -> ControllerSource | None
         return None
     if label in (FIXED, "none"):
         raise ValueError(f"name: {label!r} is not free; choose another")
+    if label != source and (label in BUILT_IN or not re.fullmatch(LABEL, label)):
+        raise ValueError(
+            f"name: {label!r}; a name of its own of at most 100 letters, digits, '.', '_' and '-', "
+            f"none of {', '.join(BUILT_IN)}"
+        )
     kind = controller_facts(source).settings
     if kind is None:
         if more:

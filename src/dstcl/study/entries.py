@@ -101,6 +101,8 @@ class Entry:
             raise ValueError("a name, or a mapping with name and from")
         if source not in cls.known and not plugins.is_plugin(source):
             raise ValueError(f"allowed: {', '.join(cls.known)}, or module:attribute")
+        if label != source and label in cls.known:
+            raise ValueError(f"name: {label!r} is a built-in one; choose another")
         entry = cls(label, source, more)
         entry.check()
         return entry
