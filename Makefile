@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce check test lint format docs schema lock mlflow demo-remote
+.PHONY: help setup reproduce check test lint format docs schema lock dist mlflow demo-remote
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -55,6 +55,13 @@ schema: setup ## write workflow/schemas/params.schema.json from the types
 lock: setup ## resolve envs/requirements.lock anew from pyproject.toml
 	@$(VENV)/bin/pip install -qq uv
 	@$(VENV)/bin/uv pip compile pyproject.toml --extra study --extra cluster --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file envs/requirements.lock
+
+# The build backend itself, which needs neither a network nor a front end.
+dist: setup ## wheel and sdist, in dist/
+	@rm -rf build
+	@$(RUN) python -c "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')" > /dev/null
+	@rm -rf build
+	@ls dist
 
 demo-remote: setup ## push and pull of a tiny study through a DVC remote, in a temporary folder
 	@$(RUN) bash workflow/demo-remote.sh

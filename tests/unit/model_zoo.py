@@ -87,7 +87,7 @@ TIMM: dict[str, tuple[int, dict[str, Any]]] = {
     "eva02_tiny_patch14_224": (28, {"img_size": 28}),
     "fastvit_t8": (64, {}),
     "focalnet_tiny_srf": (32, {}),
-    "gcvit_xxtiny": (64, {"img_size": 64, "window_ratio": (8, 8, 4, 2)}),
+    "gcvit_xxtiny": (224, {}),
     "ghostnet_050": (32, {}),
     "gmlp_s16_224": (32, {"img_size": 32}),
     "hgnetv2_b0": (32, {}),
