@@ -67,7 +67,8 @@ rule results_page:
         plan=f"{RESULTS}/plan.json",
         params=rules.params.output,
         tables=rules.collect.output,
-        claims=rules.claims.output,
+        verdicts=rules.claims.output,
+        claims=f"{REFERENCE}/claims.yaml",
         template=f"{PAGE}/{BROWSE_FILES[0]}",
         words=[f"{PAGE}/{name}" for name in BROWSE_FILES[1:]],
         recorded=all_recorded_tables(),
@@ -77,7 +78,7 @@ rule results_page:
         f"{LOGS}/results_page.log",
     params:
         study=subpath(input.plan, parent=True),
-        reference=REFERENCE,
+        reference=subpath(input.claims, parent=True),
         code=code_of("cli.results_page"),
     shell:
         "dstcl results-page {params.study} --reference {params.reference}"
