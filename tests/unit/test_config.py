@@ -1342,3 +1342,19 @@ def test_strategies_of_the_adaptive_experiment_are_paired() -> None:
         }
         assert len(set(map(frozenset, by_growth.values()))) == 1
         assert len(by_growth["random"]) == units
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (MethodEntry, {"name": "ewc", "from": "finetune"}),
+        (NetworkEntry, {"name": "resnet18", "from": "convnet"}),
+    ],
+)
+def test_nothing_goes_by_the_name_of_another_built_in_one(
+    kind: type[MethodEntry] | type[NetworkEntry], value: dict[str, str]
+) -> None:
+    """Tables and figures would show its results as the other one's."""
+    with pytest.raises(ValueError, match=f"name: '{value['name']}' is a built-in one"):
+        kind.read(value)
+    assert str(kind.read(value | {"name": "own"})) == "own"

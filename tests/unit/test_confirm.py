@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -307,3 +308,25 @@ def test_nothing_in_common_is_not_called_reproduced(make: Make) -> None:
         claims.assign(verdict="not tested").to_csv(folder / "claims.csv", index=False)
     found = confirm(study, recorded)
     assert three_lines(found)[0].startswith("verdicts: nothing to compare; 0 of 0")
+
+
+@pytest.mark.parametrize(
+    ("table", "damage", "problem"),
+    [
+        ("claims", lambda rows: [*rows, rows[-1]], r"claims\.csv: claim .* twice"),
+        ("claim_units", lambda rows: [*rows, rows[-1]], r"claim_units\.csv: claim erk-leads twice"),
+        ("provenance", lambda rows: rows[:-1], r"provenance\.csv: not of the runs of summary"),
+        ("provenance", lambda rows: [*rows, rows[-1]], r"provenance\.csv: not of the runs"),
+        ("summary", lambda rows: [*rows, rows[-1]], r"summary\.csv: run .* twice"),
+    ],
+)
+def test_rows_that_were_lost_or_are_there_twice_are_noticed(
+    make: Make, table: str, damage: Any, problem: str
+) -> None:
+    """A seed that counts twice would narrow intervals; a run without provenance hides its data."""
+    study, recorded = make("study"), make("recorded")
+    path = study / f"{table}.csv"
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+    for folders in ((study, recorded), (recorded, study)):
+        with pytest.raises(ValueError, match=problem):
+            confirm(*folders)

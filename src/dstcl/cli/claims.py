@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dstcl.cli.options import add_reference
 
+MOST_SEEDS = 1_000_000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and what it is compared with."""
@@ -52,8 +54,8 @@ def _print_power(options: argparse.Namespace) -> None:
     from dstcl.evaluation.power import power_table
     from dstcl.reports.power import power_lines
 
-    if options.seeds < 2:
-        raise ValueError(f"--seeds: {options.seeds}; at least 2")
+    if not 2 <= options.seeds <= MOST_SEEDS:
+        raise ValueError(f"--seeds: {options.seeds}; 2 to {MOST_SEEDS}")
     claims = load_claims(options.reference / "claims.yaml")
     table, tests = power_table(claims, options.power, options.seeds)
     print("\n".join(power_lines(table, tests, options.seeds)))

@@ -105,7 +105,7 @@ def confirm(study: Path, reference: Path) -> Confirmation:
     """
     summaries = [read_table(folder, "summary") for folder in (study, reference)]
     pairs = same_runs(study, reference, *summaries)
-    made = [_provenance(folder) for folder in (study, reference)]
+    made = [_provenance(*given) for given in zip((study, reference), summaries)]
     check_data(study, reference, pairs, *made)
     return Confirmation(
         reference=reference,
@@ -118,11 +118,14 @@ def confirm(study: Path, reference: Path) -> Confirmation:
     )
 
 
-def _provenance(folder: Path) -> pd.DataFrame:
-    """provenance.csv; no rows where a study was recorded without it."""
+def _provenance(folder: Path, summary: pd.DataFrame) -> pd.DataFrame:
+    """provenance.csv, a row a run; no rows where a study was recorded without it."""
     if not (folder / "provenance.csv").exists():
         return pd.DataFrame(columns=["digest", "data_digest", *MADE_BY])
-    return read_table(folder, "provenance")
+    made = read_table(folder, "provenance")
+    if sorted(made["digest"]) != sorted(summary["digest"]):
+        raise ValueError(f"{folder / 'provenance.csv'}: not of the runs of summary.csv")
+    return made
 
 
 def _machines(made: pd.DataFrame) -> dict[str, int]:
@@ -158,6 +161,7 @@ def _claims(folder: Path) -> dict[Key, dict[str, Any]]:
     table = read_table(folder, "claims")
     if "measure" not in table:
         raise ValueError(f"{folder / 'claims.csv'}: no column measure")
+    _refuse_twice(folder / "claims.csv", table, KEY)
     tested = table[table["verdict"] != "not tested"]
     rows = [{str(name): value for name, value in row.items()} for row in tested.to_dict("records")]
     return {tuple(row[name] for name in KEY): row for row in rows}
@@ -168,10 +172,18 @@ def _units(folder: Path) -> dict[Key, dict[int, pd.Series[float]]]:
     if not (folder / "claim_units.csv").exists():
         return {}
     table = read_table(folder, "claim_units").astype({"value": str})
+    _refuse_twice(folder / "claim_units.csv", table, (*KEY, "part", "value"))
     found: dict[Key, dict[int, pd.Series[float]]] = {}
     for (*key, part), rows in table.groupby([*KEY, "part"], sort=False):
         found.setdefault(tuple(key), {})[int(str(part))] = rows.set_index("value")["effect"]
     return found
+
+
+def _refuse_twice(path: Path, table: pd.DataFrame, key: Sequence[str]) -> None:
+    """A row that is there twice would count as another seed, or stand for another verdict."""
+    twice = table[table.duplicated(list(key))]
+    if len(twice):
+        raise ValueError(f"{path}: claim {twice['claim'].iloc[0]} twice")
 
 
 def _compare(
