@@ -32,6 +32,10 @@ CUT: dict[str, dict[str, Any]] = {
         "extra": [{"part": "dense-baselines", "protocols": ["corrected"], "methods": ["ewc"]}],
     },
     "paper-prefix": {"benchmarks": [BENCHMARK | {"learn": 1}], "growths": ["unfired"], "extra": []},
+    "cifar100-slim": {
+        "growths": ["random"],
+        "extra": [{"part": "baselines", "methods": ["joint"]}],
+    },
     "adaptive": {"extra": [], "vary": {"topology.controller": ["saturation"]}},
     "adaptive-digits": {"extra": [], "vary": {"topology.controller": ["free_capacity"]}},
     "peers": {"methods": ["wsn"], "extra": [{"part": "units", "methods": ["hat"]}]},
@@ -48,6 +52,7 @@ def first(made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = made.copy(tmp_path_factory.mktemp("presets") / "project")
     path = project.folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
+    assert set(CUT) == set(params["presets"]), "every preset has a story"
     for name, cut in CUT.items():
         preset = params["presets"][name]
         common = {"networks": ["convnet"], "densities": [0.2], "inits": ["erk"], "seeds": [0]}
@@ -137,7 +142,7 @@ def other_split(project: Project) -> None:
 
 
 # Played once each, so that all stories take minutes: trained by train-study, made by Snakemake.
-OTHERS = ("paper-prefix", "adaptive", "adaptive-digits", "peers", "peers-cifar100")
+OTHERS = ("paper-prefix", "cifar100-slim", "adaptive", "adaptive-digits", "peers", "peers-cifar100")
 
 
 @pytest.mark.parametrize("preset", OTHERS)
