@@ -20,7 +20,7 @@ VISION: dict[str, tuple[int, dict[str, Any]]] = {
     "efficientnet_v2_s": (32, {}),
     "googlenet": (32, {"init_weights": False, "aux_logits": False}),
     "inception_v3": (80, {"init_weights": False, "aux_logits": False}),
-    "maxvit_t": (64, {"input_size": (64, 64), "partition_size": 2}),
+    "maxvit_t": (224, {}),
     "mnasnet0_5": (32, {}),
     "mobilenet_v2": (32, {}),
     "mobilenet_v3_large": (32, {}),
