@@ -142,8 +142,9 @@ def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -
 
 def _title(effect: str, rows: pd.DataFrame) -> str:
     """The effect, and what it is under ``corrected`` where all rows have the same cells."""
-    title = effect if EFFECTS[effect] is None else f"effect {effect}"
+    words = " - ".join(map(spelled, effect.split(" - ")))
+    title = words if EFFECTS[effect] is None else f"effect {words}"
     bases = rows[BASE].round(9).unique()
-    unit = " %" if EFFECTS[effect] is None else " points"
+    unit = "%" if EFFECTS[effect] is None else " points"
     sign = "" if EFFECTS[effect] is None else "+"
     return f"{title}\n({BASE}: {bases[0]:{sign}.1f}{unit})" if len(bases) == 1 else title
