@@ -246,7 +246,7 @@ def test_summary_has_a_column_for_a_varied_setting_and_says_what_means_are_over(
     rows += accuracies("none", RANDOM, method="static", **{STEPS: "none"})
     text = write_study(tmp_path, table(*rows))
     assert f"| init | growth | {STEPS} | density 0.2 | weights used |" in text
-    assert "| erk | random | 400 | 80.0 ± 24.8 | 50 % |" in text
+    assert "| erk | random | 400 | 80.0 ± 24.8 | 50% |" in text
     assert "| init | growth | density 0.2 | weights used |" in text
     assert f"| {STEPS} 400 - 50 | 3 | +0.0 |" in text
     assert f"is tested on the mean over {STEPS} 50, 400." in text
@@ -290,15 +290,15 @@ def write_study(folder: Path, summary: pd.DataFrame, paper: str = "") -> str:
 def test_summary_shows_mean_interval_and_paired_difference(tmp_path: Path) -> None:
     rows = [*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT)]
     text = write_study(tmp_path, table(*rows))
-    # 80 % with sd 10 over 3 seeds: half interval 4.303 * 10 / sqrt(3) = 24.8
-    assert "| erk | random | 80.0 ± 24.8 | 50 % |" in text
+    # 80% with sd 10 over 3 seeds: half interval 4.303 * 10 / sqrt(3) = 24.8
+    assert "| erk | random | 80.0 ± 24.8 | 50% |" in text
     assert "| all cells | gradient - random | 3 | +5.0 | +2.5 to +7.5 |" in text
 
 
 def test_a_cell_without_runs_is_a_dash_in_the_summary(tmp_path: Path) -> None:
     rows = [*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT, density=0.05)]
     text = write_study(tmp_path, table(*rows))
-    assert "| erk | random | 80.0 ± 24.8 | - | 50 % / - |" in text
+    assert "| erk | random | 80.0 ± 24.8 | - | 50% / - |" in text
 
 
 def test_summary_shows_contrasts_between_protocols_and_comparisons_of_methods(
@@ -316,7 +316,7 @@ def test_summary_shows_contrasts_between_protocols_and_comparisons_of_methods(
 def test_summary_of_one_seed_claims_no_interval(tmp_path: Path) -> None:
     rows = [*accuracies("random", [0.7]), *accuracies("gradient", [0.9])]
     text = write_study(tmp_path, table(*rows))
-    assert "| erk | random | 70.0 | 50 % |" in text
+    assert "| erk | random | 70.0 | 50% |" in text
     assert "needs 2 seeds" in text
 
 
@@ -333,7 +333,7 @@ def test_summary_says_what_became_of_the_claims_and_that_the_paper_has_no_such_n
         rows += accuracies(growth, RANDOM)
         rows += accuracies(growth, [0.60, 0.70, 0.79], init="uniform")
     text = write_study(tmp_path, table(*rows))
-    line = "| At low sparsity (80 %), ERK is more accurate than uniform. | **supported** +10.33 "
+    line = "| At low sparsity (80%), ERK is more accurate than uniform. | **supported** +10.33 "
     assert line in text
     known = len(load_claims(REFERENCE / "claims.yaml"))
     untested = f"Not tested under corrected: {known - 3} of {known} claims (moderate-sparsity-erk, "

@@ -119,7 +119,7 @@ def test_the_lines_drawn_are_the_numbers_written(tmp_path):
     assert list(line.get_xdata()) == table.task.tolist()
     assert list(line.get_ydata()) == table.accuracy_percent.tolist()
     assert figure.subfigs[0].get_suptitle() == (
-        "MNIST-5k, 2 tasks · protocol corrected · network net · method dst"
+        "MNIST-5k, 2 tasks · protocol corrected · network net · method DST"
     )
     legend = figure.legends[0].get_title().get_text()
     assert legend == "growth (mean of 2 seeds, small points: single seeds)"
@@ -260,7 +260,7 @@ def test_configurations_differ_in_a_varied_setting(tmp_path):
     assert ranks.growth.tolist() == ["own:rule", "random", "own:rule", "random"]
     figure, _ = import_module("dstcl.figures.ranking").draw(Tables(study))
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert labels[0] == f"uniform · sparsity 72 % · own:rule · {STEPS} 400"
+    assert labels[0] == f"uniform · sparsity 72% · own:rule · {STEPS} 400"
     figure, matrix = accuracy_matrix.draw(Tables(study))
     assert set(matrix.of) == {4}
     assert f"{STEPS} 400" in figure.axes[0].get_title()
@@ -279,7 +279,7 @@ def test_capacity_shows_what_independent_masks_would_give(tmp_path):
     used, reused = (subfigure.axes[0].lines[0].get_ydata() for subfigure in figure.subfigs)
     # Both tasks have all 10 weights of conv and 4 of fc's 40: used 10 + 40 (1 - 0.9^2) of 50,
     # of task 2's 14 weights 10 + 0.1 * 4 are expected in task 1 too. The density 0.28 alone would
-    # say 48 and 28 %.
+    # say 48 and 28%.
     assert list(used) == pytest.approx([28, 100 * 17.6 / 50])
     assert list(reused) == pytest.approx([0, 100 * 10.4 / 14])
 
@@ -375,7 +375,7 @@ def test_accuracy_matrix_shows_best_and_worst_cell_by_their_lowest_seed(tmp_path
     figure, _ = accuracy_matrix.draw(Tables(study))
     assert [text.get_text() for text in figure.axes[0].texts] == ["70", "60", "80"]
     assert figure.axes[0].get_title() == (
-        "sparsity 72 %: best of 3\nuniform, random\nACC 70.0 % (seed 1), mean 80.0 %"
+        "sparsity 72%: best of 3\nuniform, random\nACC 70.0% (seed 1), mean 80.0%"
     )
 
 
@@ -391,7 +391,7 @@ def test_a_partial_study_is_drawn_and_says_what_is_missing(tmp_path):
         assert not numbers(study, name).empty
     figure, table = accuracy_over_tasks.draw(Tables(study))
     empty = [panel.get_title() for panel in figure.axes if panel.texts]
-    assert empty == ["erk, sparsity 90 %", "uniform, sparsity 72 %"]
+    assert empty == ["ERK, sparsity 90%", "uniform, sparsity 72%"]
     assert sorted(table.seeds) == [1, 1, 2, 2]
     assert "mean of 1 to 2 seeds" in figure.legends[0].get_title().get_text()
 
@@ -799,7 +799,7 @@ def test_paper_panels_have_the_papers_curve_and_ours_on_one_scale(tmp_path):
     )
     paper, ours = figure.axes
     assert [p.get_title() for p in (paper, ours)] == ["the paper", "ours, published"]
-    assert paper.get_ylabel() == "erk, sparsity 90 %"
+    assert paper.get_ylabel() == "ERK, sparsity 90%"
     assert list(paper.lines[0].get_ydata()) == [80 - t for t in range(1, 11)]
     assert list(ours.lines[0].get_ydata()) == [70 - t for t in range(1, 11)]
     assert paper.get_ylim() == ours.get_ylim()
@@ -818,7 +818,7 @@ def test_an_interval_over_seeds_is_drawn_beside_the_spread_over_intervals(tmp_pa
     assert list(high.get_ydata()) == [71, 70, 69]
     assert list(mean.get_ydata()) == [69, 68, 67]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[-2:] == ["standard deviation over update intervals", "95 % interval over seeds"]
+    assert labels[-2:] == ["standard deviation over update intervals", "95% interval over seeds"]
 
 
 def test_each_figure_of_the_paper_is_a_block_and_figure_a_has_a_line_an_interval(tmp_path):
@@ -842,7 +842,7 @@ def test_each_figure_of_the_paper_is_a_block_and_figure_a_has_a_line_an_interval
     assert names == ["every 50 steps", "every 400 steps"]
     fourth = figure.subfigs[0]
     assert [axes.get_title() for axes in fourth.axes[:3]] == [
-        f"erk\nsparsity {percent} %" for percent in (70, 90, 95)
+        f"ERK\nsparsity {percent}%" for percent in (70, 90, 95)
     ]
     assert [axes.get_ylabel() for axes in fourth.axes[::3]] == ["the paper", "ours, published"]
 

@@ -18,8 +18,8 @@ from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import judge_claims
 from dstcl.evaluation.paper.beside import CURVE_COLUMNS, TABLE_COLUMNS
 from dstcl.evaluation.tables import Title, dataset_titles
-from dstcl.figures import FIGURES, NOT_DRAWN
-from dstcl.reports.page import write_report
+from dstcl.figures import FIGURES, NOT_DRAWN, caption
+from dstcl.reports.page import in_two, write_report
 from dstcl.reports.summary import write_summary
 from dstcl.reports.tables import claim_blocks
 from helpers.finished import study_tables
@@ -338,13 +338,13 @@ def test_a_table_of_the_paper_stands_beside_ours_in_its_layout(tmp_path: Path) -
     write_report("quick", study, TEMPLATE)
     text = (study / "report.html").read_text()
     table = words_of(text, "Table 1: CIFAR-100, 20 tasks, ResNet-18</h3>")
-    assert "growth ACC (%) erk, sparsity 80 % 95 %" in table
+    assert "growth ACC (%) ERK, sparsity 80% 95%" in table
     assert "random paper 63.4 ± 10.2 published 61.0 ± 2.5 ✓ - corrected" in table
     # The interval of update intervals is not shown as if it were one over seeds.
     assert "corrected 72.0 ± 2.5 ✗ (71.0 to 73.5) -" in table
     assert "60.1" not in table
     assert "FWT: what guessing gives, so it says nothing of transfer" in table
-    front = words_of(text, '<table class="front">', "</table>")
+    front = words_of(text, '<table class="front sortable">', "</table>")
     assert "Table 1 : CIFAR-100, 20 tasks, ResNet-18, 2 of its 24 cells" in front
     assert "1 of 2 (1 open) -2.4 0 of 1 +8.6" in front
     assert 'href="#paper-table-1-resnet18"' in text
@@ -384,7 +384,7 @@ def test_a_figure_without_a_table_shows_where_its_curves_end(tmp_path: Path) -> 
         text, "Figure A: CIFAR-100, 10 tasks, ResNet-18, random growth</h3>", "</table>"
     )
     assert "Where the curves end, after task 10." in part
-    assert "update ACC (%) erk, sparsity 80 %" in part
+    assert "update ACC (%) ERK, sparsity 80%" in part
     assert "every 50 paper 63.4 published 61.0 ✓ every 400 paper 63.4 published 62.0 ✓" in part
 
 
@@ -408,6 +408,14 @@ window.onload = () => {
   const column = titles.indexOf(acc);
   report.sorted = [...search.querySelectorAll("tbody tr")].map((r) => r.cells[column].textContent);
   report.count = search.querySelector("p").textContent;
+  const claims = document.querySelector("table.claims");
+  const [, verdict] = claims.tHead.querySelectorAll("th");
+  const effects = () => [...claims.tBodies[0].rows].map((row) => row.cells[1].dataset.sort);
+  report.before = effects();
+  verdict.querySelector("button").click();
+  report.rising = [effects(), verdict.getAttribute("aria-sort")];
+  verdict.querySelector("button").click();
+  report.falling = [effects(), verdict.getAttribute("aria-sort")];
   document.title = JSON.stringify(report);
 };
 </script></body>"""
@@ -435,6 +443,34 @@ def test_a_browser_shows_images_and_searches_tables_without_errors(
     assert found["sorted"] == ["83.2", "78.1", "73"]
     assert found["count"].startswith("3 of 24 rows.")
     assert "CONSOLE" not in done.stderr, done.stderr
+    rising = sorted(map(float, found["before"]))
+    assert len(set(rising)) > 1
+    assert [float(v) for v in found["rising"][0]] == rising
+    assert [float(v) for v in found["falling"][0]] == rising[::-1]
+    assert (found["rising"][1], found["falling"][1]) == ("ascending", "descending")
+
+
+def test_captions_have_two_sentences_before_the_fold() -> None:
+    words = "One, as in comparisons.csv. Two (e.g. 95% of x)! Three? Four."
+    assert in_two(words) == ("One, as in comparisons.csv. Two (e.g. 95% of x)!", "Three? Four.")
+    assert in_two("One alone.") == ("One alone.", "")
+    for name in FIGURES:
+        short, more = in_two(caption(name))
+        assert f"{short} {more}".strip() == caption(name)
+
+
+def test_figures_that_answer_the_claims_come_first_and_the_others_are_folded(
+    tmp_path: Path,
+) -> None:
+    study = write_study(tmp_path / "study")
+    for name in FIGURES:
+        pd.DataFrame({"x": [1]}).to_csv(study / "figures" / f"{name}.csv", index=False)
+    write_report("quick", study, TEMPLATE)
+    text = (study / "report.html").read_text()
+    first, others = text.split('<details class="fold">')
+    shown = [re.findall(r'id="figure-([a-z_]+)"', part) for part in (first, others)]
+    assert set(shown[0]) == {"claims", "paper_panels", "protocols", "accuracy_over_tasks"}
+    assert shown[1] == [name for name in FIGURES if name not in shown[0]]
 
 
 def test_a_beginning_is_called_one_wherever_its_tasks_are_named(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 
 from dstcl.cli import main
 from dstcl.evaluation.paper.reference import read_curves
+from dstcl.evaluation.spelling import percent_signs
 from dstcl.reports.browse.gather import AXES, gathered, other_studies, recorded_studies
 from dstcl.reports.browse.page import write_results_page
 from dstcl.reports.browse.vega import vega
-from dstcl.reports.spelling import percent_signs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = REPOSITORY / "workflow" / "report" / "results.html.j2"

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import SETTING, cell_axes, mean_over
+from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title
 from dstcl.figures.panels import dots, name_rows, say, stacked
@@ -18,7 +19,7 @@ CAPTION = (
     "One switch of the protocol flipped at a time, away from corrected. Left: what it changes "
     "in accuracy. Right: what it changes in two of the paper's contrasts, gradient against "
     "random growth and ERK against uniform. Each is flipped minus corrected, paired by seed "
-    "over the cells that both have, mean with 95 % interval. A contrast whose change is far "
+    "over the cells that both have, mean with 95% interval. A contrast whose change is far "
     "from zero depends on that switch. With so many intervals, one in 20 leaves zero out by "
     "chance. Changes of single switches need not add up to that of all of them."
 )
@@ -110,13 +111,13 @@ def _paired(flipped: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
 def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -> None:
     dataset, tasks, network, *method = key
     words = [f"{title.setting(dataset, tasks)}", f"network {network}"]
-    words += [f"method {name}" for name in method]
+    words += [f"method {spelled(name)}" for name in method]
     part.suptitle(" · ".join(words), fontweight="bold")
     panels = part.subplots(1, len(EFFECTS), sharey=True)
     names = rows.drop_duplicates("protocol")
     place = {name: index for index, name in enumerate(names.protocol)}
     name_rows(panels[0], list(names.switch))
-    part.supxlabel(f"change against {BASE} (points), mean and 95 % interval over seeds")
+    part.supxlabel(f"change against {BASE} (points), mean and 95% interval over seeds")
     for panel, effect in zip(panels, EFFECTS):
         here = rows[(rows.effect == effect) & (rows.seeds > 0)]
         here = here.assign(place=here.protocol.map(place))
@@ -141,8 +142,9 @@ def _draw_setting(title: Title, key: Any, rows: pd.DataFrame, part: SubFigure) -
 
 def _title(effect: str, rows: pd.DataFrame) -> str:
     """The effect, and what it is under ``corrected`` where all rows have the same cells."""
-    title = effect if EFFECTS[effect] is None else f"effect {effect}"
+    words = " - ".join(map(spelled, effect.split(" - ")))
+    title = words if EFFECTS[effect] is None else f"effect {words}"
     bases = rows[BASE].round(9).unique()
-    unit = " %" if EFFECTS[effect] is None else " points"
+    unit = "%" if EFFECTS[effect] is None else " points"
     sign = "" if EFFECTS[effect] is None else "+"
     return f"{title}\n({BASE}: {bases[0]:{sign}.1f}{unit})" if len(bases) == 1 else title

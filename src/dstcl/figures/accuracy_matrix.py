@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import cell_axes, varied_axes
+from dstcl.evaluation.spelling import spelled
 from dstcl.figures.panels import blocks, densities, stacked, varied_words
 from dstcl.figures.style import MM, WIDTH, sparsity
 from dstcl.figures.tables import Tables
@@ -95,10 +96,10 @@ def _draw_block(title: str, rows: pd.DataFrame, panels: Layout, subfigure: SubFi
 
 def _draw_matrix(panel: Axes, run: pd.DataFrame, norm: Normalize) -> None:
     first = run.iloc[0]
-    cell = "\n".join([f"{first.init}, {first.growth}", *varied_words(first)])
+    cell = "\n".join([f"{spelled(first.init)}, {first.growth}", *varied_words(first)])
     panel.set_title(
         f"{sparsity(first.density)}: {first['rank']} of {first.of}\n{cell}\n"
-        f"ACC {first.acc_percent:.1f} % (seed {first.seed}), mean {first.mean_acc_percent:.1f} %"
+        f"ACC {first.acc_percent:.1f}% (seed {first.seed}), mean {first.mean_acc_percent:.1f}%"
     )
     tasks = int(run.after_task.max())
     grid = np.full((tasks, tasks), np.nan)

@@ -19,7 +19,7 @@ from dstcl.figures.tables import NotDrawnError, Tables
 CAPTION = (
     "Accuracy on a task right after it is learned, against the share of weights that were free "
     "when it began. Time runs from left to right: a point is a task, a line a growth. Lines are "
-    "means over seeds, bands their 95 % interval; of fewer than five seeds each is a small point "
+    "means over seeds, bands their 95% interval; of fewer than five seeds each is a small point "
     "instead. A line that breaks down on the right side "
     "means that tasks fail where weights run out. Tasks differ in difficulty, so compare lines."
 )

@@ -19,7 +19,7 @@ from dstcl.figures.tables import Tables
 CAPTION = (
     "Mean test accuracy over the tasks seen so far, after each learned task. One panel for each "
     "init and sparsity, one line for each growth. Lines are means over seeds; the band is the "
-    "95 % interval (Student's t) and may run off the panel. Of fewer than five seeds each is a "
+    "95% interval (Student's t) and may run off the panel. Of fewer than five seeds each is a "
     "small point instead. Each protocol has a scale of its "
     "own. Look for lines that part as tasks are added or sparsity rises. Judge single "
     "differences by comparisons.csv: seeds share their tasks, so bands can overlap where every "

@@ -13,7 +13,7 @@ from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "Methods side by side on the same tasks: accuracy at the end and forgetting, mean over "
-    "growths and seeds with the 95 % interval over seeds. Blue circles are methods that grow "
+    "growths and seeds with the 95% interval over seeds. Blue circles are methods that grow "
     "new weights while they train, green squares other methods with masks, grey diamonds dense "
     "ones. Method separate has one network per task and joint learns all tasks at once, so they "
     "bound what can be expected."
@@ -64,6 +64,8 @@ def _draw_block(
             dots(panel, line, **tables.method_looks[str(method)])
     if lost.empty:
         say(right, "not measured")
+    low, high = left.get_xlim()
+    left.set_xlim(max(0, low), min(100, high))
     left.set_xlabel("accuracy over all tasks at the end (%)")
     right.set_xlabel("forgetting (points)")
     right.axvline(0, color="black", linewidth=0.7)

@@ -13,7 +13,7 @@ from dstcl.figures.tables import Tables
 CAPTION = (
     "How fast tasks use up the network. Above: the share of maskable weights that any task so "
     "far uses. Below: the share of the newest task's active weights that earlier tasks use too. "
-    "Lines are means over seeds, bands their 95 % interval (Student's t); of fewer than five "
+    "Lines are means over seeds, bands their 95% interval (Student's t); of fewer than five "
     "seeds each is a small point instead. The dashed line is what independent masks with the same "
     "number of weights in each layer would give, for each init, mean over growths. A line below it "
     "above, or above it below, means that tasks choose the same weights more often than chance and "

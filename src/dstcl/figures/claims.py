@@ -19,7 +19,7 @@ from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "What the paper claims, tested on this study. The dot is the effect of a claim in points of "
-    "accuracy, the line its 95 % interval; effects are positive in the claim's favour. The grey "
+    "accuracy, the line its 95% interval; effects are positive in the claim's favour. The grey "
     "tick is the boundary beyond which the claim holds. A verdict needs three seeds, or update "
     "intervals where these are what is repeated, and p < 0.05 after Holm's correction over the "
     "claims of a block, so an interval may leave the boundary out while the verdict is open. "
@@ -72,7 +72,7 @@ def _draw_block(title: Title, rows: pd.DataFrame, subfigure: SubFigure) -> None:
         _draw_claim(panel, place, row)
     name_rows(panel, list(rows.claim))
     panel.set_xlabel(
-        "effect in points, positive as claimed; 95 % interval; scale logarithmic beyond ±1"
+        "effect in points, positive as claimed; 95% interval; scale logarithmic beyond ±1"
     )
 
 

@@ -19,7 +19,7 @@ from dstcl.figures.tables import NotDrawnError, Tables
 CAPTION = (
     "What methods cost: wall time of a run, arithmetic of its training and of one image, and "
     "bytes of a task's masks on disk and of all that must be kept of all tasks (masks in a Huffman "
-    "code). Signs are means over growths and seeds with the 95 % "
+    "code). Signs are means over growths and seeds with the 95% "
     "interval over seeds. Arithmetic counts active weights only, as hardware for sparse "
     "networks would. Times are those of dense kernels, on a machine that may have been shared."
 )

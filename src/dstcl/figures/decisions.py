@@ -18,9 +18,9 @@ from dstcl.figures.tables import NotDrawnError, Tables
 from dstcl.study.controllers import CONTROLLER
 
 CAPTION = (
-    "What controllers decided before each task; lines are means over seeds, bands their 95 % "
+    "What controllers decided before each task; lines are means over seeds, bands their 95% "
     "interval. Growth: the share of what is grown that is not by the run's own criterion; a rule "
-    "that switches is at 0 or 100 % in each seed, so its mean says in how many seeds it had "
+    "that switches is at 0 or 100% in each seed, so its mean says in how many seeds it had "
     "switched. Layers: active weights that the task begins with, from the input (dark) to the "
     "output (light). Runs without a controller are not shown."
 )

@@ -11,7 +11,7 @@ from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "Share of weights that were active at any time since their task began, over the training of "
-    "all tasks. Lines are means over seeds, bands their 95 % interval; of fewer than five seeds "
+    "all tasks. Lines are means over seeds, bands their 95% interval; of fewer than five seeds "
     "each is a small point instead. A line that rises far "
     "above the density has tried many weights. A flat one keeps growing the same."
 )

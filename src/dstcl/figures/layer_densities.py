@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over
+from dstcl.evaluation.spelling import spelled
 from dstcl.figures.panels import REFERENCE, blocks, densities, legend_above, stacked
 from dstcl.figures.style import Look, handle, sparsity
 from dstcl.figures.tables import Tables
@@ -41,7 +42,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     figure, subfigures = stacked(heights, head=8, note=mean_over(layers))
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows, tables.init_looks, subfigure)
-    handles = [handle(init, tables.init_looks[init]) for init in numbers.init.unique()]
+    handles = [handle(spelled(init), tables.init_looks[init]) for init in numbers.init.unique()]
     handles.append(Line2D([], [], **REFERENCE, label="density of the whole network"))
     legend_above(figure, handles)
     return figure, numbers

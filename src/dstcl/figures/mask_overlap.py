@@ -11,6 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, SUBNETWORK, mean_over
+from dstcl.evaluation.spelling import spelled
 from dstcl.figures.independent_masks import expected_overlap
 from dstcl.figures.panels import blocks, densities, say, stacked
 from dstcl.figures.style import sparsity
@@ -61,13 +62,13 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     for init, line in zip(inits, axes):
         for density, panel in zip(columns, line):
             here = rows[(rows.init == init) & (rows.density == density)]
-            panel.set_title(f"{init}, {sparsity(density)}")
+            panel.set_title(f"{spelled(init)}, {sparsity(density)}")
             if here.empty:
                 panel.set_axis_off()
                 say(panel, "no runs")
             else:
                 chance = _range(here.expected_percent)
-                panel.set_title(f"{init}, {sparsity(density)}\n(independent: {chance} %)")
+                panel.set_title(f"{spelled(init)}, {sparsity(density)}\n(independent: {chance}%)")
                 _draw_grid(panel, here)
     bar = subfigure.colorbar(
         ScalarMappable(NORM, COLORS), ax=axes, extend="both", shrink=0.8, pad=0.02

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2DBase, ScaledTranslation
 
 from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, is_varied
+from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title
 from dstcl.figures import NOT_DRAWN
@@ -60,14 +61,14 @@ def blocks(table: pd.DataFrame, title: Title) -> list[tuple[str, pd.DataFrame]]:
 def _block_title(row: pd.Series[Any], title: Title) -> str:
     return (
         f"{title.setting(row.dataset, row.tasks)} · protocol {row.protocol} · "
-        f"network {row.network} · method {row.method}"
+        f"network {row.network} · method {spelled(row.method)}"
     )
 
 
 def over_seeds(
     values: pd.DataFrame, by: list[str], column: str, *, by_seed: bool = False
 ) -> pd.DataFrame:
-    """Mean of a column over seeds with its 95 % interval: ``by``, seeds, mean, low, high.
+    """Mean of a column over seeds with its 95% interval: ``by``, seeds, mean, low, high.
 
     Several values of a seed count as their mean. Where asked for, ``by_seed`` has the value of each
     seed, as numbers with spaces between them.
@@ -121,7 +122,7 @@ def legend_title(points: pd.DataFrame) -> str:
     if most == 1:
         return "growth (1 seed, so no interval)"
     number = str(most) if fewest == most else f"{fewest} to {most}"
-    shown = ["band: 95 % interval"] * (most >= BAND_FROM)
+    shown = ["band: 95% interval"] * (most >= BAND_FROM)
     if fewest < BAND_FROM:
         where = f" where fewer than {BAND_FROM}" if shown else ""
         shown.append(f"small points: single seeds{where}")
@@ -205,7 +206,8 @@ def varied_words(row: Any) -> list[str]:
 
 def method_label(method: str, density: float, init: str) -> str:
     """A method's row; a dense one has neither density nor init."""
-    return method if init == NOT_READ else f"{method} · density {density:g} · {init}"
+    name = spelled(method)
+    return name if init == NOT_READ else f"{name} · {sparsity(density)} · {spelled(init)}"
 
 
 def figure_of_words(reason: str) -> tuple[Figure, pd.DataFrame]:
@@ -227,7 +229,7 @@ def _draw_part(part: Part, looks: Mapping[str, Look], subfigure: SubFigure) -> N
         axes[0, 0].set_xlim(103, -3)
     for init, row in zip(inits, axes):
         for density, panel in zip(columns, row):
-            panel.set_title(f"{init}, {sparsity(density)}")
+            panel.set_title(f"{spelled(init)}, {sparsity(density)}")
             panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
             here = part.points[(part.points.init == init) & (part.points.density == density)]
             if part.reference:

@@ -17,6 +17,7 @@ from dstcl.evaluation.axes import CELL, varied_axes
 from dstcl.evaluation.paper.beside import averaged_over
 from dstcl.evaluation.paper.catalog import FIGURES, TITLES, Part
 from dstcl.evaluation.replication import INTERVAL, SEEDS
+from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.tables import tasks_in_words
 from dstcl.figures.panels import densities, legend_above, say, stacked
 from dstcl.figures.style import GREY, Look, handle, sparsity
@@ -26,7 +27,7 @@ CAPTION = (
     "The paper's figures, and ours below each on the same scale: mean accuracy over the tasks seen "
     "so far. Shaded, in the paper's curves and in ours: the standard deviation over update "
     "intervals, one run each (divisor n, as the paper draws it). It is no spread over seeds: the "
-    "paper has none. Thin lines around ours: the 95 % interval over seeds, where a study has "
+    "paper has none. Thin lines around ours: the 95% interval over seeds, where a study has "
     "several. Look whether curves have the same height, the same order, and fall at the same task."
 )
 
@@ -102,7 +103,7 @@ def _band_handles(points: pd.DataFrame) -> list[Any]:
         Patch(color=GREY, alpha=0.25, linewidth=0, label="standard deviation over update intervals")
     ]
     if (points.unit.eq(SEEDS.many) & points.low_percent.notna()).any():
-        handles.append(Line2D([], [], color=GREY, linewidth=0.6, label="95 % interval over seeds"))
+        handles.append(Line2D([], [], color=GREY, linewidth=0.6, label="95% interval over seeds"))
     return handles
 
 
@@ -162,7 +163,7 @@ def _draw_part(
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for panel, line in zip(panels, grid):
         here = points[(points.init == panel.init) & (points.density == panel.density)]
-        name = f"{panel.init}, {sparsity(panel.density)}"
+        name = f"{spelled(panel.init)}, {sparsity(panel.density)}"
         for source, place in zip(sources, line):
             label = source if source == PAPER else f"ours, {source}"
             if place in axes[0]:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import CELL, SETTING, mean_over
+from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.tables import Title
 from dstcl.figures.panels import dots, legend_above, name_rows, over_seeds, stacked
 from dstcl.figures.style import GREY, PROTOCOLS, handle, sparsity
@@ -17,7 +18,7 @@ from dstcl.figures.tables import NotDrawnError, Tables
 CAPTION = (
     "The same configuration run as the paper's code does it (published) and as a careful reader "
     "would (corrected). The sign is the accuracy after the last task, mean over seeds, with its "
-    "95 % interval. A long grey bar is a number that depends on defects of the code. Compare "
+    "95% interval. A long grey bar is a number that depends on defects of the code. Compare "
     "the order of the squares with that of the circles within an init and sparsity: where it "
     "differs, conclusions may depend on these defects too. comparisons.csv has the differences "
     "between growths and inits under each protocol, paired by seed, with their intervals."
@@ -54,14 +55,14 @@ def _note(runs: pd.DataFrame, points: pd.DataFrame) -> str:
 
 def _legend(points: pd.DataFrame) -> str:
     seeds = points.seeds.max()
-    return f"protocol (mean of {seeds} seeds, line: 95 % interval)" if seeds > 1 else "protocol"
+    return f"protocol (mean of {seeds} seeds, line: 95% interval)" if seeds > 1 else "protocol"
 
 
 def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> None:
     first = points.iloc[0]
     subfigure.suptitle(
         f"{title.setting(first.dataset, first.tasks)} · network {first.network} · "
-        f"method {first.method}",
+        f"method {spelled(first.method)}",
         fontweight="bold",
     )
     panel = subfigure.subplots()
@@ -76,7 +77,7 @@ def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> N
     for protocol, rows in points.groupby("protocol", sort=False):
         shift = 0.16 * (1 if protocol == PAIR[0] else -1)
         dots(panel, rows.assign(place=rows.place + shift), **PROTOCOLS[str(protocol)])
-    name_rows(panel, [f"{sparsity(d)} · {init} · {growth}" for d, init, growth in cells])
+    name_rows(panel, [f"{sparsity(d)} · {spelled(init)} · {growth}" for d, init, growth in cells])
     for index in np.flatnonzero([a[0] != b[0] for a, b in pairwise(cells)]):
         panel.axhline(index + 0.5, color=GREY, linewidth=0.6)
     panel.set_xlabel("accuracy over all tasks after the last one (%)")

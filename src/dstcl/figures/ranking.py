@@ -6,13 +6,14 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import METHOD_BLOCK, cell_axes
+from dstcl.evaluation.spelling import spelled
 from dstcl.figures.panels import blocks, dots, name_rows, over_seeds, stacked, varied_words
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "Configurations in the order of their mean rank. Runs of one seed are ranked among each "
-    "other (1 is best). The dot is the mean over seeds, the line its 95 % interval, cut at the "
+    "other (1 is best). The dot is the mean over seeds, the line its 95% interval, cut at the "
     "first and the last rank. A long line is a rank that changes from seed to seed. Whether two "
     "configurations differ is not seen in whether their lines overlap: comparisons.csv has "
     "their difference in accuracy, paired by seed, with its interval."
@@ -65,18 +66,20 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     panel = subfigure.subplots()
     dots(panel, rows.assign(place=rows.index), color="#0072B2", marker="o")
     labels = [
-        " · ".join([row["init"], sparsity(row["density"]), row["growth"], *varied_words(row)])
+        " · ".join(
+            [spelled(row["init"]), sparsity(row["density"]), row["growth"], *varied_words(row)]
+        )
         for _, row in rows.iterrows()
     ]
     name_rows(panel, labels)
     ends = rows[["mean", "low", "high"]]
     panel.set_xlim(ends.min().min() - 0.5, ends.max().max() + 0.5)
     for place, row in enumerate(rows.itertuples()):
-        text = f"rank {row.mean:.1f} · {row.accuracy_percent:.1f} %"
+        text = f"rank {row.mean:.1f} · {row.accuracy_percent:.1f}%"
         panel.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center")
     seeds = rows.seeds.max()
     panel.set_xlabel(
-        f"rank among {total} configurations, mean of {seeds} seeds with 95 % interval"
+        f"rank among {total} configurations, mean of {seeds} seeds with 95% interval"
         if seeds > 1
         else f"rank among {total} configurations (1 seed, so no interval)"
     )

@@ -186,8 +186,8 @@ def handle(name: str, look: Look) -> Line2D:
 
 
 def sparsity(density: float) -> str:
-    """``0.05`` as "sparsity 95 %"."""
-    return f"sparsity {round(100 * (1 - density), 6):g} %"
+    """``0.05`` as "sparsity 95%"."""
+    return f"sparsity {round(100 * (1 - density), 6):g}%"
 
 
 @contextmanager

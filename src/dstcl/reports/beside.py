@@ -11,6 +11,7 @@ from dstcl.evaluation.paper.beside import averaged_over
 from dstcl.evaluation.paper.catalog import PARTS, TABLES, TITLES, Part
 from dstcl.evaluation.paper.scores import PartScores, Score, part_scores
 from dstcl.evaluation.replication import INTERVAL, SEEDS
+from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.tables import Title, tasks_in_words
 from dstcl.reports.tables import MAIN_PROTOCOLS
 
@@ -158,8 +159,8 @@ def _layout(
     return {
         "name": name,
         "rows_are": "growth" if by == "growth" else "update",
-        "inits": [(init, sum(one == init for one, _ in columns)) for init in inits],
-        "sparsities": [f"{round(100 * (1 - density), 6):g} %" for _, density in columns],
+        "inits": [(spelled(init), sum(one == init for one, _ in columns)) for init in inits],
+        "sparsities": [f"{round(100 * (1 - density), 6):g}%" for _, density in columns],
         "lines": lines,
     }
 

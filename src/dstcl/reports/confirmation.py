@@ -10,6 +10,7 @@ import pandas as pd
 from dstcl.evaluation.confirm import Compared, Confirmation, confirm
 from dstcl.evaluation.rounding import Distance
 from dstcl.evaluation.same_study import Incomparable
+from dstcl.evaluation.spelling import percent_signs
 from dstcl.evaluation.statistics import Estimate
 
 MOST_NAMED = 4
@@ -104,7 +105,7 @@ def _row(one: Compared) -> dict[str, str]:
     return {
         "claim": one.key["claim"],
         "protocol": one.key["protocol"],
-        "statement": one.statement,
+        "statement": percent_signs(one.statement),
         "outcome": one.outcome,
         "here": _verdict(one.here, one.effect),
         "recorded": _verdict(one.recorded, one.recorded_effect),

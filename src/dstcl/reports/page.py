@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from dstcl.storage import read_json, write_text
 PERCENT = ("acc", "learning_accuracy", "bwt", "fwt", "forgetting", "used_fraction")
 MEASURES = (*PERCENT, "seconds", "images_per_second", "inference_flops", "training_flops")
 CELL_COLUMNS = ("acc", "learning_accuracy", "forgetting", "used_fraction")
+OF_CLAIMS = ("claims", "paper_panels", "protocols", "accuracy_over_tasks", "capacity")
+"""Figures that answer the claims, which a reader sees before all others."""
+FIRST = 4
 MADE_WITH = [
     *("device", "threads", "precision", "layout", "torch", "python", "git_commit", "git_dirty"),
 ]
@@ -53,6 +57,8 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
     curves, tables = (read_table(study, name) for name in ("paper", "paper_tables"))
     made, title = read_table(study, "provenance"), dataset_titles(study)
     figures = [_figure(study / "figures", name) for name in FIGURES]
+    drawn = [figure for figure in figures if "not_drawn" not in figure]
+    drawn.sort(key=lambda figure: figure["name"] not in OF_CLAIMS)
     return {
         "preset": preset,
         "version": __version__,
@@ -71,7 +77,8 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
         "signs": SIGNS,
         "tolerance": TOLERANCE,
         "fewest": FEWEST,
-        "figures": [figure for figure in figures if "not_drawn" not in figure],
+        "first_figures": drawn[:FIRST],
+        "other_figures": sorted(drawn[FIRST:], key=lambda figure: FIGURES.index(figure["name"])),
         "not_drawn": [figure for figure in figures if "not_drawn" in figure],
         "cells_json": embedded(_cell_table(cells)),
         "runs_json": embedded(_run_table(summary)),
@@ -85,7 +92,8 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
 
 def _figure(folder: Path, name: str) -> dict[str, str]:
     """A figure as data for the page; with ``not_drawn`` where it has only a reason."""
-    found = {"name": name, "title": name.replace("_", " "), "caption": caption(name)}
+    short, rest = in_two(caption(name))
+    found = {"name": name, "title": name.replace("_", " "), "caption": short, "more": rest}
     try:
         numbers = pd.read_csv(folder / f"{name}.csv", nrows=1)
         picture = (folder / f"{name}.svg").read_bytes()
@@ -94,6 +102,12 @@ def _figure(folder: Path, name: str) -> dict[str, str]:
     if list(numbers) == [NOT_DRAWN]:
         return found | {"not_drawn": str(numbers[NOT_DRAWN].iloc[0])}
     return found | {"svg": base64.b64encode(picture).decode()}
+
+
+def in_two(words: str) -> tuple[str, str]:
+    """A caption's first two sentences, and what follows them."""
+    sentences = re.split(r"(?<=[.!?]) (?=[A-Z])", words)
+    return " ".join(sentences[:2]), " ".join(sentences[2:])
 
 
 def _cell_table(cells: pd.DataFrame) -> dict[str, Any]:

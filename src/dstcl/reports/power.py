@@ -20,9 +20,9 @@ def power_lines(table: pd.DataFrame, tests: int, seeds: int) -> list[str]:
         seeds: of the column of powers.
     """
     lines = [
-        f"Seeds for a power of {100 * POWER:g} % at level {LEVEL:g} / {tests} (Holm's strictest of "
+        f"Seeds for a power of {100 * POWER:g}% at level {LEVEL:g} / {tests} (Holm's strictest of "
         f"{tests} tests). Effect, boundary and standard deviation over seeds in points; cautious: "
-        f"the upper {100 * CAUTIOUS:g} % bound of the standard deviation.",
+        f"the upper {100 * CAUTIOUS:g}% bound of the standard deviation.",
         "",
         f"| claim | effect | boundary | sd | power with {seeds} seeds | seeds needed | cautious |",
         "|---|---|---|---|---|---|---|",
@@ -44,7 +44,7 @@ def _numbers(row: dict[Any, Any]) -> list[str]:
         f"{100 * row['sd']:.2f}",
     ]
     seeds = [_count(row[name]) for name in ("seeds_needed", "seeds_cautious")]
-    return [*points, f"{100 * row['power']:.0f} %", *seeds]
+    return [*points, f"{100 * row['power']:.0f}%", *seeds]
 
 
 def _count(number: float | None) -> str:

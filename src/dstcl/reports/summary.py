@@ -31,7 +31,7 @@ from dstcl.storage import write_text
 FRONT = ("reproduced", "ours - paper", "rank")
 FRONT_WORDS = (
     "Tables: accuracy after the last task, by cell; figures: mean accuracy over the tasks seen so "
-    "far, by point of every curve. Reproduced: all of our 95 % interval is within "
+    "far, by point of every curve. Reproduced: all of our 95% interval is within "
     f"{TOLERANCE:g} points of the paper's number; open: some of it, or fewer than {FEWEST} "
     "repetitions. Then the mean difference in points, and the rank correlation over "
     "configurations."
@@ -39,7 +39,7 @@ FRONT_WORDS = (
 NUMBERS_WORDS = (
     "ACC in %. The paper's ± is the standard deviation over runs at several update intervals, one "
     "run each; it is no spread over seeds (docs/paper-forensics.md). Our ± is the same, where a "
-    "study has several intervals; in parentheses the 95 % interval over seeds. Reproduced ✓, not "
+    "study has several intervals; in parentheses the 95% interval over seeds. Reproduced ✓, not "
     "reproduced ✗, open ?. BWT and FWT are in paper_tables.csv and in report.html; the paper's FWT "
     "is what guessing gives, and says nothing of transfer."
 )
@@ -72,7 +72,7 @@ def _claims_tables(claims: pd.DataFrame, title: Title, mean: str) -> list[str]:
     """What became of the paper's claims, a table for each data set and network."""
     parts = [
         "## The paper's claims",
-        "Effects in points, positive in the claim's favour, with the 95 % interval over seeds, or "
+        "Effects in points, positive in the claim's favour, with the 95% interval over seeds, or "
         "over update intervals where these are what is repeated; a verdict needs 3 of them and p < "
         "0.05 after Holm's correction (docs/claims.md). Reasons are in claims.csv.",
     ]
@@ -149,7 +149,7 @@ def _what_ran(summary: pd.DataFrame) -> str:
     return (
         f"{len(summary)} runs, seeds {seeds}; {hours:.2f} hours of training in all. Accuracy (ACC) "
         "is the mean over all tasks after the last one, in %, task given; the number after ± is "
-        f"half the 95 % interval over seeds (Student's t). {_forgetting(summary)}"
+        f"half the 95% interval over seeds (Student's t). {_forgetting(summary)}"
     )
 
 
@@ -186,7 +186,7 @@ def _accuracy_table(block: pd.DataFrame) -> str:
         cells = [group[group["density"] == d] for d in densities]
         accuracies = [_percent(cell["acc"].tolist()) for cell in cells]
         used = " / ".join(
-            "-" if cell.empty else f"{100 * cell['used_fraction'].mean():.0f} %" for cell in cells
+            "-" if cell.empty else f"{100 * cell['used_fraction'].mean():.0f}%" for cell in cells
         )
         rows.append([*map(str, key), *accuracies, used])
     return _table(header, rows)
@@ -203,7 +203,7 @@ def _effects_table(effects: pd.DataFrame, mean: str) -> str:
         return "Nothing to compare: every axis has one value."
     overall = effects["density"] == EVERY
     clear = (effects["low"] > 0) | (effects["high"] < 0)
-    header = ["where", "comparison", "seeds", "difference in points", "95 % interval"]
+    header = ["where", "comparison", "seeds", "difference in points", "95% interval"]
     shown = [a for a in METHOD_BLOCK if len(set(effects[a]) - {EVERY}) > 1]
     rows = [_effect_row(row, shown) for _, row in effects[overall | clear].iterrows()]
     note = (

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dstcl.evaluation.axes import SETTING
 from dstcl.evaluation.replication import UNITS
+from dstcl.evaluation.spelling import percent_signs
 from dstcl.evaluation.tables import Title
 
 MAIN_PROTOCOLS = ("corrected", "published")
@@ -88,4 +89,4 @@ def setting_words(key: Sequence[Any], title: Title) -> tuple[str, str]:
 
 
 def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
+    return "" if pd.isna(value) else percent_signs(str(value))

@@ -17,11 +17,11 @@ import pandas as pd
 from dstcl.evaluation.axes import CELL, cell_axes, varied_axes
 from dstcl.evaluation.axes import NOT_READ as NOT_READ
 from dstcl.evaluation.paper.beside import seen_means
+from dstcl.evaluation.spelling import percent_signs
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import TABLES, Needs, Title, dataset_titles, read_columns, read_table
 from dstcl.reports.browse.paper_curves import PaperCurves
 from dstcl.reports.browse.plain import plain_rows, short
-from dstcl.reports.spelling import percent_signs
 
 AXES = ("study", "data", "protocol", "network", "method", "density", "init", "growth", "settings")
 """What a configuration is told apart by, as columns of the page; ``settings`` are varied ones."""
