@@ -225,8 +225,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
     # safetensors writes several keys in random order; with one, equal content gives equal bytes.
     header = {METADATA: json.dumps(dict(metadata))}
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(contiguous, metadata=header))
+    write_bytes(path, save(_each_its_own(tensors), metadata=header))
+
+
+def _each_its_own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the processor and contiguous; safetensors refuses two that share memory, as do the masks
+    of tasks that all have one."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        where = value.untyped_storage().data_ptr()
+        found[name] = value.clone() if where in seen else value
+        seen.add(where)
+    return found
 
 
 def read_tensors(

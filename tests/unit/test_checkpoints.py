@@ -25,6 +25,7 @@ from dstcl.jobs.epochs import Told, read_epochs
 from dstcl.jobs.interruption import EXIT_CODE, SIGNALS, Interrupted, StopRequest
 from dstcl.jobs.train import train_run
 from dstcl.storage import read_json, write_json, write_tensors
+from dstcl.study.methods import BUILT_IN, method_facts
 from dstcl.study.run import RESULT_FILES, Run
 from helpers.finished import same_results
 from helpers.runs import changed, task_split
@@ -244,6 +245,18 @@ def inputs(tmp_path: Path, digits: Prepared) -> tuple[Path, Path]:
     write_tensors(data, tensors, fields)
     write_json(tasks, task_split(digits, TASKS))
     return data, tasks
+
+
+@pytest.mark.parametrize("method", BUILT_IN)
+def test_every_method_leaves_the_files_of_a_finished_run(
+    method: str, short_run: Run, inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    facts = method_facts(method)
+    growth = "gradient" if facts.grows else "none"
+    own = DENSE if facts.dense else {"growth": growth}
+    run = changed(short_run, method=method, tasks=2, epochs=1, **own)
+    train_run(run, *inputs, tmp_path / "run", device="cpu", threads=1)
+    assert all((tmp_path / "run" / name).is_file() for name in RESULT_FILES.values())
 
 
 @pytest.mark.parametrize("number", SIGNALS)

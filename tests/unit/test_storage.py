@@ -265,6 +265,14 @@ def test_several_tensors_keep_their_names(tmp_path: Path) -> None:
     assert all(torch.equal(read[name], TENSORS[name].detach()) for name in TENSORS)
 
 
+def test_tensors_that_share_memory_are_written_each(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    shared = {"a": whole, "b": whole, "c": whole[:2], "d": whole[3:]}
+    write_tensors(tmp_path / "file", shared, {})
+    read, _ = read_tensors(tmp_path / "file")
+    assert all(torch.equal(read[name], shared[name]) for name in shared)
+
+
 def test_metadata_come_back_as_they_were(tmp_path: Path) -> None:
     metadata = {"names": ["a", "é"], "mean": [0.1], "digest": "1e5", "shapes": {"x": [1, 2]}}
     write_tensors(tmp_path / "file", {}, metadata)
