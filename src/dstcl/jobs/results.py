@@ -89,9 +89,8 @@ def write_results(
     store = outcome.store
     path = {key: out / name for key, name in ALL_FILES.items()}
     shapes = {name: list(value.shape) for name, value in store.dense.items()}
-    # Copied: one mask of all tasks is one tensor, which safetensors refuses to write twice.
     masks = {
-        f"task{task}/{name}": packed.clone()
+        f"task{task}/{name}": packed
         for task, subnet in enumerate(store.subnets, start=1)
         for name, packed in subnet.masks.packed.items()
     }
