@@ -1,4 +1,4 @@
-"""Write all results as one page to browse: curves, verdicts, runs; it needs no server."""
+"""Write all results as one page to browse, with curves, verdicts and runs; it needs no server."""
 
 from __future__ import annotations
 
