@@ -29,7 +29,11 @@ ANCHOR = re.compile(r'^<a id="([\w-]+)"></a>$', re.MULTILINE)
 AT_THE_TOP = {"README.md": "index.md"} | {
     name: name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 }
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml"}
+CODE = re.compile(
+    r"(^```.*?^```$|`(?:(?!\n\n)[^`])+`|(?<=\n\n)(?: {4}[^\n]*\n|\n)+)", re.MULTILINE | re.DOTALL
+)
+"""In which nothing is a link."""
+LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".md": "markdown"}
 """Of files that become a page; others are copied."""
 API: dict[str, tuple[str, str, dict[str, list[str]]]] = {
     "sparse": (
@@ -76,11 +80,7 @@ NAVIGATION = {
     "What was found": [
         *("results", "paper-forensics", "published-code", "adaptive", "claims", "power", "confirm"),
     ],
-    "Recorded runs": [
-        *("recorded/index", "recorded/paper-first-task", "recorded/cifar100-cpu"),
-        *("recorded/quick", "recorded/quick-3-seeds", "recorded/ablation"),
-        *("recorded/adaptive-digits", "recorded/peers", "recorded/paper"),
-    ],
+    "Recorded runs": ["recorded/index", "recorded/*"],
     "The library": ["library", "migration", "structured", "fine-tuning", "methods", "extending"],
     "How to": ["data", "cluster", "reruns", "tracking"],
     "Reference": [*(f"api/{name}" for name in API), "params", "commands"],
@@ -89,7 +89,7 @@ NAVIGATION = {
         *("CONTRIBUTING", "CHANGELOG", "SECURITY"),
     ],
 }
-"""Pages of each part of the menu. Sphinx complains of a page that is in none."""
+"""Pages of each part of the menu; a page of docs/ that is in none is refused by Sphinx."""
 
 
 def write_pages(out: Path) -> None:
@@ -125,7 +125,8 @@ def menu() -> str:
     """What Sphinx makes the menu of."""
     parts = []
     for title, pages in NAVIGATION.items():
-        parts += ["", "```{toctree}", ":hidden:", f":caption: {title}", "", *pages, "```"]
+        options = [":hidden:", ":glob:", f":caption: {title}"]
+        parts += ["", "```{toctree}", *options, "", *pages, "```"]
     return "\n".join(parts) + "\n"
 
 
@@ -154,7 +155,9 @@ def with_links(markdown: str, source: str) -> str:
             raise ValueError(f"{source}: links to {match[1]}, which is not there")
         return relpath(pages[target], dirname(place) or ".") + (match[2] or "")
 
-    return ANCHOR.sub(r"(\1)=", LINK.sub(to_page, markdown))
+    parts = CODE.split(markdown)  # prose and code take turns
+    parts[::2] = [LINK.sub(to_page, prose) for prose in parts[::2]]
+    return ANCHOR.sub(r"(\1)=", "".join(parts))
 
 
 def written() -> dict[str, str]:
@@ -169,7 +172,8 @@ def linked() -> dict[str, str]:
     """Place in the site of each other file that a page links to."""
     places = {}
     for source in written():
-        for match in LINK.finditer((ROOT / source).read_text()):
+        prose = " ".join(CODE.split((ROOT / source).read_text())[::2])
+        for match in LINK.finditer(prose):
             target = normpath(join(dirname(source), match[1]))
             if target in written() or not (ROOT / target).exists():
                 continue

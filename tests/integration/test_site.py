@@ -61,3 +61,14 @@ def test_the_reference_has_settings_commands_and_the_library(site: Path) -> None
     assert "dstcl train-study" in text["commands"]
     for name in ("DynamicSparseTraining", "register_growth", "export"):
         assert f'id="dstcl.sparse.{name}"' in core
+
+
+def test_code_is_not_taken_for_links() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(REPOSITORY / "docs" / "site"))
+        import pages
+    code = 'Of\n`GROW["x"](view)` and\n\n    GROW["x"](view)\n\n'
+    found = pages.with_links(code + "[here](docs/results.md)\n", "README.md")
+    assert found == code + "[here](results.md)\n"
+    with pytest.raises(ValueError, match="links to docs/nothing.md"):
+        pages.with_links("[there](docs/nothing.md)", "README.md")

@@ -15,7 +15,7 @@ import pytest
 from dstcl.cli import main
 from dstcl.evaluation.paper.reference import read_curves
 from dstcl.evaluation.spelling import percent_signs
-from dstcl.reports.browse.gather import AXES, gathered, other_studies, recorded_studies
+from dstcl.reports.browse.gather import AXES, Source, gathered, other_studies, recorded_studies
 from dstcl.reports.browse.page import write_results_page
 from dstcl.reports.browse.vega import vega
 
@@ -163,6 +163,19 @@ def test_verdicts_are_in_points_also_of_older_tables(tmp_path: Path) -> None:
 
 def test_a_sign_of_per_cent_stands_at_its_number() -> None:
     assert percent_signs("80 % and 95\u00a0%, 5% of x % y") == "80% and 95%, 5% of x % y"
+
+
+def test_a_beginning_stands_beside_the_papers_number_after_as_many_tasks(tmp_path: Path) -> None:
+    """Also where no curve was recorded."""
+    folder = REPOSITORY / "reference" / "paper-first-task" / "float32"
+    paper = read_curves(REPOSITORY / "reference" / "paper" / "curves.csv")
+    found = gathered([Source("float32", folder, True)], paper, tmp_path / "page.html")
+    assert [cell["tasks"] for cell in found["cells"]] == [1, 1, 1, 1]
+
+
+def test_two_studies_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two studies are called quick"):
+        other_studies([tmp_path / "a" / "quick", tmp_path / "b" / "quick"])
 
 
 def test_every_study_of_this_repository_can_be_shown() -> None:

@@ -177,7 +177,7 @@ OTHERS: dict[str, tuple[Make, Make, str]] = {
         lambda _: dynamic(nn.Sequential(nn.Linear(6, 4))),
         r"'0.weight' has shape \(6, 4\) there, \(4, 6\) here",
     ),
-    "method": (gradual, dynamic, "is of GradualMagnitudePruning and has no 'updates'"),
+    "method": (gradual, dynamic, "is of GradualMagnitudePruning, not of DynamicSparseTraining"),
     "structure": (
         lambda model: dynamic(model),
         lambda model: dynamic(model, structure="fan-in"),

@@ -356,7 +356,7 @@ def all_recorded_tables():
     """Of every recorded study and of the paper: what the page of all results shows."""
     found = Path(REFERENCE).glob("**/*")
     return sorted(
-        str(f) for f in found if f.suffix == ".csv" or f.name == "params.json"
+        str(f) for f in found if f.suffix in (".csv", ".md") or f.name == "params.json"
     )
 
 

@@ -53,6 +53,9 @@ def load_state(path: Path | str, sparse: SparseTraining) -> None:
         raise ValueError(f"{path}: holds no state of a sparse training")
     if digest != _digest(told, tensors):
         raise ValueError(f"{path}: damaged (its digest is not that of its content)")
+    here = type(sparse).__name__
+    if told["training"] != here:
+        raise ValueError(f"{path}: is of {told['training']}, not of {here}")
     for name, shape in sparse.shapes.items():
         theirs = tuple(told["shapes"].get(name, shape))
         if theirs != shape:
@@ -62,10 +65,7 @@ def load_state(path: Path | str, sparse: SparseTraining) -> None:
     try:
         sparse.load_state_dict(put_together(told["state"], tensors))
     except KeyError as error:
-        raise ValueError(
-            f"{path}: is of {told['training']} and has no {error.args[0]!r}, which "
-            f"{type(sparse).__name__} needs"
-        ) from None
+        raise ValueError(f"{path}: has no {error.args[0]!r}, which {here} needs") from None
     except ValueError as error:
         raise ValueError(f"{path}: not of this training; {error}") from None
 

@@ -7,11 +7,13 @@ them. A study needs no more than summary.csv: what else it has is shown, what it
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dstcl.evaluation.axes import CELL, cell_axes, varied_axes
@@ -59,8 +61,16 @@ def recorded_studies(reference: Path) -> list[Source]:
 
 
 def other_studies(folders: Iterable[Path]) -> list[Source]:
-    """Studies among the results, called as they are, in words that tell them from recorded ones."""
-    return [Source(f"{folder.resolve().name} (results)", folder, False) for folder in folders]
+    """Studies among the results, called as they are, in words that tell them from recorded ones.
+
+    Raises:
+        ValueError: two have the same name.
+    """
+    found = [Source(f"{folder.resolve().name} (results)", folder, False) for folder in folders]
+    names = Counter(source.name.partition(" (")[0] for source in found)
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise ValueError(f"two studies are called {twice[0]}; the page tells them apart by name")
+    return found
 
 
 def gathered(sources: Sequence[Source], paper: pd.DataFrame, page: Path) -> dict[str, Any]:
@@ -179,7 +189,8 @@ class _Study:
             row["seen"] = _mean_curve(by_run["seen"], own["digest"]) or printed.get(_key(cell), [])
             row["new"] = _mean_curve(by_run["new"], own["digest"])
             row["paper"] = curves.beside(cell)
-            row["tasks"] = int(cell["tasks"])
+            learned = own.get("tasks_learned", own["tasks"]).fillna(own["tasks"])
+            row["tasks"] = int(learned.min())
             rows.append(row)
         return rows
 
@@ -222,7 +233,7 @@ class _Study:
             for name in ("effect", "low", "high", "more_than", "paper_effect"):
                 said[name] = _points(row.get(name))
             said["p"] = short(row.get("p_holm"))
-            said["units"] = int(row.get("units", row.get(OLD_UNITS)) or 0)
+            said["units"] = _count(row.get("units", row.get(OLD_UNITS)))
             said["unit"] = _text(row.get("unit")) or "seeds"
             said["detail"] = _text(row.get("detail")) or _text(row.get("note"))
             rows.append(said)
@@ -262,7 +273,13 @@ def _hundredths(value: Any) -> int | None:
 
 
 def _points(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else round(100 * float(value), 3)
+    number = pd.to_numeric(value, errors="coerce")
+    return None if number is None or not np.isfinite(number) else round(100 * float(number), 3)
+
+
+def _count(value: Any) -> int:
+    number = pd.to_numeric(value, errors="coerce")
+    return 0 if number is None or not np.isfinite(number) else int(number)
 
 
 def _text(value: Any) -> str:
