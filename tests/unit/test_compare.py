@@ -30,8 +30,10 @@ CELL = {
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
-    measures = {"used_fraction": 0.5, "seconds": 1.0, "forgetting": 0.0, "digest": "d"}
-    return pd.DataFrame([CELL | measures | row for row in rows])
+    measures = {"used_fraction": 0.5, "seconds": 1.0, "forgetting": 0.0}
+    return pd.DataFrame(
+        [CELL | measures | {"digest": f"d{place}"} | row for place, row in enumerate(rows)]
+    )
 
 
 def accuracies(growth: str, values: list[float], **changes: object) -> list[dict[str, object]]:

@@ -119,7 +119,7 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "level 0.05 / 1" in lines[0]
     needed = units_for_mean(0.02, 0.01, 0.05, 0.9)
     power = 100 * power_for_mean(0.02, 0.01, 6, 0.05)
-    assert lines[-1].startswith(f"| planned | +2.00 | 0 | 1.00 | {power:.0f} % | {needed} | ")
+    assert lines[-1].startswith(f"| planned | +2.00 | 0 | 1.00 | {power:.0f}% | {needed} | ")
     for mistake, words in (
         (["--seeds", "1"], "--seeds: 1; 2 to 1000000"),
         (["--seeds", "9" * 30], "9; 2 to 1000000"),

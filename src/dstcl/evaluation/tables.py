@@ -142,8 +142,10 @@ def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFra
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; {_maker(name)} writes it") from None
     # Twice, a run would count as two seeds.
-    if name == "summary" and (twice := table["digest"].duplicated()).any():
-        raise ValueError(f"{path}: run {table['digest'][twice].iloc[0]} twice")
+    if name == "summary" and "digest" in table:
+        digests = table["digest"]
+        if not digests.is_unique:
+            raise ValueError(f"{path}: run {digests[digests.duplicated()].iloc[0]} twice")
     return table
 
 
