@@ -42,18 +42,21 @@ def test_a_study_does_not_need_its_server(workspace: Workspace, monkeypatch) -> 
 
 
 def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch) -> None:
-    """One run is refused (its task split is another's), one is killed, one finishes."""
+    """One run is refused (its task split becomes another's), one is killed, one finishes."""
     workspace.change({"seeds": [0, 1, 2]}, training={"epochs": 2})
     assert workspace.run("tasks").returncode == 0
-    splits = sorted(workspace.folder.glob("data/tasks/*/seed*.json"))
+    splits = sorted(workspace.folder.glob("data/tasks/*/seed?.json"))
     content = json.loads(splits[1].read_text())
     content["data_digest"] = "other"
-    splits[1].write_text(json.dumps(content | {"digest": split_digest(content)}))
     wrapper = workspace.folder / "bin" / "dstcl"
     wrapper.parent.mkdir()
-    # Seed 2 is killed as the kernel would: nothing is said, nothing is cleaned up.
+    other = wrapper.parent / "other.json"
+    other.write_text(json.dumps(content | {"digest": split_digest(content)}))
+    # At the last moment: before, Snakemake would make the split again. Seed 2 is killed as by the
+    # kernel: nothing is said, nothing is cleaned up.
     wrapper.write_text(
         "#!/bin/sh\n"
+        f'case "$*" in "train "*\'"seed": 1,\'*) cp {other} {splits[1]};; esac\n'
         'case "$*" in "train "*\'"seed": 2,\'*) echo working >&2; kill -KILL $$;; esac\n'
         f'exec {warm.commands()}/dstcl "$@"\n'
     )
