@@ -64,7 +64,7 @@ class NispaTraining(SparseTraining):
         units: true for stable and candidate units, by weight; empty until the first choice.
         masses: sum of the positive outputs of each unit over the training images of an epoch.
         topology: masks of the whole network; empty until the task is closed.
-        accuracy: in the last epoch that ended.
+        accuracy: in the last epoch of the last phase that ended.
     """
 
     def __init__(
