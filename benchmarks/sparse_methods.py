@@ -29,7 +29,7 @@ from tables import print_table
 from torch import nn
 
 from dstcl.data.batches import TrainingBatches, evaluation_batches, task_examples
-from dstcl.data.stored import read_prepared
+from dstcl.data.stored import load_prepared, read_prepared
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.seeds import generator
 from dstcl.sparse import DynamicSparseTraining, GradualMagnitudePruning, SparseTraining
@@ -210,6 +210,8 @@ def main() -> None:
     recorded = read_record(out)
     if any(int(row["epochs"]) != options.epochs for row in recorded):
         parser.error(f"--epochs: {out.name} has runs of other lengths; give another --out")
+    if any(row["data_digest"] != load_prepared(options.data).digest for row in recorded[:1]):
+        parser.error(f"--data: {out.name} has runs of other images; give another --out")
     done = {(row["seed"], row["method"], row["density"]) for row in recorded}
     missing = [cell for cell in wanted if cell.key not in done]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} runs are in {out.name}", flush=True)
