@@ -32,7 +32,7 @@ CUT: dict[str, dict[str, Any]] = {
         "extra": [{"part": "dense-baselines", "protocols": ["corrected"], "methods": ["ewc"]}],
     },
     "paper-prefix": {"benchmarks": [BENCHMARK | {"learn": 1}], "growths": ["unfired"], "extra": []},
-    "cifar100-slim": {
+    "slim": {
         "growths": ["random"],
         "extra": [{"part": "baselines", "methods": ["joint"]}],
     },
@@ -142,7 +142,7 @@ def other_split(project: Project) -> None:
 
 
 # Played once each, so that all stories take minutes: trained by train-study, made by Snakemake.
-OTHERS = ("paper-prefix", "cifar100-slim", "adaptive", "adaptive-digits", "peers", "peers-cifar100")
+OTHERS = ("paper-prefix", "slim", "adaptive", "adaptive-digits", "peers", "peers-cifar100")
 
 
 @pytest.mark.parametrize("preset", OTHERS)
