@@ -34,16 +34,16 @@ test: setup ## all tests, several at once (ARGS="-k masks" for some, ARGS="-n 0"
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## formatting, style and types
-	@$(RUN) ruff format --check src tests benchmarks examples docs
-	@$(RUN) ruff check src tests benchmarks examples docs
-	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
+	@$(RUN) ruff format --check src tests benchmarks examples docs setup.py
+	@$(RUN) ruff check src tests benchmarks examples docs setup.py
+	@$(RUN) snakefmt --check --compact-diff workflow
 	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules
-	@$(RUN) ruff format src tests benchmarks examples docs
-	@$(RUN) ruff check --fix src tests benchmarks examples docs
-	@$(RUN) snakefmt Snakefile workflow
+	@$(RUN) ruff format src tests benchmarks examples docs setup.py
+	@$(RUN) ruff check --fix src tests benchmarks examples docs setup.py
+	@$(RUN) snakefmt workflow
 
 docs: setup ## the documentation as a site, site/html/index.html; warnings and dead links are errors
 	@$(RUN) python docs/site/pages.py site/pages

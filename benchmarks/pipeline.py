@@ -15,7 +15,7 @@ from pathlib import Path
 from commands import timed
 from machine import REPOSITORY, machine, record
 
-SNAKEMAKE = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+SNAKEMAKE = ["snakemake", "--snakefile", str(REPOSITORY / "workflow" / "Snakefile")]
 COMMANDS = {
     "preset quick, everything": [*SNAKEMAKE, "--cores", "all"],
     "preset quick, again (nothing to be done)": [*SNAKEMAKE, "--cores", "all"],

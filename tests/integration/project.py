@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from PIL import Image
-from workspace import BIN, DRAWN, PATIENCE, REPOSITORY, TINY, draw_few, search_path
+from workspace import BIN, DRAWN, PATIENCE, TINY, copy_repository, search_path
 
 from dstcl.study.fields import plain
 from dstcl.study.load import load_file, runs
@@ -123,13 +123,7 @@ class Project:
 
 def make_project(folder: Path) -> Project:
     """A project with two runs made by plain Snakemake; DVC and git know nothing of them yet."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if not name.startswith(("tests/", "docs/")) and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, folder / name, follow_symlinks=False)
-    draw_few(folder / "src" / "dstcl")
+    copy_repository(folder)
     project = Project(folder)
     project.change(**TINY | {"growths": ["random", "gradient"]})
     params = yaml.safe_load((folder / "params.yaml").read_text())

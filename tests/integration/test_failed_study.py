@@ -43,7 +43,7 @@ def test_a_broken_claims_file_is_told_before_anything_is_planned(
     )
     (clone / "reference" / "claims.yaml").write_text("claims: ]")
     command = workspace.command("--dry-run")
-    command[command.index("--snakefile") + 1] = str(clone / "Snakefile")
+    command[command.index("--snakefile") + 1] = str(clone / "workflow" / "Snakefile")
     done = subprocess.run(
         command, cwd=workspace.folder, env=workspace.environment(), capture_output=True, text=True
     )

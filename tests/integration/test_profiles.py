@@ -58,7 +58,11 @@ def stub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 def snakemake(workspace: Workspace, profile: str, *arguments: str, **environ: str):
     """Snakemake with one of the profiles; output and errors together."""
-    command = [str(warm.commands() / "snakemake"), "--snakefile", str(REPOSITORY / "Snakefile")]
+    command = [
+        str(warm.commands() / "snakemake"),
+        "--snakefile",
+        str(REPOSITORY / "workflow" / "Snakefile"),
+    ]
     command += ["--workflow-profile", str(PROFILES / profile), *arguments]
     return subprocess.run(
         command,

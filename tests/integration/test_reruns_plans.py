@@ -102,7 +102,7 @@ def test_comments_docstrings_and_formatting_re_run_nothing(study: Path) -> None:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 node.value.value = "A docstring that says something else."
         file.write_text(f"# A comment.\n{ast.unparse(tree)}\n")
-    for file in [study / "Snakefile", *study.rglob("*.smk")]:
+    for file in [study / "workflow" / "Snakefile", *study.rglob("*.smk")]:
         changed = re.sub(r'^    """(?=\S)', '    """Also: ', file.read_text(), flags=re.MULTILINE)
         file.write_text(f"# A comment.\n{changed}\n# Another.\n")
     assert planned(study) == Counter()

@@ -35,7 +35,12 @@ def start(workspace: Workspace, cluster: SlurmCluster, *arguments: str) -> subpr
     """Snakemake as on a login node; trainings rehearse on the processor what a card would do."""
     path = f"{BIN}{os.pathsep}{cluster.environment['PATH']}"
     return subprocess.Popen(
-        [str(BIN / "snakemake"), "--snakefile", str(REPOSITORY / "Snakefile"), *arguments],
+        [
+            str(BIN / "snakemake"),
+            "--snakefile",
+            str(REPOSITORY / "workflow" / "Snakefile"),
+            *arguments,
+        ],
         cwd=workspace.folder,
         env=cluster.environment | {"PATH": path, "DSTCL_DEVICE": "cpu"} | workspace.variables,
         stdout=subprocess.PIPE,

@@ -48,6 +48,17 @@ def draw_few(package: Path) -> None:
         figures.write(f"\nFIGURES = {DRAWN}\n")
 
 
+def copy_repository(folder: Path) -> None:
+    """All that git tracks or would, but tests and documentation; with few figures."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if not name.startswith(("tests/", "docs/")) and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name, follow_symlinks=False)
+    draw_few(folder / "src" / "dstcl")
+
+
 class Workspace:
     """A folder with its own params.yaml, results and memory; the rules are the repository's."""
 
@@ -78,7 +89,7 @@ class Workspace:
 
     def command(self, *arguments: str, commands: Path = BIN) -> list[str]:
         """A Snakemake call in this workspace, which starts as it does for a person."""
-        snakefile = str(REPOSITORY / "Snakefile")
+        snakefile = str(REPOSITORY / "workflow" / "Snakefile")
         return [str(commands / "snakemake"), "--snakefile", snakefile, "--cores", "2", *arguments]
 
     def environment(self, commands: Path = BIN) -> dict[str, str]:

@@ -59,7 +59,8 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make dist` leaves in a copy of the repository, whose environment is this one."""
     copy = tmp_path_factory.mktemp("copy")
     shutil.copytree(REPOSITORY / "src" / "dstcl", copy / "src" / "dstcl")
-    for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "envs"):
+    files = ("LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.py")
+    for name in (*files, "envs", "reference", "workflow"):
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
     tools = copy / "tools" / "bin"
@@ -72,16 +73,43 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy / "dist"
 
 
-@pytest.mark.slow
-def test_the_wheel_alone_runs_the_example_of_the_readme(dist: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment into which the wheel is installed, with the packages of this one."""
+    folder = tmp_path_factory.mktemp("environment")
     [wheel] = dist.glob("*.whl")
-    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
-    python = tmp_path / "venv" / "bin" / "python"
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
-    ran(*pip, "--no-deps", "--no-index", wheel, folder=tmp_path)
-    [packages] = (tmp_path / "venv").glob("lib/python*/site-packages")
+    ran(*pip, "--no-deps", "--no-index", wheel, folder=folder)
     # Read as a folder of packages: files within that add this checkout are not followed.
-    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (packages_of(python) / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def packages_of(python: Path) -> Path:
+    [packages] = python.parents[1].glob("lib/python*/site-packages")
+    return packages
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_plans_a_study_and_knows_the_claims(python: Path, tmp_path: Path) -> None:
+    """In a folder with nothing but params.yaml; rules, templates and reference are the wheel's."""
+    bundled = packages_of(python) / "dstcl" / "bundled"
+    dstcl = (python.parent / "dstcl",)
+    snakefile = Path(ran(*dstcl, "snakefile", folder=tmp_path).strip())
+    assert snakefile == bundled / "workflow" / "Snakefile"
+    assert "low-sparsity-erk" in ran(*dstcl, "claims", "--paper", folder=tmp_path)
+    shutil.copy(REPOSITORY / ".test" / "params.yaml", tmp_path)
+    snakemake = (python, "-I", "-m", "snakemake", "--snakefile", snakefile)
+    plan = ran(*snakemake, "--cores", "1", "--filegraph", "results_page", folder=tmp_path)
+    for name in ("reference/claims.yaml", "workflow/report/results.html.j2"):
+        assert os.path.relpath(bundled / name, tmp_path) in plan, name
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_runs_the_example_of_the_readme(python: Path, tmp_path: Path) -> None:
+    packages = packages_of(python)
     (tmp_path / "example.py").write_text(PRELUDE + example() + AFTERWARDS)
     numbers, loaded = ran(python, "-I", "example.py", folder=tmp_path).splitlines()
     assert numbers == f"1 0.10 {packages / 'dstcl' / '__init__.py'}"
@@ -95,7 +123,7 @@ def test_both_files_have_all_modules_and_their_data(dist: Path) -> None:
     listed = ran(sys.executable, "-m", "zipfile", "--list", wheel, folder=dist)
     inside = set(re.findall(r"^dstcl/\S+", listed, re.MULTILINE))
     with tarfile.open(sdist) as archive:
-        packed = {re.sub(r"^[^/]+/src/", "", name) for name in archive.getnames()}
+        packed = {re.sub(r"^[^/]+/(src/)?", "", name) for name in archive.getnames()}
     package = REPOSITORY / "src"
     ours = {
         str(path.relative_to(package))
@@ -104,3 +132,11 @@ def test_both_files_have_all_modules_and_their_data(dist: Path) -> None:
     }
     assert ours <= packed
     assert ours <= inside
+    shipped = {
+        str(path.relative_to(REPOSITORY))
+        for name in ("reference", "workflow")
+        for path in (REPOSITORY / name).rglob("*")
+        if path.is_file()
+    } - {"workflow/demo-remote.sh"}
+    assert shipped <= packed
+    assert {f"dstcl/bundled/{name}" for name in shipped} <= inside

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dstcl.figures import FIGURES, caption
 from dstcl.jobs.handover import WARM
 from dstcl.jobs.warm import WarmParent
 from dstcl.reports.inputs import check_inputs
+from dstcl.shipped import CLAIMS, REPORT_PAGE, nearest
 from dstcl.study.data_standing import doubt_of_data, why_prepare_again, why_split_again
 from dstcl.study.plan import is_plan_of
 from dstcl.study.remarks import remarks
@@ -29,21 +31,30 @@ from dstcl.study.standing import why_again
 # them for garbage as often as Python does by itself takes a seventh of the planning time.
 gc.set_threshold(100_000)
 
-# Not by `configfile:`, which takes the last of two equal keys and can run code of a template
-# language: what the other commands refuse must not be another study here. Until here `config`
-# holds what --configfile and --config say, which is all there is where params.yaml is not.
+# The folder with workflow/ and reference/, where the rules are files: of a checkout, or of an
+# installed package. None where Snakemake takes them from a repository: `module` with github(...).
+RULES = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+CHECKOUT = RULES.parents[1] if RULES.is_dir() else None
+
+# What holds for this study: a module that is given no configuration has that of the command line.
+# Until here `config` holds what --configfile and --config say, and `configfile:` of who uses this
+# as a module. Not by `configfile:` here, which takes the last of two equal keys and can run code of
+# a template language: what the other commands refuse must not be another study here.
+config = config or workflow.config_settings.overwrite_config
 PARAMS_FILES = [Path("params.yaml")]
-if workflow.config_settings.replace_workflow_config or (
-    config and not PARAMS_FILES[0].exists()
-):
+if not PARAMS_FILES[0].exists() and "presets" not in config:
+    sys.exit(
+        f"params.yaml: no such file in {Path.cwd()}; a study is described there, or in a file that "
+        "--configfile names. To begin with, copy the one of dstcl"
+    )
+if workflow.config_settings.replace_workflow_config or not PARAMS_FILES[0].exists():
     PARAMS_FILES = []
+GIVEN_FILES = [Path(path) for path in workflow.configfiles]
 workflow.configfiles += map(str, PARAMS_FILES)
 try:
-    layered(
-        [path for path in workflow.overwrite_configfiles if path.suffix != ".json"], {}
-    )
+    layered([path for path in GIVEN_FILES if path.suffix != ".json"], {})
     config = layered(PARAMS_FILES, config)
-    PARAMS = load(config)
+    PARAMS = load(config, str([*PARAMS_FILES, *GIVEN_FILES, "--config"][0]))
 except ConfigError as error:
     sys.exit(str(error))
 
@@ -57,9 +68,10 @@ if workflow.is_main_process:
 TABLES = ["summary", "cells", "comparisons", "accuracy", "capacity"]
 TABLES += ["overlap", "history", "decisions", "provenance"]
 OF_CLAIMS = ["claims", "claim_units", "paper", "paper_tables"]
-# What a study is compared with; relative, so that it is the same path in every clone.
-REFERENCE = os.path.relpath(f"{workflow.basedir}/reference")
-PAGE = os.path.relpath(f"{workflow.basedir}/workflow/report")
+# What a study is compared with, and what its pages are made of.
+REFERENCE = str(nearest(CLAIMS, CHECKOUT).parent)
+PAGE = str(nearest(REPORT_PAGE, CHECKOUT).parent)
+IMAGE = str(nearest("envs/dstcl.sif", CHECKOUT))
 PAGE_FILES = [
     "report.html.j2",
     "report.css",
@@ -72,7 +84,7 @@ BROWSE_FILES += ["tables.js", "charts.js", "results.js"]
 
 # The recorded study of this preset, if `dstcl record` wrote one; the report and the last lines
 # compare this one with it.
-RECORDED = f"{REFERENCE}/{PRESET}"
+RECORDED = str(nearest(f"reference/{PRESET}/plan.json", CHECKOUT).parent)
 if not Path(RECORDED, "plan.json").exists():
     RECORDED = ""
 

@@ -31,7 +31,7 @@ rule claims:
         reference=subpath(input.claims, parent=True),
         code=code_of("cli.claims"),
     shell:
-        "dstcl claims {params.study} --reference {params.reference} 2> {log}"
+        "dstcl claims {params.study} --reference {params.reference:q} 2> {log}"
 
 
 rule overview:

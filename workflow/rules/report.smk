@@ -56,9 +56,9 @@ rule report:
         study=subpath(input.plan, parent=True),
         code=code_of("cli.report"),
         captions=lambda wildcards: figure_captions(),
-        recorded=f"--recorded {RECORDED}" if RECORDED else "",
+        recorded=f"--recorded {shlex.quote(RECORDED)}" if RECORDED else "",
     shell:
-        "dstcl report {params.study} --template {input.template} {params.recorded} 2> {log}"
+        "dstcl report {params.study} --template {input.template:q} {params.recorded} 2> {log}"
 
 
 rule results_page:
@@ -81,5 +81,5 @@ rule results_page:
         reference=subpath(input.claims, parent=True),
         code=code_of("cli.results_page"),
     shell:
-        "dstcl results-page {params.study} --reference {params.reference}"
-        " --template {input.template} --out {output} 2> {log}"
+        "dstcl results-page {params.study} --reference {params.reference:q}"
+        " --template {input.template:q} --out {output} 2> {log}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dstcl.shipped import CLAIMS, nearest
+
 
 def add_study(parser: argparse.ArgumentParser) -> None:
     """The folder of a study, as ``options.study``."""
@@ -13,8 +15,18 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 def add_reference(parser: argparse.ArgumentParser) -> None:
     """What the paper says, as ``options.reference``."""
-    what = "folder with claims.yaml and paper/ (default %(default)s)"
-    parser.add_argument("--reference", type=Path, default=Path("reference"), help=what)
+    what = "folder with claims.yaml and paper/ (default: reference, else the one of this package)"
+    parser.add_argument("--reference", type=Path, default=nearest(CLAIMS).parent, help=what)
+
+
+def add_template(parser: argparse.ArgumentParser, name: str) -> None:
+    """What a page is made of, as ``options.template``.
+
+    Args:
+        name: its path in a checkout.
+    """
+    what = f"of the page (default: {name}, else the one of this package)"
+    parser.add_argument("--template", type=Path, default=nearest(name), help=what)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

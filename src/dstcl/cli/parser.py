@@ -27,6 +27,7 @@ COMMANDS = (
     "data check",
     "data sheet",
     "data split",
+    "snakefile",
     "train",
     "train-study",
     "vouch",

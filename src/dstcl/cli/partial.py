@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from dstcl.cli.options import add_reference, add_study
-
-TEMPLATE = Path("workflow/report/report.html.j2")
+from dstcl.cli.options import add_reference, add_study, add_template
+from dstcl.shipped import REPORT_PAGE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and what its claims and its page are made of."""
     add_study(parser)
     add_reference(parser)
-    parser.add_argument("--template", type=Path, default=TEMPLATE, help="as for report")
+    add_template(parser, REPORT_PAGE)
 
 
 def run(options: argparse.Namespace) -> None:

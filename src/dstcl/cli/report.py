@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dstcl.cli.options import add_study
-
-TEMPLATE = Path("workflow/report/report.html.j2")
+from dstcl.cli.options import add_study, add_template
+from dstcl.shipped import REPORT_PAGE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and the page's template."""
     add_study(parser)
-    what = "of the page (default %(default)s)"
-    parser.add_argument("--template", type=Path, default=TEMPLATE, help=what)
+    add_template(parser, REPORT_PAGE)
     what = "folder of a recorded study that this one is compared with: reference/<preset>"
     parser.add_argument("--recorded", type=Path, help=what)
 

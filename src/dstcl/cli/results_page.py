@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from dstcl.cli.options import add_reference
+from dstcl.cli.options import add_reference, add_template
+from dstcl.shipped import RESULTS_PAGE
 
-TEMPLATE = Path("workflow/report/results.html.j2")
 RESULTS = Path("results")
 
 
@@ -17,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "folders of studies, beside the recorded ones (default: those in results/)"
     parser.add_argument("studies", nargs="*", type=Path, metavar="study", help=what)
     add_reference(parser)
-    what = "of the page (default %(default)s)"
-    parser.add_argument("--template", type=Path, default=TEMPLATE, help=what)
+    add_template(parser, RESULTS_PAGE)
     out = RESULTS / "results.html"
     parser.add_argument("--out", type=Path, default=out, help="the page (default %(default)s)")
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dstcl.shipped import PAPER, nearest
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The numbers, where to draw, and the page."""
     parser.add_argument(
         "--numbers",
         type=Path,
-        default=Path("reference/paper"),
-        help="folder of tables.csv and curves.csv (default %(default)s)",
+        default=nearest(PAPER),
+        help=f"folder of tables.csv and curves.csv (default: {PAPER}, else this package's)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("docs/images"), help="folder (default %(default)s)"
