@@ -7,9 +7,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.io import IOFile
+
+if find_spec("dstcl") is None:
+    sys.exit(
+        "The rules call the package dstcl, which the Python of this Snakemake does not have: "
+        "pip install '.[study]' in a checkout of it, or `make setup` there"
+    )
 
 from dstcl.codedigest import code_digest
 from dstcl.study.load import ConfigError, layered, load, runs
