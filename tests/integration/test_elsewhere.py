@@ -223,6 +223,7 @@ def test_a_folder_without_a_study_gets_one_line(tmp_path: Path, checkout: Path) 
         (line,) = [line for line in said.splitlines() if "params.yaml" in line]
         assert f"params.yaml: no such file in {tmp_path}" in line
         assert "--configfile" in line
+        assert os.path.relpath(checkout / "params.yaml", tmp_path) in line
         assert "Traceback" not in said
 
 

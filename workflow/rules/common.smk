@@ -52,7 +52,7 @@ PARAMS_FILES = [Path("params.yaml")]
 if not PARAMS_FILES[0].exists() and "presets" not in config:
     sys.exit(
         f"params.yaml: no such file in {Path.cwd()}; a study is described there, or in a file that "
-        "--configfile names. To begin with, copy the one of dstcl"
+        f"--configfile names. One to begin with: {nearest('params.yaml', CHECKOUT)}"
     )
 if workflow.config_settings.replace_workflow_config or not PARAMS_FILES[0].exists():
     PARAMS_FILES = []
@@ -61,7 +61,7 @@ workflow.configfiles += map(str, PARAMS_FILES)
 try:
     layered([path for path in GIVEN_FILES if path.suffix != ".json"], {})
     config = layered(PARAMS_FILES, config)
-    PARAMS = load(config, str([*PARAMS_FILES, *GIVEN_FILES, "--config"][0]))
+    PARAMS = load(config, str([*PARAMS_FILES, *GIVEN_FILES, "config"][0]))
 except ConfigError as error:
     sys.exit(str(error))
 
