@@ -1,8 +1,8 @@
 """What pyproject.toml cannot say: a wheel has a copy of rules, reference and params.yaml.
 
-They stay where people look for them, at the top; `dstcl.shipped` finds either. All
-of the reference is in it, not the claims alone, so that a study is compared with the recorded one as
-in a checkout; that makes a wheel of 0.5 MB one of 1.0 MB.
+They stay where people look for them, at the top; `dstcl.shipped` finds either. All of the reference
+is in it, not the claims alone, so that a study is compared with the recorded one as in a checkout;
+that makes a wheel of 0.5 MB one of 1.0 MB.
 """
 
 from __future__ import annotations

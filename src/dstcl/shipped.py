@@ -1,8 +1,8 @@
 """What comes with the code: rules, templates of pages, the paper's claims and numbers, records.
 
 In a checkout these are its folders `workflow` and `reference`, and params.yaml; a wheel has a copy
-of all in `dstcl/bundled` (setup.py). So a study can be run in any folder: code and references come from here,
-and what it makes stays there.
+of all in `dstcl/bundled` (setup.py). So a study can be run in any folder: code and reference come
+from here, and what it makes stays there.
 
 Standard library only, and no part of the code behind a run: see `dstcl.study.code`.
 """
