@@ -18,6 +18,7 @@ FIRST = [
     "test_pipeline.py",
     "test_profiles.py",
     "test_plugin_study.py",
+    "test_elsewhere.py",
     "test_mlflow_server.py",
     "test_finished_study.py",
     "test_failed_study.py",
