@@ -36,14 +36,14 @@ test: setup ## all tests, several at once (ARGS="-k masks" for some, ARGS="-n 0"
 lint: setup ## formatting, style and types
 	@$(RUN) ruff format --check src tests benchmarks examples docs setup.py
 	@$(RUN) ruff check src tests benchmarks examples docs setup.py
-	@$(RUN) snakefmt --check --compact-diff workflow
+	@$(RUN) snakefmt --check --compact-diff Snakefile workflow
 	@$(RUN) snakemake --lint
 	@$(RUN) mypy
 
 format: setup ## format Python and rules
 	@$(RUN) ruff format src tests benchmarks examples docs setup.py
 	@$(RUN) ruff check --fix src tests benchmarks examples docs setup.py
-	@$(RUN) snakefmt workflow
+	@$(RUN) snakefmt Snakefile workflow
 
 docs: setup ## the documentation as a site, site/html/index.html; warnings and dead links are errors
 	@$(RUN) python docs/site/pages.py site/pages

@@ -364,7 +364,8 @@ def test_a_stage_depends_on_all_its_code(stage: str) -> None:
     assert named
     # Without the editable install: the files of this checkout.
     source = REPOSITORY / "src" / "dstcl"
-    files = [*Package(source).files(entries), REPOSITORY / "workflow" / "Snakefile"]
+    files = [*Package(source).files(entries)]
+    files += [REPOSITORY / "Snakefile", REPOSITORY / "workflow" / "Snakefile"]
     rules = REPOSITORY / "workflow" / "rules"
     files += [rules / f"{name}.smk" for name in ["common", *RULES[stage]]]
     missing = [

@@ -93,8 +93,8 @@ def test_the_repository_has_what_the_catalogue_of_workflows_looks_for() -> None:
     assert set(told["usage"]) == {"mandatory-flags", "software-stack-deployment"}
     assert (REPOSITORY / "config" / "README.md").is_file()
     assert (REPOSITORY / "workflow" / "Snakefile").is_file()
-    # Before that one, Snakemake would take a file of that name at the top.
-    assert not (REPOSITORY / "Snakefile").exists()
+    # Which Snakemake takes first in a checkout.
+    assert 'include: "workflow/Snakefile"' in (REPOSITORY / "Snakefile").read_text()
     # What snakedeploy copies into a folder, links followed.
     config, params = (REPOSITORY / name for name in ("config/config.yaml", "params.yaml"))
     assert config.read_text() == params.read_text()
