@@ -63,7 +63,7 @@ COMPILE := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-versio
 lock: setup ## resolve envs/requirements.lock and envs/integrations.lock anew from pyproject.toml
 	@$(VENV)/bin/pip install -qq uv
 	@$(COMPILE) --extra study --extra cluster --extra dev --output-file envs/requirements.lock
-	@$(COMPILE) --extra lightning --extra transformers --extra accelerate --constraint envs/requirements.lock --output-file envs/integrations.lock
+	@$(COMPILE) --extra integrations --constraint envs/requirements.lock --output-file envs/integrations.lock
 
 # The build backend itself, which needs neither a network nor a front end.
 dist: setup ## wheel and sdist, in dist/
