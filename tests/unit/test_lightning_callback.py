@@ -8,28 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from plain_loops import BATCH, adam, assert_same, examples, loss_of, network, settings, trained
-from torch import Tensor, nn
+from plain_loops import adam, assert_same, loss_of, settings, trained
+from torch import nn
 
 pl = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
+
+from in_lightning import Module, loader, trainer  # noqa: E402
 
 from dstcl.sparse import GradualMagnitudePruning, SparseTraining  # noqa: E402
 from dstcl.sparse.integrations.lightning import SparseTrainingCallback  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-class Module(pl.LightningModule):
-    def __init__(self, skip: int | None = None) -> None:
-        super().__init__()
-        self.net = network()
-        self.skip = skip
-
-    def training_step(self, batch: Any, index: int) -> Tensor | None:
-        return None if index == self.skip else loss_of(self.net, *batch)
-
-    def configure_optimizers(self) -> Any:
-        return adam(self)
 
 
 class ByHand(Module):
@@ -69,19 +58,6 @@ class Spy(pl.loggers.logger.DummyLogger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.entries.append((step, metrics))
-
-
-def loader(batches: int) -> Any:
-    data = torch.utils.data.TensorDataset(*examples(batches))
-    return torch.utils.data.DataLoader(data, batch_size=BATCH)
-
-
-def trainer(callbacks: Any, folder: Path | None = None, **more: Any) -> Any:
-    quiet: dict[str, Any] = {
-        "accelerator": "cpu", "devices": 1, "max_epochs": 1, "enable_progress_bar": False,
-        "enable_model_summary": False, "logger": False, "enable_checkpointing": False,
-    }  # fmt: skip
-    return pl.Trainer(callbacks=callbacks, default_root_dir=folder, **(quiet | more))
 
 
 def fitted(batches: int = 8, module: Any = None, **more: Any) -> SparseTrainingCallback:

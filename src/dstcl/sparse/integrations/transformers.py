@@ -125,8 +125,6 @@ class SparseTrainingCallback(TrainerCallback):
         best = state.best_model_checkpoint
         if self.dst is None or not args.load_best_model_at_end or not best:
             return
-        # The process that saves may still be writing the last checkpoint.
-        self._trainer.accelerator.wait_for_everyone()
         try:
             self.dst.load(Path(best, FILE))
         except ValueError as error:  # hours of training are not lost over this
