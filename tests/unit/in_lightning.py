@@ -24,9 +24,9 @@ class Module(pl.LightningModule):
         return adam(self)
 
 
-def loader(batches: int, size: int = BATCH) -> Any:
+def loader(batches: int) -> Any:
     data = torch.utils.data.TensorDataset(*examples(batches))
-    return torch.utils.data.DataLoader(data, batch_size=size)
+    return torch.utils.data.DataLoader(data, batch_size=BATCH)
 
 
 def trainer(callbacks: Any, folder: Path | None = None, **more: Any) -> Any:

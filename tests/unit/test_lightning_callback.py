@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from plain_loops import adam, assert_same, loss_of, settings, trained
-from torch import nn
+from torch import Tensor, nn
 
 pl = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
 
@@ -185,6 +185,80 @@ def test_a_second_fit_keeps_masks_and_goes_on() -> None:
     used.fit(module, loader(5))
     assert seen == [True]
     assert callback.dst.steps == 10
+
+
+def test_clipping_by_value_and_a_number_of_steps() -> None:
+    expected, _ = trained(8, clip=1e-3, by_value=True)
+    callback = fitted(
+        20, max_steps=8, max_epochs=-1, gradient_clip_val=1e-3, gradient_clip_algorithm="value"
+    )
+    assert callback.dst.schedule.total_steps == 8
+    assert callback.dst.steps == 8
+    assert_same(fitted(gradient_clip_val=1e-3, gradient_clip_algorithm="value").dst, expected)
+
+
+class Worse(Module):
+    """The first epoch is the best one."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log("loss", float(self.current_epoch))
+
+    def validation_step(self, batch: Any, index: int) -> None: ...
+
+
+def test_it_goes_on_from_the_best_checkpoint(tmp_path: Path) -> None:
+    whole = SparseTrainingCallback(**settings(total_steps=15))
+    trainer(whole, max_epochs=3).fit(Worse(), loader(5))
+    callback = SparseTrainingCallback(**settings(total_steps=15))
+    best = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", monitor="loss")
+    used, module = trainer([callback, best], enable_checkpointing=True, max_epochs=2), Worse()
+    used.fit(module, loader(5))
+    assert callback.dst.steps == 10
+    assert Path(best.best_model_path).name == "epoch=0.ckpt"
+    used.fit_loop.max_epochs = 3
+    used.fit(module, loader(5), ckpt_path="best")
+    assert_same(callback.dst, whole.dst)
+
+
+def test_checkpoints_of_weights_alone_are_sparse_and_nothing_to_go_on_from(tmp_path: Path) -> None:
+    callback = SparseTrainingCallback(**settings())
+    save = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", save_weights_only=True)
+    used, module = trainer([callback, save], enable_checkpointing=True), Worse()
+    used.fit(module, loader(4))
+    saved = torch.load(save.best_model_path, weights_only=True)["state_dict"]
+    assert all(not saved[name][~mask].any() for name, mask in callback.dst.masks.items())
+    used.validate(module, loader(1), ckpt_path="best", verbose=False)
+    callback.dst.check_counts()
+    with pytest.raises(KeyError, match="save_weights_only"):
+        used.fit(module, loader(4), ckpt_path="best")
+
+
+def test_evaluation_alone_leaves_the_module_dense() -> None:
+    module = Worse()
+    callback = SparseTrainingCallback(**settings())
+    before = [w.clone() for w in module.parameters()]
+    trainer(callback).validate(module, loader(2), verbose=False)
+    assert callback.dst is None
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_weights_given_between_two_fits_are_masked_before_they_are_used() -> None:
+    callback, module = SparseTrainingCallback(**settings()), Module()
+    used = trainer(callback)
+    used.fit(module, loader(5))
+    with torch.no_grad():
+        module.net[0].weight.fill_(1.0)
+    used.fit_loop.max_epochs = 2
+    seen: list[Tensor] = []
+
+    class Look(pl.Callback):
+        def on_train_start(self, *_: Any) -> None:
+            seen.append(module.net[0].weight.detach().clone())
+
+    used.callbacks.append(Look())
+    mask = callback.dst.masks["net.0.weight"].clone()
+    used.fit(module, loader(5))
+    assert torch.equal(seen[0], mask.float())
 
 
 def test_numbers_go_to_the_loggers_of_the_trainer() -> None:

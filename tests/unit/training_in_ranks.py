@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from plain_loops import adam, examples, loss_of, network, settings
 from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from dstcl.sparse import SparseTraining
 
@@ -48,10 +49,12 @@ def kept(dst: SparseTraining) -> dict[str, Any]:
 
 def in_lightning(rank: int, folder: Path) -> list[SparseTraining]:
     import lightning.pytorch as pl
-    from in_lightning import Module, loader, trainer
+    from in_lightning import Module, trainer
 
     from dstcl.sparse.integrations.lightning import SparseTrainingCallback
 
+    data = TensorDataset(*examples(BATCHES))
+    in_order = DistributedSampler(data, RANKS, rank, shuffle=False)  # Lightning's own shuffles
     found = []
     for again in (None, folder / "epoch=0.ckpt"):
         save = pl.callbacks.ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
@@ -61,7 +64,7 @@ def in_lightning(rank: int, folder: Path) -> list[SparseTraining]:
         trainer(
             [callback, save], devices=RANKS, strategy="ddp", max_epochs=EPOCHS,
             enable_checkpointing=True,
-        ).fit(module, loader(BATCHES, SIZE), ckpt_path=again)  # fmt: skip
+        ).fit(module, DataLoader(data, SIZE, sampler=in_order), ckpt_path=again)  # fmt: skip
         found.append(callback.dst)
     return found
 
@@ -115,10 +118,8 @@ def in_accelerate(rank: int, folder: Path) -> list[SparseTraining]:
         accelerator = Accelerator(cpu=True)
         bare = network()
         other_weights(bare, rank)
-        data = torch.utils.data.TensorDataset(*examples(BATCHES))
-        model, optimizer, loader = accelerator.prepare(
-            bare, adam(bare), torch.utils.data.DataLoader(data, batch_size=SIZE)
-        )
+        batches = DataLoader(TensorDataset(*examples(BATCHES)), SIZE)
+        model, optimizer, loader = accelerator.prepare(bare, adam(bare), batches)
         dst = sparse_training(
             accelerator, model, optimizer, total_steps=EPOCHS * BATCHES, **own_settings(rank)
         )

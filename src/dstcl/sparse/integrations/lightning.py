@@ -99,8 +99,14 @@ class SparseTrainingCallback(pl.Callback):
             lambda: trainer.estimated_stepping_batches,
             "max_epochs or max_steps of the trainer",
         )
-        resume = None if saved is None else lambda dst: dst.load_state_dict(saved)
-        self.dst = begin_attached(self._training, pl_module, trainer.optimizers, settings, resume)
+
+        def resume(dst: SparseTraining) -> None:
+            dst.load_state_dict(saved)
+            dst.restore()  # the module may have been given other weights between two fits
+
+        self.dst = begin_attached(
+            self._training, pl_module, trainer.optimizers, settings, resume if saved else None
+        )
         self._saved, self._fitted, self._logged = None, (trainer, pl_module), self.dst.steps
 
     def on_before_optimizer_step(
