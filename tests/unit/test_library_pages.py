@@ -121,7 +121,9 @@ def test_a_pruned_model_keeps_its_zeros_as_the_page_says() -> None:
 def line_of(framework: str) -> tuple[str, str]:
     """What the page's table has for a framework: the import and the call."""
     text = (REPOSITORY / "docs" / "library.md").read_text()
-    [row] = re.findall(rf"^\| {framework} \| `(from .*)` <br> `(.*)`.* \|$", text, re.MULTILINE)
+    [row] = re.findall(
+        rf"^\| {framework} \| `(from [^`]*)` <br> `([^`]*)`.* \|$", text, re.MULTILINE
+    )
     return row
 
 
