@@ -9,10 +9,10 @@ READY  := $(VENV)/.ready
 RUN    := PATH="$(abspath $(VENV))/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce check test lint format docs schema lock dist mlflow demo-remote
+.PHONY: help setup setup-integrations reproduce check test lint format docs schema lock dist mlflow demo-remote
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the environment: .venv with everything, pinned by hash
 
@@ -22,6 +22,12 @@ $(READY): envs/requirements.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install -qq --no-deps --require-hashes --requirement envs/requirements.lock
 	@$(VENV)/bin/pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup-integrations: $(VENV)/.ready-integrations ## Lightning, Transformers and Accelerate on top, for their tests
+
+$(VENV)/.ready-integrations: envs/integrations.lock $(READY)
+	@$(VENV)/bin/pip install -qq --no-deps --require-hashes --requirement envs/integrations.lock
 	@touch $@
 
 reproduce: setup ## the study: data, training, tables, figures, report, MLflow (PRESET=..., CORES=...)
@@ -52,9 +58,12 @@ docs: setup ## the documentation as a site, site/html/index.html; warnings and d
 schema: setup ## write workflow/schemas/params.schema.json from the types
 	@$(RUN) dstcl config schema > workflow/schemas/params.schema.json
 
-lock: setup ## resolve envs/requirements.lock anew from pyproject.toml
+# The second takes the versions of the first, so that both can be installed into one environment.
+COMPILE := $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
+lock: setup ## resolve envs/requirements.lock and envs/integrations.lock anew from pyproject.toml
 	@$(VENV)/bin/pip install -qq uv
-	@$(VENV)/bin/uv pip compile pyproject.toml --extra study --extra cluster --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file envs/requirements.lock
+	@$(COMPILE) --extra study --extra cluster --extra dev --output-file envs/requirements.lock
+	@$(COMPILE) --extra integrations --constraint envs/requirements.lock --output-file envs/integrations.lock
 
 # The build backend itself, which needs neither a network nor a front end.
 dist: setup ## wheel and sdist, in dist/

@@ -50,6 +50,7 @@ def trained(
     *,
     accumulate: int = 1,
     clip: float | None = None,
+    by_value: bool = False,
     autocast: bool = False,
     epochs: int = 1,
     **more: Any,
@@ -67,7 +68,8 @@ def trained(
         if (index + 1) % accumulate == 0:
             if clip is not None:
                 dst.mask_gradients()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+                clipping = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+                clipping(model.parameters(), clip)
             dst.step()
             dst.optimizer.zero_grad()
     return dst, model

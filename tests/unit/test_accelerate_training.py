@@ -127,6 +127,17 @@ def test_save_state_and_load_state_keep_the_training(tmp_path: Path) -> None:
     assert_same(resumed, whole)
 
 
+def test_a_state_that_is_loaded_too_early_is_refused(tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    made(accelerator, 4)
+    accelerator.save_state(str(tmp_path))
+    other = Accelerator(cpu=True)
+    bare = network()
+    other.prepare(bare, adam(bare))
+    with pytest.raises(RuntimeError, match="does not match the number of registered objects"):
+        other.load_state(str(tmp_path))
+
+
 def test_numbers_go_to_the_trackers_as_the_page_says(tmp_path: Path) -> None:
     from accelerate.tracking import GeneralTracker
 

@@ -12,6 +12,10 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 CONTAINER = (REPOSITORY / "envs" / "Containerfile").read_text()
 APPTAINER = (REPOSITORY / "envs" / "dstcl.def").read_text()
+LOCKS = {
+    name: (REPOSITORY / "envs" / f"{name}.lock").read_text()
+    for name in ("requirements", "integrations")
+}
 PROFILES = sorted((REPOSITORY / "workflow" / "profiles").glob("*/config.yaml"))
 
 
@@ -39,6 +43,29 @@ def test_the_conda_environment_has_the_oldest_python_of_the_project() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     oldest = project["requires-python"].removeprefix(">=")
     assert f"python={oldest}" in environment["dependencies"]
+
+
+def versions(lock: str) -> dict[str, set[str]]:
+    """Of each package: one, or one for each of several Pythons."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+def test_both_locks_fit_into_one_environment() -> None:
+    study, integrations = versions(LOCKS["requirements"]), versions(LOCKS["integrations"])
+    assert {"lightning", "transformers", "accelerate", "torch"} <= integrations.keys()
+    shared = study.keys() & integrations.keys()
+    assert {n: integrations[n] for n in shared} == {n: study[n] for n in shared}
+
+
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_locks_have_hashes_and_name_no_index(lock: str) -> None:
+    for block in re.split(r"^(?=[a-z])", lock, flags=re.MULTILINE)[1:]:
+        assert re.match(r"[a-z0-9._-]+==\S+( ; .*)? \\\n    --hash=sha256:", block), block
+    assert "://" not in lock
+    assert "--index" not in lock
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.parent.name)

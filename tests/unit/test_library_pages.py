@@ -118,6 +118,43 @@ def test_a_pruned_model_keeps_its_zeros_as_the_page_says() -> None:
     assert set(pruned) <= set(space["dst"].masks)
 
 
+def line_of(framework: str) -> tuple[str, str]:
+    """What the page's table has for a framework: the import and the call."""
+    text = (REPOSITORY / "docs" / "library.md").read_text()
+    [row] = re.findall(
+        rf"^\| {framework} \| `(from [^`]*)` <br> `([^`]*)`.* \|$", text, re.MULTILINE
+    )
+    return row
+
+
+def test_the_lines_for_lightning_run() -> None:
+    lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
+    space: dict[str, Any] = {"Trainer": lightning.Trainer}
+    exec("\n".join(line_of("Lightning")), space)
+
+
+def test_the_lines_for_transformers_run(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from in_transformers import trainer
+
+    used = trainer(tmp_path)
+    exec("\n".join(line_of("Transformers")), {"trainer": used})
+    used.train()
+    zeros = (used.model.net[0].weight == 0).float().mean()
+    assert float(zeros) > 0.5
+
+
+def test_the_lines_for_accelerate_run() -> None:
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    space = at_hand()
+    accelerator = accelerate.Accelerator(cpu=True)
+    model, optimizer = accelerator.prepare(space["model"], space["optimizer"])
+    space |= {"accelerator": accelerator, "model": model, "optimizer": optimizer}
+    exec("\n".join(line_of("Accelerate")), space)
+    assert space["dst"].density() == pytest.approx(0.1, abs=0.01)
+    assert space["dst"].attached
+
+
 def test_the_table_of_presets_is_complete() -> None:
     text = (REPOSITORY / "docs" / "library.md").read_text()
     [head] = re.findall(r"^\| \| (rigl.*) \|$", text, re.MULTILINE)

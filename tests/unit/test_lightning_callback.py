@@ -8,28 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from plain_loops import BATCH, adam, assert_same, examples, loss_of, network, settings, trained
+from plain_loops import adam, assert_same, loss_of, settings, trained
 from torch import Tensor, nn
 
 pl = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
+
+from in_lightning import Module, loader, trainer  # noqa: E402
 
 from dstcl.sparse import GradualMagnitudePruning, SparseTraining  # noqa: E402
 from dstcl.sparse.integrations.lightning import SparseTrainingCallback  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-class Module(pl.LightningModule):
-    def __init__(self, skip: int | None = None) -> None:
-        super().__init__()
-        self.net = network()
-        self.skip = skip
-
-    def training_step(self, batch: Any, index: int) -> Tensor | None:
-        return None if index == self.skip else loss_of(self.net, *batch)
-
-    def configure_optimizers(self) -> Any:
-        return adam(self)
 
 
 class ByHand(Module):
@@ -69,19 +58,6 @@ class Spy(pl.loggers.logger.DummyLogger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.entries.append((step, metrics))
-
-
-def loader(batches: int) -> Any:
-    data = torch.utils.data.TensorDataset(*examples(batches))
-    return torch.utils.data.DataLoader(data, batch_size=BATCH)
-
-
-def trainer(callbacks: Any, folder: Path | None = None, **more: Any) -> Any:
-    quiet: dict[str, Any] = {
-        "accelerator": "cpu", "devices": 1, "max_epochs": 1, "enable_progress_bar": False,
-        "enable_model_summary": False, "logger": False, "enable_checkpointing": False,
-    }  # fmt: skip
-    return pl.Trainer(callbacks=callbacks, default_root_dir=folder, **(quiet | more))
 
 
 def fitted(batches: int = 8, module: Any = None, **more: Any) -> SparseTrainingCallback:
@@ -209,6 +185,80 @@ def test_a_second_fit_keeps_masks_and_goes_on() -> None:
     used.fit(module, loader(5))
     assert seen == [True]
     assert callback.dst.steps == 10
+
+
+def test_clipping_by_value_and_a_number_of_steps() -> None:
+    expected, _ = trained(8, clip=1e-3, by_value=True)
+    callback = fitted(
+        20, max_steps=8, max_epochs=-1, gradient_clip_val=1e-3, gradient_clip_algorithm="value"
+    )
+    assert callback.dst.schedule.total_steps == 8
+    assert callback.dst.steps == 8
+    assert_same(fitted(gradient_clip_val=1e-3, gradient_clip_algorithm="value").dst, expected)
+
+
+class Worse(Module):
+    """The first epoch is the best one."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log("loss", float(self.current_epoch))
+
+    def validation_step(self, batch: Any, index: int) -> None: ...
+
+
+def test_it_goes_on_from_the_best_checkpoint(tmp_path: Path) -> None:
+    whole = SparseTrainingCallback(**settings(total_steps=15))
+    trainer(whole, max_epochs=3).fit(Worse(), loader(5))
+    callback = SparseTrainingCallback(**settings(total_steps=15))
+    best = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", monitor="loss")
+    used, module = trainer([callback, best], enable_checkpointing=True, max_epochs=2), Worse()
+    used.fit(module, loader(5))
+    assert callback.dst.steps == 10
+    assert Path(best.best_model_path).name == "epoch=0.ckpt"
+    used.fit_loop.max_epochs = 3
+    used.fit(module, loader(5), ckpt_path="best")
+    assert_same(callback.dst, whole.dst)
+
+
+def test_checkpoints_of_weights_alone_are_sparse_and_nothing_to_go_on_from(tmp_path: Path) -> None:
+    callback = SparseTrainingCallback(**settings())
+    save = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", save_weights_only=True)
+    used, module = trainer([callback, save], enable_checkpointing=True), Worse()
+    used.fit(module, loader(4))
+    saved = torch.load(save.best_model_path, weights_only=True)["state_dict"]
+    assert all(not saved[name][~mask].any() for name, mask in callback.dst.masks.items())
+    used.validate(module, loader(1), ckpt_path="best", verbose=False)
+    callback.dst.check_counts()
+    with pytest.raises(KeyError, match="save_weights_only"):
+        used.fit(module, loader(4), ckpt_path="best")
+
+
+def test_evaluation_alone_leaves_the_module_dense() -> None:
+    module = Worse()
+    callback = SparseTrainingCallback(**settings())
+    before = [w.clone() for w in module.parameters()]
+    trainer(callback).validate(module, loader(2), verbose=False)
+    assert callback.dst is None
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_weights_given_between_two_fits_are_masked_before_they_are_used() -> None:
+    callback, module = SparseTrainingCallback(**settings()), Module()
+    used = trainer(callback)
+    used.fit(module, loader(5))
+    with torch.no_grad():
+        module.net[0].weight.fill_(1.0)
+    used.fit_loop.max_epochs = 2
+    seen: list[Tensor] = []
+
+    class Look(pl.Callback):
+        def on_train_start(self, *_: Any) -> None:
+            seen.append(module.net[0].weight.detach().clone())
+
+    used.callbacks.append(Look())
+    mask = callback.dst.masks["net.0.weight"].clone()
+    used.fit(module, loader(5))
+    assert torch.equal(seen[0], mask.float())
 
 
 def test_numbers_go_to_the_loggers_of_the_trainer() -> None:

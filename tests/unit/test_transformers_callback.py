@@ -9,67 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from plain_loops import BATCH, adam, assert_same, examples, network, settings, trained
-from torch import Tensor, nn
+from plain_loops import assert_same, settings, trained
+from safetensors.torch import load_file
+from torch import Tensor
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
+from in_transformers import InOrder, Model, Rows, sparse, trainer  # noqa: E402
+
 from dstcl.sparse import GradualMagnitudePruning, SparseTraining  # noqa: E402
 from dstcl.sparse.integrations.transformers import FILE, SparseTrainingCallback  # noqa: E402
-
-
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = network()
-
-    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        logits = self.net(inputs)
-        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
-
-
-class InOrder(transformers.Trainer):
-    """A trainer that does not shuffle."""
-
-    def get_train_dataloader(self) -> Any:
-        data = torch.utils.data.DataLoader(
-            self.train_dataset, batch_size=BATCH, collate_fn=self.data_collator
-        )
-        return self.accelerator.prepare(data)
-
-
-class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    def __init__(self, batches: int) -> None:
-        self.inputs, self.labels = examples(batches)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"inputs": self.inputs[index], "labels": self.labels[index]}
-
-
-def trainer(folder: Path, batches: int = 8, model: nn.Module | None = None, **more: Any) -> Any:
-    model = model or Model()
-    asked: dict[str, Any] = {
-        "num_train_epochs": 1, "per_device_train_batch_size": BATCH, "use_cpu": True,
-        "report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True,
-        "max_grad_norm": 0.0, "dataloader_pin_memory": False,
-    }  # fmt: skip
-    args = transformers.TrainingArguments(output_dir=str(folder), **(asked | more))
-    constant = adam(model)
-    schedule = torch.optim.lr_scheduler.LambdaLR(constant, lambda _: 1.0)
-    rows = Rows(batches)
-    return InOrder(
-        model, args, train_dataset=rows, eval_dataset=rows, optimizers=(constant, schedule)
-    )
-
-
-def sparse(used: Any, *training: Any, **more: Any) -> SparseTrainingCallback:
-    callback = SparseTrainingCallback(used, *training, **(more or settings()))
-    used.add_callback(callback)
-    return callback
 
 
 @pytest.mark.parametrize(
@@ -166,12 +116,17 @@ def test_numbers_go_where_the_trainer_logs(tmp_path: Path) -> None:
     json.dumps(used.state.log_history)
 
 
+def best_model_asked(**more: Any) -> dict[str, Any]:
+    """The model with the highest loss counts as the best: that of the first evaluation."""
+    return {
+        "load_best_model_at_end": True, "save_strategy": "steps", "save_steps": 2,
+        "eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "loss",
+        "greater_is_better": True,
+    } | more  # fmt: skip
+
+
 def test_masks_are_those_of_the_best_model_where_that_is_loaded(tmp_path: Path) -> None:
-    used = trainer(
-        tmp_path, load_best_model_at_end=True, save_strategy="steps", save_steps=2,
-        eval_strategy="steps", eval_steps=2, metric_for_best_model="loss",
-        greater_is_better=True, max_grad_norm=0.1,
-    )  # fmt: skip
+    used = trainer(tmp_path, **best_model_asked(max_grad_norm=0.1))
     callback = sparse(used)
     used.train()
     best = Path(used.state.best_model_checkpoint)
@@ -180,6 +135,108 @@ def test_masks_are_those_of_the_best_model_where_that_is_loaded(tmp_path: Path) 
     assert best.name == f"checkpoint-{dst.steps}"
     assert all(not w[~dst.masks[name]].any() for name, w in dst.weights.items())
     dst.check_counts()
+
+
+@pytest.mark.parametrize("harm", ["gone", "damaged"])
+def test_a_best_model_without_a_state_ends_with_a_warning_and_its_weights(
+    harm: str, tmp_path: Path
+) -> None:
+    used = trainer(tmp_path, **best_model_asked())
+    callback = sparse(used)
+
+    class Harm(transformers.TrainerCallback):
+        def on_save(self, *_: Any, **__: Any) -> None:
+            for file in tmp_path.glob(f"*/{FILE}"):
+                file.unlink() if harm == "gone" else file.write_bytes(b"cut")
+
+    used.add_callback(Harm())
+    with pytest.warns(UserWarning, match="masks are those of the last step") as told:
+        used.train()
+    best = Path(used.state.best_model_checkpoint)
+    [line] = [str(w.message) for w in told if "masks are those" in str(w.message)]
+    assert line.startswith(f"{best / FILE}: {'no such file' if harm == 'gone' else 'damaged'}")
+    assert "\n" not in line
+    weights = load_file(best / "model.safetensors")
+    assert all(torch.equal(w, weights[name]) for name, w in used.model.state_dict().items())
+    assert callback.dst.steps == 8
+    assert not callback.dst.attached
+
+
+def test_a_search_for_hyperparameters_keeps_each_state_with_its_trial(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="optuna is not installed")
+    optuna.logging.disable_default_handler()
+    best: list[tuple[str, dict[str, Tensor]]] = []
+    rows, asked = Rows(8), trainer(tmp_path, **best_model_asked()).args
+    used = InOrder(args=asked, train_dataset=rows, eval_dataset=rows, model_init=Model)
+    callback = sparse(used)
+
+    class Look(transformers.TrainerCallback):
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            best.append((state.best_model_checkpoint, callback.dst.masks))
+
+    used.add_callback(Look())
+    used.hyperparameter_search(
+        lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 0.01, 0.1)},
+        n_trials=2, direction="minimize", backend="optuna",
+    )  # fmt: skip
+    saved = sorted(str(file.parent.relative_to(tmp_path)) for file in tmp_path.rglob(FILE))
+    folders = [f"run-{trial}/checkpoint-{step}" for trial in (0, 1) for step in (2, 4, 6, 8)]
+    assert saved == folders
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run-0", "run-1"]
+    assert [Path(folder).parent.name for folder, _ in best] == ["run-0", "run-1"]
+    for folder, masks in best:
+        weights = load_file(Path(folder, "model.safetensors"))
+        assert all(not weights[name][~mask].any() for name, mask in masks.items())
+
+
+def test_states_go_with_the_checkpoints_that_are_deleted(tmp_path: Path) -> None:
+    used = trainer(tmp_path, save_strategy="steps", save_steps=2, save_total_limit=2)
+    whole = sparse(used)
+    used.train()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-6", "checkpoint-8"]
+    assert len(list(tmp_path.rglob(FILE))) == 2
+    again = trainer(tmp_path)
+    resumed = sparse(again)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    assert_same(resumed.dst, whole.dst)
+
+
+def test_max_steps_are_the_schedule_and_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    expected, _ = trained(4, epochs=3)
+    used = trainer(tmp_path, 4, max_steps=12, save_strategy="steps", save_steps=5)
+    callback = sparse(used)
+    used.train()
+    assert callback.dst.schedule.total_steps == 12
+    assert_same(callback.dst, expected)
+    again = trainer(tmp_path, 4, max_steps=12)
+    resumed = sparse(again)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert_same(resumed.dst, expected)
+
+
+def test_evaluation_alone_leaves_the_model_dense(tmp_path: Path) -> None:
+    used = trainer(tmp_path, 4)
+    callback = sparse(used)
+    before = {name: w.clone() for name, w in used.model.state_dict().items()}
+    used.evaluate()
+    used.predict(Rows(2))
+    assert callback.dst is None
+    assert all(torch.equal(w, before[name]) for name, w in used.model.state_dict().items())
+
+
+def test_evaluation_on_start_sees_the_sparse_model(tmp_path: Path) -> None:
+    used = trainer(tmp_path, 4, eval_on_start=True, eval_strategy="steps", eval_steps=4)
+    seen: list[float] = []
+
+    class Look(transformers.TrainerCallback):
+        def on_evaluate(self, *_: Any, **__: Any) -> None:
+            seen.append(float((used.model.net[0].weight == 0).float().mean()))
+
+    used.add_callback(Look())
+    sparse(used)
+    used.train()
+    assert len(seen) == 2
+    assert min(seen) > 0.5
 
 
 def test_a_model_of_transformers(tmp_path: Path) -> None:

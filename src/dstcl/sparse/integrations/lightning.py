@@ -7,6 +7,7 @@ trainer = lightning.Trainer(callbacks=[SparseTrainingCallback(density=0.1, updat
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ class SparseTrainingCallback(pl.Callback):
             lambda: trainer.estimated_stepping_batches,
             "max_epochs or max_steps of the trainer",
         )
-        resume = None if saved is None else lambda dst: dst.load_state_dict(saved)
+        resume = None if saved is None else partial(_go_on, saved)
         self.dst = begin_attached(self._training, pl_module, trainer.optimizers, settings, resume)
         self._saved, self._fitted, self._logged = None, (trainer, pl_module), self.dst.steps
 
@@ -139,6 +140,12 @@ class SparseTrainingCallback(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the trainer's checkpoint; used when fitting begins."""
         self._saved = state_dict
+
+
+def _go_on(saved: dict[str, Any], dst: SparseTraining) -> None:
+    """From a state, and with its masks on weights that a module was given between two fits."""
+    dst.load_state_dict(saved)
+    dst.restore()
 
 
 def _refuse(trainer: pl.Trainer) -> None:

@@ -7,6 +7,7 @@ trainer.add_callback(SparseTrainingCallback(trainer, density=0.1, update_every=1
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -42,7 +43,9 @@ class SparseTrainingCallback(TrainerCallback):
     accumulated batches count once; clipping, which is on unless ``max_grad_norm`` is 0, sees the
     gradients of active weights alone. Every checkpoint has the state as a file of its own, and
     ``train(resume_from_checkpoint=...)`` goes on bit for bit. A second ``train`` begins with the
-    masks of the first. With ``load_best_model_at_end`` the masks are those of the best model, too.
+    masks of the first. With ``load_best_model_at_end`` the masks are those of the best model, too;
+    if its checkpoint has no state that fits, they stay those of the last step, and a warning says
+    so. In a hyperparameter search every trial begins anew, in its own folder.
     Whenever the trainer logs its loss, `SparseTraining.log` follows.
 
     Args:
@@ -67,13 +70,16 @@ class SparseTrainingCallback(TrainerCallback):
     ) -> None:
         self._trainer, self._training, self._settings = trainer, training, settings
         self._resume_from: str | bool | None = None
+        self._trial: Any = None
         self._undo: Callable[[], None] | None = None
         train = trainer.train
 
         @wraps(train)
-        def noting(resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-            self._resume_from = resume_from_checkpoint
-            return train(resume_from_checkpoint, *args, **kwargs)
+        def noting(
+            resume_from_checkpoint: Any = None, trial: Any = None, *args: Any, **kwargs: Any
+        ) -> Any:
+            self._resume_from, self._trial = resume_from_checkpoint, trial
+            return train(resume_from_checkpoint, trial, *args, **kwargs)
 
         trainer.train = noting
 
@@ -109,16 +115,24 @@ class SparseTrainingCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Add the state to the checkpoint that was written."""
-        if self.dst is not None and state.is_world_process_zero:
-            folder = Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
-            self.dst.save(folder / FILE)
+        if self.dst is not None and args.should_save:
+            folder = self._trainer._get_output_dir(trial=self._trial)
+            self.dst.save(Path(folder, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", FILE))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Let go of the optimiser; masks are those of the weights that the trainer has kept."""
         self._let_go()
         best = state.best_model_checkpoint
-        if self.dst is not None and args.load_best_model_at_end and best:
+        if self.dst is None or not args.load_best_model_at_end or not best:
+            return
+        try:
             self.dst.load(Path(best, FILE))
+        except ValueError as error:  # hours of training are not lost over this
+            warnings.warn(
+                f"{error}; the weights are those of the best model, but the masks are those of the "
+                "last step",
+                stacklevel=2,
+            )
 
     def _again(self, model: nn.Module) -> dict[str, Any]:
         """Settings with the masks of the training before, if it was of the same model."""
