@@ -40,6 +40,21 @@ print("by itself")
 HAND_OVER = [sys.executable, "-c", WHO]
 """Says so where the command is not handed over, instead of running it."""
 LIST = ["data", "list"]
+TRAIN_HERE = """
+import os, sys
+from dstcl.jobs import warm
+warm.import_all()
+threads, before = len(os.listdir("/proc/self/task")), set(sys.modules)
+warm.command(sys.argv[1:])
+print(threads, "torch._dynamo" in sys.modules, sorted(sys.modules.keys() - before))
+"""
+"""Says what a training imports that the parent has not; and whether that started threads."""
+END = f"""
+import subprocess, sys
+from dstcl.jobs.warm import WarmParent
+with WarmParent():
+    subprocess.run({[*HAND_OVER, *LIST]}, check=True)
+"""
 
 
 @contextmanager
@@ -140,6 +155,24 @@ def test_who_hands_over_imports_little(shared: None) -> None:
     assert "dstcl.jobs.handover" in loaded
     for module in ("torch", "numpy", "pandas", "pydantic", "argparse", "pathlib", "subprocess"):
         assert f"'{module}'" not in loaded
+
+
+def test_a_forked_training_has_nothing_left_to_import(
+    training: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Nor is torch's compiler imported, which takes longer than a short run trains."""
+    done = call(
+        [sys.executable, "-c", TRAIN_HERE, *training("run", epochs=1)],
+        env=variables(OMP_NUM_THREADS="1", **{WARM: ""}),
+    )
+    assert (done.returncode, done.stdout) == (0, "1 False []\n"), done.stderr
+
+
+def test_it_ends_without_a_word() -> None:
+    """Libraries complain of objects that are left over when an interpreter ends."""
+    done = call([sys.executable, "-c", END])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mnist5k" in done.stdout
 
 
 def test_mistakes_end_in_the_same_line_and_code(shared: None) -> None:

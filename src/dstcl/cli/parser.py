@@ -8,6 +8,7 @@ parsing any command imports all of them.
 from __future__ import annotations
 
 import argparse
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -50,6 +51,7 @@ COMMANDS = (
 """In the order of `dstcl --help`; a word before another one is a group, a package of its own."""
 
 
+@cache
 def build_parser() -> argparse.ArgumentParser:
     """The parser; parsed options have the command's function as ``options.command``."""
     parser = argparse.ArgumentParser(prog="dstcl", description=_help(import_module("dstcl.cli")))

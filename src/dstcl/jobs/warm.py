@@ -38,13 +38,22 @@ from typing import Any, NoReturn
 
 import dstcl
 from dstcl.cli import main as command
+from dstcl.cli.parser import build_parser
 from dstcl.codedigest import code_digest, code_files
 from dstcl.jobs.handover import HEADER, REFUSED, STARTED, WARM, circumstances
 from dstcl.jobs.interruption import SIGNALS, blocked_signals
 from dstcl.study.code import LOOP
 
 PACKAGES = ("cli", "networks", "continual.methods")
-"""Beside `dstcl train` itself, packages of which every module is imported before a fork."""
+"""Packages of which every module is imported before a fork."""
+OF_A_TRAINING = ("jobs.devices", "jobs.progress", "jobs.train")
+"""Modules that `dstcl train` imports when it runs."""
+IMPORTED_LATE = (
+    "numpy.ctypeslib",
+    "torch.nested._internal.nested_tensor",
+    "torch.utils.flop_counter",
+)
+"""What torch, numpy and this package import only once a training is under way."""
 PATIENCE = 10.0
 """Seconds within which a request must be whole."""
 NOT_READ = ("_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES", WARM)
@@ -121,13 +130,11 @@ def main() -> None:
     arguments = _Server(address, socket.socket(fileno=int(listener))).serve()
     if arguments is not None:
         _run(arguments)
+    _end(0)
 
 
 def _run(arguments: list[str]) -> NoReturn:
-    """Run a command and end this process with its exit code, as Python would.
-
-    But for taking everything apart: that would copy all that was imported, for half a second.
-    """
+    """Run a command and end this process with its exit code, as Python would."""
     code: object = 1
     try:
         command(arguments)
@@ -138,11 +145,20 @@ def _run(arguments: list[str]) -> NoReturn:
             print(code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
+    _end(code if isinstance(code, int) else int(code is not None))
+
+
+def _end(code: int) -> NoReturn:
+    """End this process as Python would, but for taking everything apart.
+
+    That would copy all that was imported, for half a second, and some libraries complain of objects
+    that are left over, as what is frozen always is.
+    """
     atexit._run_exitfuncs()
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    os._exit(code)
 
 
 class _Server:
@@ -214,7 +230,7 @@ class _Server:
             os.environ.clear()
             os.environ.update(request["environment"])
             self.here = circumstances()
-            self.imported = _states(_import_all())
+            self.imported = _states(import_all())
             gc.collect()
             gc.freeze()  # never looked at again, which would copy all of it into every process
         elif self.imported != _states(self.imported):
@@ -307,7 +323,7 @@ def differ(here: Circumstances, there: Mapping[str, Any], besides: tuple[str, ..
     )
 
 
-def _import_all() -> set[str]:
+def import_all() -> set[str]:
     """Import whatever a training may need, and digest its code; files that this depends on."""
     entries = [LOOP]
     for package in PACKAGES:
@@ -315,8 +331,12 @@ def _import_all() -> set[str]:
         entries += [f"{package}.{path.stem}" for path in folder.glob("[a-z]*.py")]
     for entry in entries:
         import_module(f"dstcl.{entry}")
-    import_module("dstcl.jobs.progress")
-    import_module("dstcl.jobs.train")
+    for name in OF_A_TRAINING:
+        import_module(f"dstcl.{name}")
+    for name in IMPORTED_LATE:
+        with suppress(ImportError):  # another torch has other modules
+            import_module(name)
+    build_parser()
     code_digest(*entries)  # the digests of single runs then find all files parsed
     loaded = [module for name, module in sys.modules.items() if name.startswith("dstcl")]
     found = (getattr(module, "__file__", None) for module in (*loaded, sys.modules["torch"]))

@@ -86,6 +86,11 @@ class _Counter(TorchDispatchMode):
         self.of_weights = dict.fromkeys(weights, 0)
         self.other = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in here, and torch's compiler takes seconds to import."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:

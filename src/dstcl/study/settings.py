@@ -77,8 +77,8 @@ class Engine(Settings):
 
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Of matrix products and convolutions; weights, gradients and optimiser are float32 always.
-    tf32 is for NVIDIA GPUs alone. auto: bfloat16 on a GPU or processor with matrix units for it
-    (NVIDIA Ampere or later, Intel AMX), else float32."""
+    tf32 is for NVIDIA GPUs alone. auto: bfloat16 where the device computes it faster by design
+    (NVIDIA Ampere or later; processors with AMX, AVX512_BF16 or ARM's BF16), else float32."""
     layout: Literal["auto", "contiguous", "channels_last", "unfolded"] = "auto"
     """Of maps in memory; unfolded: channels_last, and on CPUs small maps of many channels as rows
     of a matrix. auto: with bfloat16 or tf32 channels_last, on CPUs unfolded; else contiguous."""
