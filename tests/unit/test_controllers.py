@@ -159,7 +159,7 @@ def test_a_mix_of_all_or_nothing_is_the_criterion_itself() -> None:
     mixed = mixed_growth("random", "gradient", 0.25)
     assert isinstance(mixed, MixedGrowth)
     assert mixed.needs_gradient
-    assert [mixed.picked_first(count) for count in (0, 1, 2, 10)] == [0, 0, 1, 3]
+    assert [mixed.split(count) for count in (0, 1, 2, 10)] == [[0, 0], [0, 1], [1, 1], [3, 7]]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

@@ -21,7 +21,7 @@ from dstcl.sparse.criteria import (
 from dstcl.sparse.densities import Init
 from dstcl.sparse.groups import Groups
 from dstcl.sparse.layers import Names
-from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, MixedGrowth, is_mixed
+from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, is_mixed, picks
 from dstcl.sparse.moments import Moments
 from dstcl.sparse.optimizers import Optimizers, group_of
 from dstcl.sparse.presets import chosen_settings
@@ -228,7 +228,7 @@ class DynamicSparseTraining(SparseTraining):
         self._replace_weights(self.prune_rate(), prunes, growths)
         self._gradients = None
         self._proven = [*prunes.values(), *growths.values()]
-        self._proven += [g.other for g in growths.values() if isinstance(g, MixedGrowth)]
+        self._proven += [part for growth in growths.values() for part, _ in picks(growth, 0)]
         self.updates += 1
 
     def _replace_weights(
@@ -254,17 +254,31 @@ class DynamicSparseTraining(SparseTraining):
         for name, left, gone, count in zip(names, kept, removed, grown):
             if gone or count:
                 candidates = self._candidates(name, left)
-                chosen = self._chosen(growths[name], views[name], candidates, count)
+                chosen = self._chosen(name, growths[name], views[name], candidates, count)
                 self.set_mask(name, left | chosen, self.counts[name] + count - gone)
 
-    def _chosen(self, growth: Criterion, view: LayerView, candidates: Tensor, count: int) -> Tensor:
-        """Exactly so many of the candidates; of a mix, the first pick is the other criterion's."""
-        if not isinstance(growth, MixedGrowth):
-            return select_top(self._scores(growth, view), candidates, count)
-        number = growth.picked_first(count)
-        first = select_top(self._scores(growth.other, view), candidates, number)
-        rest = select_top(self._scores(growth, view), candidates & ~first, count - number)
-        return first | rest
+    def grew(self, name: str, criterion: Criterion, picked: Tensor, count: int) -> None:
+        """Take note of what a criterion grew in a layer without a structure; does nothing here.
+
+        Args:
+            name: of the layer.
+            criterion: one of the mix, where growth is one.
+            picked: boolean, of the weight's shape; weights that were pruned a moment ago included.
+            count: how many entries are true.
+        """
+
+    def _chosen(
+        self, name: str, growth: Criterion, view: LayerView, candidates: Tensor, count: int
+    ) -> Tensor:
+        """Exactly so many of the candidates; the criteria of a mix pick one after another."""
+        chosen = None
+        for criterion, number in picks(growth, count):
+            left = candidates if chosen is None else candidates & ~chosen
+            picked = select_top(self._scores(criterion, view), left, number)
+            self.grew(name, criterion, picked, number)
+            chosen = picked if chosen is None else chosen | picked
+        assert chosen is not None
+        return chosen
 
     def _kept(
         self, views: Mapping[str, LayerView], prunes: Mapping[str, Criterion], removed: list[int]

@@ -1,64 +1,97 @@
-"""Growth by two criteria at once: a share of what is grown by one of them, the rest by another."""
+"""Growth by several criteria at once: each has a share of what a layer grows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from dstcl.sparse.criteria import Criterion, Growth, GrowthPlan, growth_plan
 
 MIXED_IN_STRUCTURE = "a layer with a structure grows by one criterion, not by a mix of two"
+ROUNDED = 1e-3
+"""How far shares may be from adding up to 1; the last criterion takes what the others leave."""
 
 
 @dataclass(frozen=True)
 class MixedGrowth(Criterion):
-    """A criterion of which another one takes the first pick.
+    """Criteria that pick one after another.
 
-    Of ``count`` weights that a layer grows, ``round(share * count)`` have the highest scores of
-    ``other``, and the rest the highest of this one among the candidates that are left. So counts
-    are exact whatever the share.
+    Each picks the highest of its own scores among the candidates that are left, so the number of
+    weights grown is exact whatever the shares.
 
     Attributes:
-        other: the criterion that picks first.
-        share: of the weights grown, in [0, 1].
+        parts: the criteria in the order in which they pick, each with its share in (0, 1).
     """
 
-    other: Criterion = field(kw_only=True)
-    share: float = field(kw_only=True)
+    parts: tuple[tuple[Criterion, float], ...] = field(kw_only=True)
 
-    def picked_first(self, count: int) -> int:
-        """How many of so many weights the other criterion picks; halves are rounded up."""
-        return int(self.share * count + 0.5)
+    def split(self, count: int) -> list[int]:
+        """How many of so many weights each criterion picks.
+
+        Together exactly ``count``: shares are added up, and where each ends is rounded, halves up.
+        Of few weights a small share may be none.
+        """
+        ends = [int(end * count + 0.5) for end in accumulate(share for _, share in self.parts)]
+        ends[-1] = count
+        return [end - before for before, end in zip([0, *ends], ends)]
+
+
+def picks(growth: Criterion, count: int) -> list[tuple[Criterion, int]]:
+    """Which criteria pick how many of so many weights, in order; of a plain one all."""
+    if not isinstance(growth, MixedGrowth):
+        return [(growth, count)]
+    return [(part, number) for (part, _), number in zip(growth.parts, growth.split(count))]
 
 
 def is_mixed(plan: GrowthPlan) -> bool:
-    """Whether a plan has a criterion of which another takes the first pick."""
+    """Whether a plan has a growth by several criteria."""
     return any(isinstance(criterion, MixedGrowth) for criterion in (plan.first, plan.then))
 
 
-def mixed_growth(grow: Growth, other: Growth, share: float) -> Criterion:
-    """A growth of which a share is by another criterion; one of the two where the share is 0 or 1.
+def shared_growth(shares: Sequence[tuple[Growth, float]]) -> Criterion:
+    """A growth of which each criterion has a share; one of them where the others have none.
 
     Args:
-        grow, other: names or criteria, as ``grow=`` takes them, without a switch between two.
+        shares: names or criteria, as ``grow=`` takes them, without a switch between two, in the
+            order in which they pick; each with its share. They add up to 1, or to what is left of 1
+            by rounding (0.001).
+
+    Raises:
+        ValueError: shares that are negative or do not add up to 1, or a growth that switches.
+    """
+    parts = []
+    for grow, share in shares:
+        if not 0 <= share <= 1:
+            raise ValueError(f"share: {share}; should be from 0 to 1")
+        plan = growth_plan(grow)
+        if plan.first is not plan.then:
+            raise ValueError(f"grow: {plan.first.name!r} switches; a mix is of single criteria")
+        if share:
+            parts.append((plan.first, share))
+    total = sum(share for _, share in parts)
+    if abs(total - 1) > ROUNDED:
+        raise ValueError(f"share: all together {total:g}; should be 1")
+    last = parts[-1][0]
+    if len(parts) == 1:
+        return last
+    return MixedGrowth(
+        " and ".join(f"{share:g} {part.name}" for part, share in parts),
+        last.score,
+        any(part.needs_gradient for part, _ in parts),
+        any(part.needs_momentum for part, _ in parts),
+        parts=tuple(parts),
+    )
+
+
+def mixed_growth(grow: Growth, other: Growth, share: float) -> Criterion:
+    """A growth of which a share is by another criterion, which picks first.
+
+    Args:
+        grow, other: as `shared_growth` takes them.
         share: of the growth that is ``other``'s.
 
     Raises:
         ValueError: a share outside [0, 1], or a growth that switches.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share: {share}; should be from 0 to 1")
-    base, first = (growth_plan(one) for one in (grow, other))
-    for plan in (base, first):
-        if plan.first is not plan.then:
-            raise ValueError(f"grow: {plan.first.name!r} switches; a mix is of single criteria")
-    if share in (0, 1):
-        return first.first if share else base.first
-    own, others = base.first, first.first
-    return MixedGrowth(
-        f"{own.name} and {share:g} {others.name}",
-        own.score,
-        own.needs_gradient or others.needs_gradient,
-        own.needs_momentum or others.needs_momentum,
-        other=others,
-        share=share,
-    )
+    return shared_growth([(other, share), (grow, 1 - share)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -13,6 +14,8 @@ from dstcl.study.fields import Settings, plain_settings, read_settings
 
 DECISION_COLUMNS = ("task", "step", "layer", "what", "value", "evidence")
 """Of decisions.csv."""
+SHARE = "share of "
+"""What a row decides that gives a criterion its share, before the name of the criterion."""
 
 
 class ControllerError(ValueError):
@@ -38,6 +41,10 @@ class Seen:
         gradient: of each layer, norm of the last gradient that growth looked at, over free weights;
             empty where growth looks at none.
         validation: accuracy on held-out images after each epoch so far; empty without any.
+        survival: of each layer and criterion, share of the weights grown
+            `Controller.survival_after` updates ago that are still active; empty where nothing was
+            grown then, and in layers with a structure.
+        grown: how many weights those were.
     """
 
     task: int
@@ -52,6 +59,18 @@ class Seen:
     mask_change: Mapping[str, float] = field(default_factory=dict)
     gradient: Mapping[str, float] = field(default_factory=dict)
     validation: tuple[float, ...] = ()
+    survival: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    grown: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def pooled_survival(self) -> dict[str, tuple[float, int]]:
+        """`survival` over all layers, by criterion: the share, and of how many weights."""
+        alive: Counter[str] = Counter()
+        grown: Counter[str] = Counter()
+        for layer, numbers in self.grown.items():
+            for criterion, number in numbers.items():
+                alive[criterion] += round(self.survival[layer][criterion] * number)
+                grown[criterion] += number
+        return {name: (alive[name] / number, number) for name, number in grown.items()}
 
     def free_share(self) -> dict[str, float]:
         """Free weights of each layer over all of its weights."""
@@ -74,8 +93,11 @@ class Decision:
 
     Attributes:
         growth: criterion; one of the controller's `Controller.growths` or the run's own. It ends a
-            mix, unless ``mixed`` is decided with it.
+            mix, unless one is decided with it.
         mixed: another criterion that picks first, and its share of what is grown.
+        shares: a mix of several criteria, each with its share of what is grown, in the order in
+            which they pick (`dstcl.sparse.mixed_growth`); together 1.
+        shares_of: the same for single layers.
         prune_rate: at step 0 of the schedule, which falls from there as before.
         update_every: steps from one update to the next.
         active: weights of each layer, together as many as before; only before a task.
@@ -87,6 +109,8 @@ class Decision:
 
     growth: str | None = None
     mixed: tuple[str, float] | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    shares_of: dict[str, dict[str, float]] = field(default_factory=dict)
     prune_rate: float | None = None
     update_every: int | None = None
     active: dict[str, int] = field(default_factory=dict)
@@ -101,6 +125,8 @@ class Decision:
             found.append(("", "growth", self.growth))
         if self.mixed is not None:
             found += [("", "first_pick", self.mixed[0]), ("", "first_share", self.mixed[1])]
+        for layer, shares in {"": self.shares, **self.shares_of}.items():
+            found += [(layer, f"{SHARE}{name}", share) for name, share in shares.items()]
         for name in ("prune_rate", "update_every"):
             if (value := getattr(self, name)) is not None:
                 found.append(("", name, value))
@@ -150,6 +176,8 @@ class Controller:
         needs_validation: it reads `Seen.validation`, so a share of images must be held out.
         growths: criteria that it may choose besides the run's; on an object those that its
             settings leave. Their running gradients are kept from the start of a task.
+        survival_after: updates after which `Seen.survival` is measured, at most 1000; 0 for
+            nothing, which costs nothing.
         settings: class of its own settings (a frozen dataclass, subclass of
             `dstcl.study.fields.Settings`), on an object the settings themselves; None without any.
         rows: what it decided so far, as decisions.csv has it.
@@ -158,6 +186,7 @@ class Controller:
     needs_validation: ClassVar[bool] = False
     settings: Any = None
     growths: tuple[str, ...] = ()
+    survival_after: int = 0
 
     def __init__(self, *, seed: int = 0, **settings: Any) -> None:
         self.seed = seed

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.continual.controllers.base import Controller, ControllerError, Decision, Seen
+from dstcl.continual.controllers.survival import Numbers, Shares, Survival
 from dstcl.sparse import DynamicSparseTraining, growth_plan
-from dstcl.sparse.criteria import Growth, GrowthPlan
+from dstcl.sparse.criteria import Criterion, Growth, GrowthPlan
 from dstcl.sparse.masks import Masks
-from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, is_mixed, mixed_growth
+from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, is_mixed, shared_growth
 from dstcl.sparse.water_filling import draw_filled
 
 
@@ -63,7 +64,11 @@ class ControlledTraining(DynamicSparseTraining):
         super().__init__(model, optimizer, grow=grow, switch_at=switch_at, **dynamic)
         self._own_growth = grow if isinstance(grow, str) else self.grow.first.name
         self._choices[self._own_growth] = self.grow
-        self._growth: tuple[str, tuple[str, float] | None] = (self._own_growth, None)
+        self._growth = Decision(growth=self._own_growth)
+        self._group_growths = self._grow_of
+        after = controller.survival_after if self._watched else 0
+        self._survival = Survival(self.weights, after) if after else None
+        self._survived: tuple[Shares, Numbers] = ({}, {})
         self._since = 0
         self._looked = 0
         self._mask_change: dict[str, float] = {}
@@ -106,12 +111,19 @@ class ControlledTraining(DynamicSparseTraining):
         self._gradient = self._norms(self._gradients)
         super().update_topology()
         self._mask_change = self._shares_changed(before)
+        if self._survival is not None:
+            self._survived = self._survival.judge(self.updates - 1, self.masks)
         seen = self._seen(self.counts)
         decision = self.controller.after_update(seen)
         if decision.active or decision.new:
             raise self._refused("active", "decided before a task, not within one")
         self._obey(decision)
         self.controller.note(decision, seen)
+
+    def grew(self, name: str, criterion: Criterion, picked: Tensor, count: int) -> None:
+        """See `DynamicSparseTraining.grew`."""
+        if self._survival is not None:
+            self._survival.grew(self.updates, name, criterion.name, picked, count)
 
     def saw_epoch(self, validation: float | None) -> None:
         """Take note of the accuracy on held-out images after an epoch, for the controller."""
@@ -126,8 +138,10 @@ class ControlledTraining(DynamicSparseTraining):
 
     def state_dict(self) -> dict[str, Any]:
         """As `DynamicSparseTraining.state_dict`, with what was decided."""
+        growing = self._growth
         return super().state_dict() | {
-            "growth": self._growth,
+            "growth": [growing.growth, growing.mixed, growing.shares, growing.shares_of],
+            "survival": self._survival.state_dict() if self._survival else None,
             "prune_rate": self.schedule.prune_rate,
             "floor": self.schedule.floor,
             "update_every": self.schedule.update_every,
@@ -141,8 +155,10 @@ class ControlledTraining(DynamicSparseTraining):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; load model and optimiser before this."""
         super().load_state_dict(state)
-        name, mixed = state["growth"]
-        self._grow_by(name, mixed)
+        name, mixed, shares, shares_of = state["growth"]
+        self._grow_by(Decision(growth=name, mixed=mixed, shares=shares, shares_of=shares_of))
+        if self._survival is not None:
+            self._survival.load_state_dict(state["survival"])
         given = {name: state[name] for name in ("prune_rate", "floor", "update_every")}
         self.schedule = replace(self.schedule, **given)
         self._since, self._looked = state["since"], state["looked"]
@@ -166,16 +182,18 @@ class ControlledTraining(DynamicSparseTraining):
             sizes={name: weight.numel() for name, weight in self.weights.items()},
             free=dict(self._free),
             active=dict(active),
-            growth=self._growth[0],
+            growth=self._growth.growth or self._own_growth,
             mask_change=dict(self._mask_change),
             gradient=dict(self._gradient),
             validation=tuple(self._validation),
+            survival=self._survived[0],
+            grown=self._survived[1],
         )
 
     def _obey(self, decision: Decision) -> None:
         """Growth and schedule from now on."""
-        if decision.growth is not None or decision.mixed is not None:
-            self._grow_by(decision.growth or self._growth[0], decision.mixed)
+        if decision.growth or decision.mixed or decision.shares or decision.shares_of:
+            self._grow_by(replace(decision, growth=decision.growth or self._growth.growth))
         if (rate := decision.prune_rate) is not None:
             if not 0 <= rate <= 1:
                 raise self._refused("prune_rate", f"{rate}; should be from 0 to 1")
@@ -187,18 +205,31 @@ class ControlledTraining(DynamicSparseTraining):
             self.schedule = replace(self.schedule, update_every=every)
             self._since = self.steps
 
-    def _grow_by(self, name: str, mixed: tuple[str, float] | None) -> None:
-        plan = self._choice(name)
-        if mixed is not None:
-            other, share = mixed
-            try:
-                criterion = mixed_growth(plan, self._choice(other), share)
-            except ValueError as error:
-                raise self._refused("mixed", str(error)) from None
-            plan = GrowthPlan(criterion, criterion)
-            if self.structures and is_mixed(plan):
-                raise self._refused("mixed", MIXED_IN_STRUCTURE)
-        self.grow, self._growth = plan, (name, mixed)
+    def _grow_by(self, decision: Decision) -> None:
+        """Whose growth it is from now on; the decision names one."""
+        name, shares = decision.growth or self._own_growth, list(decision.shares.items())
+        if decision.mixed is not None:
+            if shares:
+                raise self._refused("mixed", "decided beside shares; one of them is possible")
+            other, share = decision.mixed
+            shares = [(other, share), (name, 1 - share)]
+        self.grow = self._mix(shares) if shares else self._choice(name)
+        if other_layers := set(decision.shares_of) - set(self.weights):
+            raise self._refused("shares_of", f"no layer {min(other_layers)!r}")
+        own = {n: self._mix(list(given.items())) for n, given in decision.shares_of.items()}
+        self._grow_of = self._group_growths | own
+        self._growth = decision
+
+    def _mix(self, shares: Sequence[tuple[str, float]]) -> GrowthPlan:
+        chosen = [(self._choice(name), share) for name, share in shares]
+        try:
+            criterion = shared_growth(chosen)
+        except ValueError as error:
+            raise self._refused("mixed", str(error)) from None
+        plan = GrowthPlan(criterion, criterion)
+        if self.structures and is_mixed(plan):
+            raise self._refused("mixed", MIXED_IN_STRUCTURE)
+        return plan
 
     def _choice(self, name: str) -> GrowthPlan:
         if name not in self._choices:

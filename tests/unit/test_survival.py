@@ -1,0 +1,282 @@
+"""Survival of grown weights: what is measured, and growth that is chosen by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dstcl.continual.controllers import (
+    NOTHING,
+    ControlledTraining,
+    Controller,
+    ControllerError,
+    Decision,
+    Seen,
+)
+from dstcl.continual.controllers.survival import Survival
+from dstcl.sparse.criteria import Criterion
+from dstcl.sparse.mixed_growth import MixedGrowth, picks, shared_growth
+
+LAYERS = ("0.weight", "2.weight")
+
+
+def bits(*ones: int, size: int = 6) -> Tensor:
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[list(ones)] = True
+    return mask
+
+
+# Growth by several criteria
+
+
+def test_of_several_criteria_each_grows_its_share_and_together_all() -> None:
+    """Ends of the shares 0.5, 0.8 and 1 times the count, rounded."""
+    mix = shared_growth([("gradient", 0.5), ("unfired", 0.3), ("random", 0.2)])
+    assert isinstance(mix, MixedGrowth)
+    assert (mix.needs_gradient, mix.needs_momentum) == (True, False)
+    expected = {0: [0, 0, 0], 1: [1, 0, 0], 3: [2, 0, 1], 10: [5, 3, 2], 1001: [501, 300, 200]}
+    assert {count: mix.split(count) for count in expected} == expected
+    for count in range(300):
+        assert sum(mix.split(count)) == count
+        assert min(mix.split(count)) >= 0
+
+
+def test_criteria_without_a_share_are_left_out() -> None:
+    assert shared_growth([("gradient", 0), ("random", 1), ("momentum", 0)]).name == "random"
+    mix = shared_growth([("gradient", 0.3333), ("momentum", 0), ("random", 0.6666)])
+    assert [criterion.name for criterion, _ in picks(mix, 9)] == ["gradient", "random"]
+    assert not mix.needs_momentum
+    assert [number for _, number in picks(mix, 9)] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ([("gradient", 0.5), ("random", 0.4)], "share: all together 0.9; should be 1"),
+        ([("gradient", -0.5), ("random", 1.5)], "share: -0.5; should be from 0 to 1"),
+        ([], "share: all together 0; should be 1"),
+        ([("random-then-gradient", 1.0)], "a mix is of single criteria"),
+    ],
+)
+def test_shares_that_are_none_are_refused(shares: list[tuple[str, float]], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        shared_growth(shares)
+
+
+# What is measured
+
+
+def test_survival_counts_what_is_left_of_an_update() -> None:
+    survival = Survival({"layer": torch.zeros(6)}, after=2)
+    survival.grew(0, "layer", "a", bits(0, 1), 2)
+    survival.grew(0, "layer", "b", bits(2), 1)
+    assert survival.judge(0, {"layer": bits(0, 1, 2)}) == ({}, {})
+    survival.grew(1, "layer", "b", bits(0, 3), 2)  # 0 was pruned, and is b's from now on
+    assert survival.judge(1, {"layer": bits(0, 1, 2, 3)}) == ({}, {})
+    shares, grown = survival.judge(2, {"layer": bits(0, 1, 2)})  # 3 is gone
+    assert shares == {"layer": {"a": 0.5, "b": 1.0}}
+    assert grown == {"layer": {"a": 2, "b": 1}}
+    assert survival.judge(3, {"layer": bits(0, 1, 2)})[0] == {"layer": {"b": 0.5}}
+    assert survival.judge(4, {"layer": bits(0, 1, 2)}) == ({}, {})
+
+
+def test_origins_are_used_again_without_a_mix_up() -> None:
+    """With each update judged one later, origins of update 0 have the number of update 2."""
+    survival = Survival({"layer": torch.zeros(6)}, after=1)
+    for update in range(40):
+        survival.grew(update, "layer", "a", bits(update % 6, (update + 1) % 6), 2)
+        shares, _ = survival.judge(update, {"layer": bits(0, 1, 2, 3, 4, 5)})
+        # The next update grew one of the two anew.
+        assert shares == ({"layer": {"a": 0.5}} if update else {})
+
+
+@pytest.mark.parametrize("after", [0, 1001])
+def test_a_range_of_updates_that_cannot_be_is_refused(after: int) -> None:
+    with pytest.raises(ValueError, match=f"survival_after: {after}; should be from 1 to 1000"):
+        Survival({}, after)
+
+
+def test_more_criteria_than_an_origin_can_tell_apart_are_refused() -> None:
+    survival = Survival({"layer": torch.zeros(6)}, after=1000)
+    with pytest.raises(ValueError, match="too long for so many criteria"):
+        for number in range(40):
+            survival.grew(1000, "layer", str(number), bits(0), 1)
+
+
+class Watching(Controller):
+    """Grows by a mix from the start, and keeps what it sees."""
+
+    growths = ("gradient",)
+    survival_after = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Seen] = []
+
+    def before_task(self, seen: Seen) -> Decision:
+        return Decision(shares={"gradient": 0.6, "random": 0.4})
+
+    def after_update(self, seen: Seen) -> Decision:
+        self.seen.append(seen)
+        return NOTHING
+
+
+class Recorded(ControlledTraining):
+    """Keeps what each criterion grew, and the masks after each update, for an oracle."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        self.picked: dict[tuple[int, str, str], Tensor] = {}
+        self.masks_after: list[dict[str, Tensor]] = []
+        super().__init__(*given, **more)
+
+    def grew(self, name: str, criterion: Criterion, picked: Tensor, count: int) -> None:
+        self.picked[self.updates, name, criterion.name] = picked.clone()
+        super().grew(name, criterion, picked, count)
+
+    def update_topology(self) -> None:
+        super().update_topology()
+        self.masks_after.append({name: mask.clone() for name, mask in self.masks.items()})
+
+
+def trained(
+    controller: Controller, *, steps: int = 100, keep: int = 0, state: Any = None, **more: Any
+) -> tuple[Recorded, Any]:
+    """A training of two layers with exact counts after every step, and its state after one."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    given: dict[str, Any] = {"density": 0.2, "grow": "random", "update_every": 10,
+                             "total_steps": 100, "stop_at": 1.0}  # fmt: skip
+    training = Recorded(model, optimizer, controller=controller, **(given | more))
+    kept, draws = None, torch.Generator().manual_seed(1)
+    for step in range(1, steps + 1):
+        inputs, targets = (torch.randn(16, size, generator=draws) for size in (20, 10))
+        if state is not None and step <= state[0]:
+            continue
+        if state is not None and step == state[0] + 1:
+            model.load_state_dict(state[1])
+            optimizer.load_state_dict(state[2])
+            training.load_state_dict(state[3])
+            controller.load_state_dict(state[4])
+        optimizer.zero_grad()
+        (model(inputs) - targets).square().mean().backward()
+        training.step()
+        training.check_counts()
+        assert training.counts == training.budget
+        if step == keep:
+            parts = (model, optimizer, training, controller)
+            kept = deepcopy([step, *(part.state_dict() for part in parts)])
+    return training, kept
+
+
+def test_survival_is_what_an_oracle_counts() -> None:
+    controller = Watching()
+    training, _ = trained(controller)
+    assert len(controller.seen) == 10
+    assert [bool(seen.survival) for seen in controller.seen] == [False] * 2 + [True] * 8
+    for update, seen in enumerate(controller.seen[2:], start=2):
+        for layer, criterion in _grown(training, update - 2):
+            alive = training.picked[update - 2, layer, criterion]
+            number = int(alive.sum())
+            for later in (update - 1, update):
+                for other in ("gradient", "random"):
+                    alive = alive & ~training.picked[later, layer, other]
+            alive = alive & training.masks_after[update][layer]
+            assert seen.grown[layer][criterion] == number
+            assert seen.survival[layer][criterion] == int(alive.sum()) / number
+
+
+def _grown(training: Recorded, update: int) -> Iterator[tuple[str, str]]:
+    for number, layer, criterion in training.picked:
+        if number == update and training.picked[number, layer, criterion].any():
+            yield layer, criterion
+
+
+def test_survival_of_all_layers_is_weighted_by_what_was_grown() -> None:
+    seen = Seen(
+        task=0, tasks=1, step=1, total_steps=2, updates=3, sizes={}, free={}, active={}, growth="",
+        survival={"x": {"a": 0.5, "b": 0.0}, "y": {"a": 1.0}},
+        grown={"x": {"a": 30, "b": 5}, "y": {"a": 10}},
+    )  # fmt: skip
+    assert seen.pooled_survival() == {"a": (25 / 40, 40), "b": (0.0, 5)}
+
+
+def test_where_nobody_asks_nothing_is_measured() -> None:
+    class Blind(Watching):
+        survival_after = 0
+
+    controller = Blind()
+    training, kept = trained(controller, keep=50)
+    assert training._survival is None
+    assert kept[3]["survival"] is None
+    assert not any(seen.survival or seen.grown for seen in controller.seen)
+
+
+def test_measuring_changes_no_number() -> None:
+    class Blind(Watching):
+        survival_after = 0
+
+    trainings = [trained(controller)[0] for controller in (Watching(), Blind())]
+    for layer in LAYERS:
+        assert torch.equal(trainings[0].weights[layer], trainings[1].weights[layer])
+
+
+# Decisions on shares
+
+
+class Told(Controller):
+    growths = ("gradient", "momentum")
+
+    def __init__(self, script: dict[int, Decision]) -> None:
+        super().__init__()
+        self.script = script
+
+    def before_task(self, seen: Seen) -> Decision:
+        return self.script.get(0, NOTHING)
+
+    def after_update(self, seen: Seen) -> Decision:
+        return self.script.get(seen.updates, NOTHING)
+
+
+def test_shares_are_obeyed_in_all_layers_or_in_one() -> None:
+    decision = Decision(
+        shares={"gradient": 0.5, "random": 0.5}, shares_of={"2.weight": {"gradient": 1.0}}
+    )
+    ended = Decision(growth="random")
+    training, _ = trained(Told({0: decision, 2: ended}))
+    numbers = {key: int(picked.sum()) for key, picked in training.picked.items()}
+    counts = training.budget
+    assert numbers[0, "0.weight", "gradient"] + numbers[0, "0.weight", "random"] > 0
+    assert abs(numbers[0, "0.weight", "gradient"] - numbers[0, "0.weight", "random"]) <= 1
+    assert (0, "2.weight", "random") not in numbers
+    assert numbers[0, "2.weight", "gradient"] <= counts["2.weight"] / 2 + 1
+    assert all(name == "random" for update, _, name in numbers if update >= 2)
+
+
+def test_shares_are_rows_of_the_decisions() -> None:
+    decision = Decision(shares={"gradient": 0.7, "random": 0.3}, shares_of={"a": {"random": 1.0}})
+    assert [(row["layer"], row["what"], row["value"]) for row in decision.rows(1, 0)] == [
+        ("", "share of gradient", 0.7), ("", "share of random", 0.3), ("a", "share of random", 1.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("decision", "words"),
+    [
+        (Decision(shares={"gradient": 0.5}), "mixed: share: all together 0.5; should be 1"),
+        (Decision(shares={"unfired": 1.0}), "growth: 'unfired'; it may choose gradient, momentum"),
+        (Decision(shares_of={"5.weight": {"gradient": 1.0}}), "shares_of: no layer '5.weight'"),
+        (Decision(shares={"random": 1.0}, mixed=("gradient", 1)), "mixed: decided beside shares"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused_in_one_line(decision: Decision, words: str) -> None:
+    with pytest.raises(ControllerError) as caught:
+        trained(Told({0: decision}), steps=0)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("controller Told: task 1: ")
+    assert len(str(caught.value).splitlines()) == 1
