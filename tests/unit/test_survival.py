@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +21,11 @@ from dstcl.continual.controllers import (
     Seen,
 )
 from dstcl.continual.controllers.survival import Survival
+from dstcl.continual.controllers.survival_bandit import SurvivalBandit
+from dstcl.sparse import GROW, LayerView, criterion
 from dstcl.sparse.criteria import Criterion
 from dstcl.sparse.mixed_growth import MixedGrowth, picks, shared_growth
+from helpers.runs import changed, quick_run
 
 LAYERS = ("0.weight", "2.weight")
 
@@ -180,21 +185,21 @@ def test_survival_is_what_an_oracle_counts() -> None:
     assert len(controller.seen) == 10
     assert [bool(seen.survival) for seen in controller.seen] == [False] * 2 + [True] * 8
     for update, seen in enumerate(controller.seen[2:], start=2):
-        for layer, criterion in _grown(training, update - 2):
-            alive = training.picked[update - 2, layer, criterion]
+        for layer, name in _grown(training, update - 2):
+            alive = training.picked[update - 2, layer, name]
             number = int(alive.sum())
             for later in (update - 1, update):
                 for other in ("gradient", "random"):
                     alive = alive & ~training.picked[later, layer, other]
             alive = alive & training.masks_after[update][layer]
-            assert seen.grown[layer][criterion] == number
-            assert seen.survival[layer][criterion] == int(alive.sum()) / number
+            assert seen.grown[layer][name] == number
+            assert seen.survival[layer][name] == int(alive.sum()) / number
 
 
 def _grown(training: Recorded, update: int) -> Iterator[tuple[str, str]]:
-    for number, layer, criterion in training.picked:
-        if number == update and training.picked[number, layer, criterion].any():
-            yield layer, criterion
+    for (number, layer, name), picked in training.picked.items():
+        if number == update and picked.any():
+            yield layer, name
 
 
 def test_survival_of_all_layers_is_weighted_by_what_was_grown() -> None:
@@ -280,3 +285,162 @@ def test_shares_that_cannot_be_are_refused_in_one_line(decision: Decision, words
     assert words in str(caught.value)
     assert str(caught.value).startswith("controller Told: task 1: ")
     assert len(str(caught.value).splitlines()) == 1
+
+
+# Growth by survival
+
+
+def judged(task: int = 0, **survival: tuple[float, int]) -> Seen:
+    """After an update of two layers of which the second grew nothing that is judged."""
+    return Seen(
+        task=task, tasks=3, step=10, total_steps=100, updates=4, sizes={"x": 100, "y": 50},
+        free={"x": 100, "y": 50}, active={"x": 20, "y": 10}, growth="random",
+        survival={"x": {name: share for name, (share, _) in survival.items()}},
+        grown={"x": {name: number for name, (_, number) in survival.items()}},
+    )  # fmt: skip
+
+
+def test_shares_follow_survival_by_hand() -> None:
+    """Rewards 0.75 and 0.25 are 0.25 above and below their mean; 60 weights were grown, twice the
+    30 active ones, so rate 1 makes 0.5 and -0.5; the softmax is 1 / (1 + e^-1) = 0.73106, and
+    0.1 + 0.8 * 0.73106 = 0.68485."""
+    bandit = SurvivalBandit(rate=1.0, floor=0.1, discount=0.5)
+    assert bandit.before_task(judged()).shares == {"gradient": 0.5, "random": 0.5}
+    decision = bandit.after_update(judged(gradient=(0.75, 40), random=(0.25, 20)))
+    assert decision.shares == {"gradient": 0.6848, "random": 0.3152}
+    assert decision.evidence == "survived gradient 0.7500 of 40; random 0.2500 of 20"
+    # Half of the preferences: 1 / (1 + e^-0.5) = 0.6225.
+    assert bandit.before_task(judged(1)).shares["gradient"] == pytest.approx(0.598, abs=1e-4)
+
+
+def test_without_anything_judged_nothing_is_decided() -> None:
+    bandit = SurvivalBandit()
+    bandit.before_task(judged())
+    assert bandit.after_update(replace(judged(), survival={}, grown={})) == NOTHING
+
+
+def test_a_criterion_that_grew_nothing_keeps_its_preference() -> None:
+    bandit = SurvivalBandit(criteria=["gradient", "unfired", "random"], rate=1.0, floor=0.0)
+    bandit.before_task(judged())
+    bandit.after_update(judged(gradient=(1.0, 10), random=(0.0, 10)))
+    (found,) = bandit.memory()["preferences"].values()
+    assert found == pytest.approx({"gradient": 1 / 3, "unfired": 0, "random": -1 / 3})
+
+
+def test_no_preference_takes_a_share_below_the_floor() -> None:
+    bandit = SurvivalBandit(rate=1000.0, floor=0.2)
+    bandit.before_task(judged())
+    for _ in range(50):
+        shares = bandit.after_update(judged(gradient=(0.0, 9), random=(1.0, 9))).shares
+    assert shares == {"gradient": 0.2, "random": 0.8}
+
+
+def test_a_rate_of_zero_is_an_equal_mix_for_ever() -> None:
+    bandit = SurvivalBandit(rate=0.0)
+    bandit.before_task(judged())
+    decision = bandit.after_update(judged(gradient=(1.0, 9), random=(0.0, 9)))
+    assert decision.shares == {"gradient": 0.5, "random": 0.5}
+
+
+def test_layers_learn_by_themselves() -> None:
+    """60 weights were grown, three times the 20 active ones of the layer."""
+    bandit = SurvivalBandit(layerwise=True, rate=2 / 3)
+    opening = bandit.before_task(judged())
+    assert opening.shares_of == {n: {"gradient": 0.5, "random": 0.5} for n in ("x", "y")}
+    decision = bandit.after_update(judged(gradient=(0.75, 40), random=(0.25, 20)))
+    assert decision.shares_of == {"x": {"gradient": 0.6848, "random": 0.3152}}
+    assert decision.shares == {}
+    assert bandit.shares("y") == {"gradient": 0.5, "random": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"criteria": ["gradient"]}, "criteria: ['gradient']; should be two or more, each once"),
+        ({"criteria": ["random", "random"]}, "should be two or more, each once"),
+        ({"criteria": ["random", "nothing"]}, "allowed: random, unfired, gradient"),
+        ({"criteria": "random"}, "criteria: 'random'; should be a list"),
+        ({"criteria": ["random", "unfired", "gradient"], "floor": 0.4}, "at most 1 / 3"),
+        ({"floor": -0.1}, "floor: -0.1; should be greater than or equal to 0"),
+        ({"horizon": 0}, "horizon: 0; should be greater than or equal to 1"),
+        ({"horizon": 1001}, "horizon: 1001; should be less than or equal to 1000"),
+        ({"rate": -1.0}, "rate: -1.0; should be greater than or equal to 0"),
+        ({"discount": 1.5}, "discount: 1.5; should be less than or equal to 1"),
+        ({"layerwise": 1}, "layerwise: 1; should be of type bool"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        changed(quick_run(), controller={"name": "survival_bandit"} | given)
+    assert words in str(caught.value)
+    assert f"survival_bandit.{next(reversed(given))}: " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@criterion()
+def doomed(layer: LayerView) -> Tensor:
+    """Grows the last weights, whose gradient is zero: they stay at zero and are pruned next."""
+    return torch.arange(layer.weight.numel()).view_as(layer.weight).float()
+
+
+@criterion()
+def useful(layer: LayerView) -> Tensor:
+    """Grows the first ones."""
+    return -torch.arange(layer.weight.numel()).view_as(layer.weight).float()
+
+
+@pytest.mark.parametrize("better_first", [True, False])
+@pytest.mark.parametrize("layerwise", [True, False])
+def test_the_better_of_two_criteria_is_found(better_first: bool, layerwise: bool) -> None:
+    """Only the first half of the inputs is ever anything but zero, and only it is learned from."""
+    GROW.register("doomed", doomed, doomed.score)
+    GROW.register("useful", useful, useful.score)
+    bandit = SurvivalBandit(rate=5.0, horizon=1, layerwise=layerwise)
+    bandit.growths = ("useful", "doomed") if better_first else ("doomed", "useful")
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 1, bias=False)
+    model = nn.Sequential(layer)
+    training = ControlledTraining(
+        model, torch.optim.SGD(model.parameters(), 0.1), controller=bandit, density=0.5,
+        grow="useful", update_every=1, total_steps=60, stop_at=1.0, prune_rate=0.2,
+        prune_schedule="constant", init="uniform",
+    )  # fmt: skip
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        layer.weight.grad = torch.randn(1, 40, generator=draws)
+        layer.weight.grad[:, 20:] = 0
+        training.step()
+        training.check_counts()
+        assert training.counts == {"0.weight": 20}
+    place = "0.weight" if layerwise else ""
+    assert bandit.shares(place)["useful"] == pytest.approx(0.9, abs=0.01)
+    assert {row["layer"] for row in bandit.rows} == {place}
+
+
+@pytest.mark.parametrize("layerwise", [True, False])
+@pytest.mark.parametrize("moment", [1, 29, 30, 55])
+def test_growth_by_survival_is_resumed_bit_for_bit(layerwise: bool, moment: int) -> None:
+    """Also with weights of several criteria on trial, and a momentum that is kept."""
+    given = {"criteria": ["momentum", "gradient", "random"], "layerwise": layerwise, "horizon": 2}
+    whole, kept = trained(bandit := SurvivalBandit(**given), keep=moment)
+    resumed, _ = trained(again := SurvivalBandit(**given), state=kept)
+    for layer in LAYERS:
+        assert torch.equal(whole.weights[layer], resumed.weights[layer])
+        assert torch.equal(whole.masks[layer], resumed.masks[layer])
+    assert bandit.rows == again.rows
+    assert len(bandit.rows) > 20
+    assert bandit.memory() == again.memory()
+
+
+def test_the_state_of_growth_by_survival_is_a_file(tmp_path: Path) -> None:
+    whole, _ = trained(SurvivalBandit(), steps=45)
+    whole.save(tmp_path / "state.safetensors")
+    fresh, _ = trained(SurvivalBandit(), steps=0)
+    fresh.model.load_state_dict(whole.model.state_dict())
+    fresh.load(tmp_path / "state.safetensors")
+    assert whole._survival is not None
+    assert fresh._survival is not None
+    old, new = whole._survival.state_dict(), fresh._survival.state_dict()
+    assert (old["criteria"], old["grown"]) == (new["criteria"], new["grown"])
+    assert all(torch.equal(old["origin"][layer], new["origin"][layer]) for layer in LAYERS)
+    assert fresh.grow == whole.grow

@@ -62,7 +62,17 @@ def _growth(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     first = first.assign(first=100 * pd.to_numeric(first.value))[["digest", "task", "first"]]
     chosen = chosen[[*one, "percent"]].merge(first, on=["digest", "task"], how="left")
     chosen["percent"] = chosen["first"].fillna(chosen.percent)
+    chosen = pd.concat([chosen, _other_shares(rows, one)], ignore_index=True)
     return _means(chosen.assign(layer=""), by).assign(what=GROWTH)
+
+
+def _other_shares(rows: pd.DataFrame, one: Sequence[str]) -> pd.DataFrame:
+    """Of mixes by shares, what is not the run's own; a mean over layers, if each has its own."""
+    shares = rows[rows.what.str.startswith(SHARE)]
+    shares = shares.assign(percent=100 * pd.to_numeric(shares.value))
+    others = shares.assign(percent=shares.percent * (shares.what != SHARE + shares.growth))
+    by_layer = others.groupby([*one, "layer"], as_index=False).percent.sum()
+    return by_layer.groupby(list(one), as_index=False).percent.mean()
 
 
 def _layers(rows: pd.DataFrame, by: Sequence[str], capacity: pd.DataFrame) -> pd.DataFrame:

@@ -29,6 +29,7 @@ BUILT_IN = {
     "saturation_mix": f"{_PLACE}.saturation:SaturationMix",
     "free_capacity": f"{_PLACE}.free_capacity:FreeCapacity",
     "random_switch": f"{_PLACE}.random_switch:RandomSwitch",
+    "survival_bandit": f"{_PLACE}.survival_bandit:SurvivalBandit",
 }
 """The package's controllers by name."""
 LITERALS: dict[str, type] = {"needs_validation": bool}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dstcl.continual.controllers import ControlledTraining, controller_of
+from dstcl.continual.controllers.base import SHARE
 from dstcl.continual.growth_plan import Planned, growth_plan_of
 from dstcl.continual.methods.base import Method, OpenTask
 from dstcl.continual.published import CANDIDATES, PublishedSparseTraining
@@ -123,12 +124,15 @@ class DynamicSparse(Method):
         by_task = self.plan.by_task[: self.run.learned]
         decided: list[dict[str, Any]] = [{} for _ in by_task]
         for row in self.decisions():
-            if row["step"] == 0:
+            if row["step"] == 0 and not row["layer"]:
                 decided[row["task"] - 1][row["what"]] = row["value"]
         for number, found in enumerate(decided):
             growth = found.get("growth", by_task[number])
             share = float(found.get("first_share", 0))
-            if share == 1:
+            mix = [f"{v:g} {n.removeprefix(SHARE)}" for n, v in found.items() if n.startswith(SHARE)]
+            if mix:
+                growth = " and ".join(mix)
+            elif share == 1:
                 growth = found["first_pick"]
             elif share:
                 growth = f"{growth} and {share:g} {found['first_pick']}"
