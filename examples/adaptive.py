@@ -1,4 +1,4 @@
-"""A controller of one's own, and a built-in one, in a loop over tasks.
+"""A controller of one's own, and two built-in ones, in a loop over tasks.
 
 python examples/adaptive.py
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from dstcl.continual.controllers import NOTHING, ControlledTraining, Controller, Decision
 from dstcl.continual.controllers.saturation import Saturation
+from dstcl.continual.controllers.survival_bandit import SurvivalBandit
 
 TASKS, STEPS = 4, 200
 
@@ -58,6 +59,6 @@ def learn(controller: Controller) -> None:
         print(f" ({row['evidence']})")
 
 
-for chosen in (Saturation(), Settling()):
+for chosen in (Saturation(), Settling(), SurvivalBandit(criteria=["gradient", "random"])):
     print(type(chosen).__name__)
     learn(chosen)

@@ -648,3 +648,16 @@ def test_the_report_of_a_run_names_the_growth_that_a_task_begins_with(
     method.decisions = lambda: rows
     found = method.report().get("growth_by_task", ["random", "random"])
     assert found == ["random", words]
+
+
+def test_the_report_of_a_run_names_the_shares_that_a_task_begins_with(
+    short_run: Run, digits: Prepared
+) -> None:
+    method = learner(
+        changed(short_run, tasks=2, controller="survival_bandit"), digits, TASKS
+    ).method
+    mix = Decision(shares={"gradient": 0.6, "random": 0.4})
+    own = Decision(shares_of={"features.0.weight": {"gradient": 1.0}})
+    method.plan.by_task = ["random", "random"]
+    method.decisions = lambda: [*mix.rows(1, 0), *own.rows(2, 0)]
+    assert method.report()["growth_by_task"] == ["0.6 gradient and 0.4 random", "shares by layer"]

@@ -876,6 +876,7 @@ def decided(digest: str, *decisions: tuple[int, str, str, object]) -> list[dict]
 def test_decisions_are_shares_of_growth_and_of_layers(tmp_path):
     """One seed switches in task 2; a mix has 0.4 of gradient growth; a layer has a count."""
     controllers = {"a": "saturation", "b": "saturation", "c": "mix", "d": "filling"}
+    controllers |= {"e": "bandit", "f": "layers"}
     study = write_study(
         tmp_path,
         *(
@@ -896,6 +897,10 @@ def test_decisions_are_shares_of_growth_and_of_layers(tmp_path):
         (1, "", "first_share", 0.4),
     )
     rows += decided("d" * 10, (1, layer, "active", size // 2), (1, layer, "new", 1))
+    shares = ("share of gradient", "share of unfired", "share of random")
+    rows += decided("e" * 10, *((1, "", w, v) for w, v in zip(shares, (0.5, 0.2, 0.3))))
+    for name, values in {"x": (0.1, 0.0, 0.9), "y": (0.3, 0.0, 0.7)}.items():
+        rows += decided("f" * 10, *((1, name, w, v) for w, v in zip(shares, values)))
     study_tables(study, {"decisions": rows})
     table = numbers(study, "decisions")
     found = {
@@ -906,9 +911,11 @@ def test_decisions_are_shares_of_growth_and_of_layers(tmp_path):
         ("saturation", 1): 0,
         ("saturation", 2): 50,
         ("mix", 1): 40,
+        ("bandit", 1): pytest.approx(70),
+        ("layers", 1): pytest.approx(20),
         ("filling", 1): pytest.approx(100 * (size // 2) / size),
     }
-    assert table.seeds.tolist() == [2, 2, 1, 1]
+    assert table.seeds.tolist() == [2, 2, 1, 1, 1, 1]
 
 
 def test_without_controllers_there_are_no_decisions_to_draw(tmp_path):

@@ -15,7 +15,7 @@ from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over, varied_ax
 from dstcl.figures.panels import blocks, densities, over_seeds, stacked
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
-from dstcl.study.controllers import CONTROLLER
+from dstcl.study.controllers import CONTROLLER, SHARE
 
 CAPTION = (
     "What controllers decided before each task; lines are means over seeds, bands their 95% "

@@ -23,6 +23,8 @@ FIXED = "fixed"
 for what a method does not read.)"""
 CONTROLLER = "topology.controller"
 """The key of the setting."""
+SHARE = "share of "
+"""What a row of decisions.csv decides that gives a criterion its share, before its name."""
 _PLACE = "dstcl.continual.controllers"
 BUILT_IN = {
     "saturation": f"{_PLACE}.saturation:Saturation",

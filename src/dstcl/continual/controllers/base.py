@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 import torch
 
 from dstcl.seeds import generator
+from dstcl.study.controllers import SHARE
 from dstcl.study.fields import Settings, plain_settings, read_settings
 
 DECISION_COLUMNS = ("task", "step", "layer", "what", "value", "evidence")
 """Of decisions.csv."""
-SHARE = "share of "
-"""What a row decides that gives a criterion its share, before the name of the criterion."""
 
 
 class ControllerError(ValueError):

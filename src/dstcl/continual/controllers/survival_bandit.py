@@ -37,7 +37,7 @@ class SurvivalBanditSettings(Settings):
     the control."""
     floor: Annotated[float, Between(ge=0, le=0.5)] = 0.1
     """Smallest share of a criterion."""
-    discount: Fraction = 0.5
+    discount: Fraction = 1.0
     """What of the preferences a new task begins with: 1 all, 0 nothing."""
     layerwise: bool = False
     """Whether each layer learns by itself; else what all layers grew is counted together."""
@@ -58,7 +58,7 @@ class SurvivalBandit(Controller):
     A criterion's reward is the share of the weights that it grew `horizon` updates ago that are
     still active; with magnitude pruning these are the ones that have grown large. Its preference is
     the sum of rewards less the mean over criteria, times `rate`; an update counts as much as it
-    grew of the active weights, so the late and small ones count little. Its share is that of a softmax
+    grew of the active weights, so late and small ones count little. Its share is that of a softmax
     over preferences, mixed with equal shares so that none is below `floor`. A new task begins with
     `discount` times the preferences. Frozen weights that are grown are counted too.
     """

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from dstcl.continual.controllers import ControlledTraining, controller_of
-from dstcl.continual.controllers.base import SHARE
 from dstcl.continual.growth_plan import Planned, growth_plan_of
 from dstcl.continual.methods.base import Method, OpenTask
 from dstcl.continual.published import CANDIDATES, PublishedSparseTraining
@@ -24,6 +23,7 @@ from dstcl.sparse import (
     growth_plan,
     prune_criterion,
 )
+from dstcl.study.controllers import SHARE
 from dstcl.study.growths import growth_names
 from dstcl.study.run import Run
 
@@ -124,12 +124,16 @@ class DynamicSparse(Method):
         by_task = self.plan.by_task[: self.run.learned]
         decided: list[dict[str, Any]] = [{} for _ in by_task]
         for row in self.decisions():
-            if row["step"] == 0 and not row["layer"]:
+            if row["step"] == 0 and row["layer"] and row["what"].startswith(SHARE):
+                decided[row["task"] - 1]["growth"] = "shares by layer"
+            elif row["step"] == 0:
                 decided[row["task"] - 1][row["what"]] = row["value"]
         for number, found in enumerate(decided):
             growth = found.get("growth", by_task[number])
             share = float(found.get("first_share", 0))
-            mix = [f"{v:g} {n.removeprefix(SHARE)}" for n, v in found.items() if n.startswith(SHARE)]
+            mix = [
+                f"{v:g} {n.removeprefix(SHARE)}" for n, v in found.items() if n.startswith(SHARE)
+            ]
             if mix:
                 growth = " and ".join(mix)
             elif share == 1:
