@@ -36,9 +36,10 @@ def test_an_example_runs(example: Path, tmp_path: Path) -> None:
         assert len(updates) == 6
         assert all("density 0.100" in line for line in updates)
     if example.stem == "adaptive":
-        assert said.count("density 0.200") == 8
+        assert said.count("density 0.200") == 12
         assert "growth gradient (free 0.7998 in 0.weight; threshold 0.9)" in said
         assert "update_every 40" in said
+        assert "share of gradient 0." in said
 
 
 def test_the_own_growth_can_be_named_in_params_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
