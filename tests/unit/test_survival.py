@@ -263,6 +263,26 @@ def test_shares_are_obeyed_in_all_layers_or_in_one() -> None:
     assert all(name == "random" for update, _, name in numbers if update >= 2)
 
 
+def test_shares_of_one_layer_leave_the_others_as_they_are() -> None:
+    """Also after a resume: layers are decided on one by one, over a mix of all."""
+    script = {
+        0: Decision(shares={"gradient": 1.0}),
+        1: Decision(shares_of={"0.weight": {"momentum": 1.0}}),
+        2: Decision(shares_of={"2.weight": {"random": 1.0}}),
+    }
+    training, kept = trained(Told(script), keep=25)
+    resumed, _ = trained(Told(script), state=kept)
+    grown = {update: {layer: "" for layer in LAYERS} for update in range(10)}
+    for (update, layer, name), picked in training.picked.items():
+        assert not picked.any() or not grown[update][layer]
+        grown[update][layer] = name
+    assert [tuple(grown[update].values()) for update in (0, 1, 2, 9)] == [
+        ("gradient", "gradient"), ("momentum", "gradient"),
+        ("momentum", "random"), ("momentum", "random"),
+    ]  # fmt: skip
+    assert all(torch.equal(training.masks[layer], resumed.masks[layer]) for layer in LAYERS)
+
+
 def test_shares_are_rows_of_the_decisions() -> None:
     decision = Decision(shares={"gradient": 0.7, "random": 0.3}, shares_of={"a": {"random": 1.0}})
     assert [(row["layer"], row["what"], row["value"]) for row in decision.rows(1, 0)] == [

@@ -96,7 +96,8 @@ class Decision:
         mixed: another criterion that picks first, and its share of what is grown.
         shares: a mix of several criteria, each with its share of what is grown, in the order in
             which they pick (`dstcl.sparse.mixed_growth`); together 1.
-        shares_of: the same for single layers.
+        shares_of: the same for single layers, whose shares end with the next growth or mix that is
+            decided for all.
         prune_rate: at step 0 of the schedule, which falls from there as before.
         update_every: steps from one update to the next.
         active: weights of each layer, together as many as before; only before a task.

@@ -192,8 +192,11 @@ class ControlledTraining(DynamicSparseTraining):
 
     def _obey(self, decision: Decision) -> None:
         """Growth and schedule from now on."""
-        if decision.growth or decision.mixed or decision.shares or decision.shares_of:
-            self._grow_by(replace(decision, growth=decision.growth or self._growth.growth))
+        growing = self._growth
+        if decision.growth or decision.mixed or decision.shares:
+            self._grow_by(replace(decision, growth=decision.growth or growing.growth))
+        elif own := decision.shares_of:  # other layers stay as they are
+            self._grow_by(replace(growing, shares_of=growing.shares_of | own))
         if (rate := decision.prune_rate) is not None:
             if not 0 <= rate <= 1:
                 raise self._refused("prune_rate", f"{rate}; should be from 0 to 1")
