@@ -97,7 +97,7 @@ def test_show_prints_the_chosen_preset_with_its_defaults(
     assert shown["study"]["training"]["optimizer"] == "adam"
     assert shown["study"]["topology"]["prune_rate"] == 0.5
     assert shown["protocols"] == CONFIG["protocols"]
-    assert shown["figures"] == {"dpi": 72}
+    assert shown["figures"] == {"dpi": 72, "manuscript_width": 140}
 
 
 def test_show_takes_another_file_and_another_preset(capsys: pytest.CaptureFixture[str]) -> None:

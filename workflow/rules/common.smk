@@ -79,6 +79,7 @@ OF_CLAIMS = ["claims", "claim_units", "paper", "paper_tables"]
 REFERENCE = str(nearest(CLAIMS, CHECKOUT).parent)
 PAGE = str(nearest(REPORT_PAGE, CHECKOUT).parent)
 IMAGE = str(nearest("envs/dstcl.sif", CHECKOUT))
+CITATION = str(nearest("CITATION.cff", CHECKOUT))
 PAGE_FILES = [
     "report.html.j2",
     "report.css",
@@ -327,6 +328,10 @@ def figure_captions():
 
 def figure_dpi(wildcards):
     return PARAMS.figures.dpi
+
+
+def manuscript_width(wildcards):
+    return PARAMS.figures.manuscript_width
 
 
 WARM_PARENTS = []

@@ -10,11 +10,14 @@ localrules:
     params,
     report,
     results_page,
+    manuscript,
+    archive,
     track,
 
 
 # Targets that stand for many jobs: `snakemake --cores all train`, and so on. Rules without wildcards
-# are targets by themselves: collect, claims, overview, summary, report, track, plan.
+# are targets by themselves: collect, claims, overview, summary, report, manuscript, archive,
+# track, plan.
 localrules:
     all,
     data,
@@ -22,6 +25,7 @@ localrules:
     train,
     evaluate,
     figures,
+    paper_figures,
 
 
 rule data:
@@ -54,3 +58,9 @@ rule figures:
     """All figures."""
     input:
         all_figures("svg"),
+
+
+rule paper_figures:
+    """All figures and tables for a manuscript."""
+    input:
+        rules.manuscript.output,

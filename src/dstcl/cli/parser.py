@@ -41,6 +41,8 @@ COMMANDS = (
     "summary",
     "report",
     "results-page",
+    "manuscript",
+    "archive",
     "partial",
     "merge",
     "track",

@@ -96,20 +96,37 @@ def verify_run(
     run: Run, folder: Path, found: Unverified, data: Path | None, kinds: Sequence[str]
 ) -> None:
     """One run of `verify_runs`; what cannot be verified is added to ``found``."""
-    metrics = check_run(run, folder)
+    found.unsealed += not check_files(run, folder, kinds)
     try:
-        found.unsealed += not check_seal(folder, metrics, kinds)
         doubt = doubt_of(run, folder, data)
-    except CollectError:
-        raise
     except ValueError as error:
         raise CollectError(str(error)) from None
-    check_accuracy(run, folder, metrics)
     if doubt and doubt.certain:
         keep = "; `dstcl vouch` keeps it" if doubt.about == "code" else ""
         raise CollectError(f"{folder}: {doubt.text}; train it again{keep}")
     if doubt:
         found.unsure.append(f"{folder}: {doubt.text}")
+
+
+def check_files(run: Run, folder: Path, kinds: Sequence[str]) -> bool:
+    """Refuse a run whose files are not those that it wrote, whatever code and data made it.
+
+    Args:
+        kinds: of files that are compared with their digests, as of `check_seal`.
+
+    Returns:
+        False if it has no digests of its files.
+
+    Raises:
+        CollectError: naming the file.
+    """
+    metrics = check_run(run, folder)
+    try:
+        sealed = check_seal(folder, metrics, kinds)
+    except ValueError as error:
+        raise CollectError(str(error)) from None
+    check_accuracy(run, folder, metrics)
+    return sealed
 
 
 def check_run(run: Run, folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from dstcl.evaluation.axes import cell_axes, varied_axes
 from dstcl.evaluation.spelling import spelled
 from dstcl.figures.panels import blocks, densities, stacked, varied_words
-from dstcl.figures.style import MM, WIDTH, sparsity
+from dstcl.figures.style import sparsity, width_mm
 from dstcl.figures.tables import Tables
 
 CAPTION = (
@@ -27,8 +27,8 @@ RANKS = ("best", "worst")
 COLORS = colormaps["cividis"]
 CELL_MM = 4.8
 """Room for "100" in 7 pt."""
-USABLE_MM = WIDTH / MM - 15
-"""Width without the axis label."""
+LABEL_MM = 15
+"""Width of the axis label, which cells cannot use."""
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
@@ -45,6 +45,10 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     for panels, (title, rows), subfigure in zip(layouts, parts, subfigures):
         _draw_block(title, rows, panels, subfigure)
     return figure, numbers
+
+
+def _usable_mm() -> float:
+    return width_mm() - LABEL_MM
 
 
 def _chosen(runs: pd.DataFrame) -> pd.DataFrame:
@@ -68,14 +72,14 @@ def _layout(rows: pd.DataFrame) -> Layout:
     """Where which (rank, density) stands: ranks are rows if all densities fit into one."""
     ranks = [rank for rank in RANKS if (rows["rank"] == rank).any()]
     columns = densities(rows)
-    if len(columns) <= 3 and len(columns) * (CELL_MM * rows.tasks.iloc[0] + 8) <= USABLE_MM:
+    if len(columns) <= 3 and len(columns) * (CELL_MM * rows.tasks.iloc[0] + 8) <= _usable_mm():
         return [[(rank, density) for density in columns] for rank in ranks]
     return [[(rank, density) for rank in ranks] for density in columns]
 
 
 def _height(panels: Layout, rows: pd.DataFrame) -> float:
     """Millimetres for square cells of a legible but not a wasteful size, titles and labels."""
-    size = min(1.25 * CELL_MM * rows.tasks.iloc[0], USABLE_MM / len(panels[0]) - 8)
+    size = min(1.25 * CELL_MM * rows.tasks.iloc[0], _usable_mm() / len(panels[0]) - 8)
     return len(panels) * (size + 20 + 3 * len(varied_axes(rows))) + 12
 
 

@@ -21,7 +21,7 @@ from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title
 from dstcl.figures import NOT_DRAWN
-from dstcl.figures.style import GREY, MM, WIDTH, Look, handle, sparsity
+from dstcl.figures.style import GREY, MM, Look, handle, sparsity, width_mm
 
 BAND_FROM = 5
 """Seeds for which a line has the band of its interval; with fewer, which make an interval that can
@@ -162,9 +162,9 @@ def stacked(
         head: room for a legend, in mm.
         note: a small line below all of them, as what means are taken over.
     """
-    lines = textwrap.wrap(note, 120)
+    lines = textwrap.wrap(note, int(width_mm() / 1.5))
     heights = [*heights, 3.5 * len(lines) + 2] if lines else heights
-    figure = Figure(figsize=(WIDTH, (sum(heights) + head) * MM))
+    figure = Figure(figsize=(width_mm() * MM, (sum(heights) + head) * MM))
     figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
     grid = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     if lines:
@@ -177,7 +177,7 @@ def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = 
     """The one legend of a figure, above its panels, in as many columns as surely fit."""
     lengths = sorted((len(str(handle.get_label())) for handle in handles), reverse=True)
     widths = np.cumsum([14 + 1.5 * length for length in lengths])
-    columns = max(1, int((widths <= WIDTH / MM - 10).sum()))
+    columns = max(1, int((widths <= width_mm() - 10).sum()))
     figure.legend(handles=handles, title=title, loc="outside upper center", ncols=columns)
 
 
@@ -212,8 +212,8 @@ def method_label(method: str, density: float, init: str) -> str:
 
 def figure_of_words(reason: str) -> tuple[Figure, pd.DataFrame]:
     """Why there is nothing to draw, as a figure and as a table of the column ``not_drawn``."""
-    figure = Figure(figsize=(WIDTH, 24 * MM))
-    text = textwrap.fill(f"Not drawn for this study: {reason}.", 96)
+    figure = Figure(figsize=(width_mm() * MM, 24 * MM))
+    text = textwrap.fill(f"Not drawn for this study: {reason}.", int(width_mm() / 1.875))
     figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
     return figure, pd.DataFrame({NOT_DRAWN: [reason]})
 

@@ -18,8 +18,8 @@ Look = dict[str, Any]
 """Colour, line style and marker, as keywords of ``Axes.plot``."""
 
 MM = 1 / 25.4
-WIDTH = 180 * MM
-"""Width of every figure in inches: a full page."""
+WIDTH_MM = 180.0
+"""Width of a figure where nobody asks for another: a full page."""
 
 GREY = "#595959"
 
@@ -191,12 +191,22 @@ def sparsity(density: float) -> str:
 
 
 @contextmanager
-def applied_style() -> Iterator[None]:
-    """matplotlib's defaults and this style, whatever the user's own settings are."""
+def applied_style(width_mm: float = WIDTH_MM) -> Iterator[None]:
+    """matplotlib's defaults and this style, whatever the user's own settings are.
+
+    Args:
+        width_mm: of every figure; type keeps its size.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)  # type: ignore[arg-type]
+        mpl.rcParams["figure.figsize"] = (width_mm * MM, width_mm * MM)
         yield
+
+
+def width_mm() -> float:
+    """The width of a figure within `applied_style`, in mm."""
+    return float(mpl.rcParams["figure.figsize"][0] / MM)
 
 
 def rendered(figure: Figure, dpi: int) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from dstcl.figures.panels import REFERENCE
-from dstcl.figures.style import GREY, MM, WIDTH, applied_style, growth_looks, rendered
+from dstcl.figures.style import GREY, MM, applied_style, growth_looks, rendered, width_mm
 from dstcl.reference.forensics import adaptive_leads, alone, interval_means
 
 NAME = "paper-forensics"
@@ -23,7 +23,7 @@ TABLES |= {"4": "Table 4\n5 tasks"}
 def draw(tables: pd.DataFrame, curves: pd.DataFrame, dpi: int = 150) -> dict[str, bytes]:
     """The figure by file suffix (svg, pdf, png); the same tables give the same bytes."""
     with applied_style():
-        figure = Figure(figsize=(WIDTH, 132 * MM))
+        figure = Figure(figsize=(width_mm() * MM, 132 * MM))
         figure.set_layout_engine("constrained", h_pad=0.06, w_pad=0.06)
         panels = figure.subplots(2, 2)
         _intervals(panels[0, 0], curves)

@@ -345,6 +345,8 @@ class Figures(Model):
 
     dpi: Annotated[int, Field(ge=50, le=600)] = 150
     """Resolution of PNG files."""
+    manuscript_width: Annotated[int, Field(ge=100, le=250)] = 140
+    """Width in mm of the text of a manuscript, and so of the figures for it."""
 
 
 class Params(Model):

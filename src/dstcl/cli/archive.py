@@ -1,0 +1,39 @@
+"""Pack a finished study into one file for a deposit."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dstcl.cli.options import add_study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study, where the archive goes, and who is cited."""
+    add_study(parser)
+    parser.add_argument("--out", type=Path, help="the zip (default STUDY.zip, beside the folder)")
+    what = "whose authors, licence and version the metadata have (default %(default)s)"
+    parser.add_argument("--citation", type=Path, default=Path("CITATION.cff"), help=what)
+    what = "leave out the weights, which are most of the bytes; masks stay"
+    parser.add_argument("--no-weights", action="store_true", help=what)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check the study, write the archive, and say what is in it."""
+    from dstcl.deposit.archive import write_archive
+
+    study = options.study.resolve()
+    out = options.out or study.with_name(f"{study.name}.zip")
+    found = write_archive(options.study, out, options.citation, weights=not options.no_weights)
+    if found.unsealed:
+        print(
+            f"{found.unsealed} of {len(found.runs)} runs have no digests of their files and could "
+            "not be verified",
+            file=sys.stderr,
+        )
+    size = out.stat().st_size
+    print(
+        f"{out}: {len(found.runs)} runs, {len(found.files)} files, {size / 1e6:.1f} MB",
+        file=sys.stderr,
+    )

@@ -1,0 +1,1 @@
+"""A finished study as one file for a repository of data: checked, described, and with digests."""
