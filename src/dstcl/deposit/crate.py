@@ -63,10 +63,12 @@ def crate_metadata(
     licence = str(cited["license"])
     crate.license = entity(f"https://spdx.org/licenses/{licence}", "CreativeWork", name=licence)
     root["conformsTo"] = entity(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
-    authors = [
+    people = [
         entity(f"#author-{n}", "Organization" if "name" in one else "Person", name=author_name(one))
         for n, one in enumerate(cited["authors"], start=1)
     ]
+    # The recommendation is a value in place of a list of one.
+    authors = people if len(people) > 1 else people[0]
     root["author"] = authors
     files = {
         name: crate.add_file(dest_path=name, properties=_described(name))
