@@ -66,10 +66,11 @@ lock: setup ## resolve envs/requirements.lock and envs/integrations.lock anew fr
 	@$(COMPILE) --extra integrations --constraint envs/requirements.lock --output-file envs/integrations.lock
 
 # The build backend itself, which needs neither a network nor a front end.
-dist: setup ## wheel and sdist, in dist/
+dist: setup ## wheel, sdist and an archive of every finished study, in dist/
 	@rm -rf build
 	@$(RUN) python -c "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')" > /dev/null
 	@rm -rf build
+	@for study in $(patsubst %/report.html,%,$(wildcard results/*/report.html)); do $(RUN) dstcl archive $$study --out dist/dstcl-results-$$(basename $$study).zip || exit 1; done
 	@ls dist
 
 demo-remote: setup ## push and pull of a tiny study through a DVC remote, in a temporary folder

@@ -82,7 +82,7 @@ NAVIGATION = {
     ],
     "Recorded runs": ["recorded/index", "recorded/*"],
     "The library": ["library", "migration", "structured", "fine-tuning", "methods", "extending"],
-    "How to": ["data", "cluster", "reruns", "tracking"],
+    "How to": ["data", "cluster", "reruns", "tracking", "releases"],
     "Reference": [*(f"api/{name}" for name in API), "params", "commands"],
     "Design": [
         *("architecture", "engine", "reliability", "benchmarks"),

@@ -1,4 +1,4 @@
-"""Tiny studies on a real Slurm of one node with two pretended cards, through the profile."""
+"""Tiny studies on a real Slurm of one or two nodes with pretended cards, through the profiles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from same_studies import differences
 from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
 from workspace import BIN, PATIENCE, REPOSITORY, Workspace
 
@@ -28,6 +29,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     if reason is not None:
         pytest.skip(reason)
     with running_cluster(tmp_path_factory.mktemp("slurm")) as started:
+        yield started
+
+
+@pytest.fixture
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """Of one card each."""
+    reason = missing(nodes=2)
+    if reason is not None:
+        pytest.skip(reason)
+    with running_cluster(tmp_path_factory.mktemp("nodes"), nodes=2, cards=1) as started:
         yield started
 
 
@@ -129,6 +140,35 @@ def test_interrupted_jobs_are_made_again(workspace: Workspace, cluster: SlurmClu
     assert cluster.details(again)["MinMemoryNode"] == "32000M", "a second attempt gets more"
     attempts = [json.loads((run / "provenance.json").read_text()) for run in workspace.runs()]
     assert [run["resumed"] for run in attempts] == [1, 1], "both go on from their checkpoints"
+
+
+def test_a_node_dies_and_the_study_is_as_without(
+    workspace: Workspace, two_nodes: SlurmCluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Two groups of runs, one a node; the job of the dead node is requeued on the other."""
+    seeds, training = {"seeds": [0, 1, 2, 3]}, {"epochs": 60}
+    workspace.change(seeds, training=training)
+    with_data(workspace)
+    profiles = ["--profile", str(PROFILES / "slurm"), "--workflow-profile"]
+    profiles += [str(PROFILES / "packed"), "--group-components", "runs=2"]
+    study = start(workspace, two_nodes, *profiles, *HERE, "--", "evaluate")
+    try:
+        wait_for(lambda: len(training_logs(workspace)) == 2, two_nodes)
+        at_work = {two_nodes.details(job)["NodeList"]: job for job in two_nodes.jobs("running")}
+        assert at_work.keys() == {"node1", "node2"}
+        two_nodes.kill_node("node1")
+        finish(study, two_nodes)
+    finally:
+        study.kill()
+    moved = two_nodes.details(at_work["node1"])
+    assert (moved["NodeList"], moved["Restarts"]) == ("node2", "1")
+    assert sorted(two_nodes.jobs()) == sorted(at_work.values()), "requeued, not submitted again"
+    assert {two_nodes.details(job)["JobState"] for job in two_nodes.jobs()} == {"COMPLETED"}
+    alone = Workspace(tmp_path_factory.mktemp("alone"))
+    alone.change(seeds, training=training)
+    done = alone.run("evaluate")
+    assert done.returncode == 0, done.stdout
+    assert differences(workspace.study, alone.study) == []
 
 
 def training_logs(workspace: Workspace) -> list[Path]:
