@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow_server import curve, mlflow_server, recorded
 from ports import free_ports
 from workspace import Browser, Workspace
 
 from dstcl.jobs.handover import BY_ITSELF
+from dstcl.jobs.loaded import load_run
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking import SyncReport, TrackingError, sync
 from dstcl.tracking.register import register
 
 pytestmark = pytest.mark.pipeline
+STUDY = {"inits": ["uniform", "erk"], "seeds": [0, 1]}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A tiny study, run once to the end; tests must not change it."""
     workspace = Workspace(tmp_path_factory.mktemp("study"))
-    workspace.change({"inits": ["uniform", "erk"], "seeds": [0, 1]})
+    workspace.change(STUDY)
     done = workspace.run()
     assert done.returncode == 0, done.stdout
     return workspace
@@ -93,6 +99,29 @@ def test_a_second_call_has_nothing_to_do(finished: Workspace) -> None:
     again = finished.run()
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout
+
+
+def test_a_finished_study_is_packed_with_its_manuscript(
+    finished: Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    copy = Workspace(tmp_path / "copy")
+    copy.change(STUDY)
+    done = copy.run("paper_figures", "archive")
+    assert done.returncode == 0, done.stdout
+    assert "train_run" not in done.stdout
+    there = tmp_path / "there"
+    with zipfile.ZipFile(copy.study.with_suffix(".zip")) as archive:
+        archive.extractall(there)
+    drawn = {path.name for path in (copy.study / "manuscript").iterdir()}
+    assert {"all.tex", "accuracy-1.tex", "claims-1.tex", "capacity.pdf"} <= drawn
+    assert drawn == {path.name for path in (there / "manuscript").iterdir()}
+    for line in (there / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ", 1)
+        assert hashlib.sha256((there / name).read_bytes()).hexdigest() == digest, name
+    run = load_run(next(there.rglob("config.json")).parent)
+    assert run.network(5)(torch.zeros(2, 1, 28, 28)).shape == (2, 2)
+    assert "Nothing to be done" in copy.run("archive", "--dry-run").stdout
 
 
 def test_touching_files_re_runs_nothing(finished: Workspace) -> None:
