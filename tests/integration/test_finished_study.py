@@ -113,7 +113,7 @@ def test_a_finished_study_is_packed_with_its_manuscript(
     there = tmp_path / "there"
     with zipfile.ZipFile(copy.study.with_suffix(".zip")) as archive:
         archive.extractall(there)
-    drawn = {path.name for path in (copy.study / "manuscript").iterdir()}
+    drawn = {path.name for path in (copy.study / "manuscript").glob("[!.]*")}
     assert {"all.tex", "accuracy-1.tex", "claims-1.tex", "capacity.pdf"} <= drawn
     assert drawn == {path.name for path in (there / "manuscript").iterdir()}
     for line in (there / "SHA256SUMS").read_text().splitlines():

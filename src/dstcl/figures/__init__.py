@@ -28,6 +28,8 @@ FIGURES = (
     "costs",
 )
 """In the order of the report; each is a module with `CAPTION` and ``draw(tables)``."""
+PIXELS = 300
+"""Per inch of what a PDF for a manuscript holds as pixels."""
 NOT_DRAWN = "not_drawn"
 """The only column of a figure's CSV where there is nothing to draw: the reason."""
 
@@ -72,6 +74,31 @@ def draw_figure(name: str, study: Path, dpi: int) -> None:
     files["csv"] = numbers.to_csv(index=False, lineterminator="\n").encode()
     for suffix, content in files.items():
         write_bytes(study / "figures" / f"{name}.{suffix}", content)
+
+
+def figure_pdf(name: str, study: Path, width_mm: float) -> bytes | None:
+    """One figure of a study as PDF; None where it has nothing that the figure could show.
+
+    Args:
+        name: of the figure.
+        study: folder with tables.
+        width_mm: of the figure; type keeps its size.
+
+    Raises:
+        ValueError: as of `draw_figure`.
+    """
+    _check(name)
+    from importlib import import_module
+
+    from dstcl.figures.style import applied_style, rendered
+    from dstcl.figures.tables import NotDrawnError, Tables
+
+    with applied_style(width_mm):
+        try:
+            figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+        except NotDrawnError:
+            return None
+        return rendered(figure, PIXELS)["pdf"]
 
 
 def _check(name: str) -> None:

@@ -6,7 +6,6 @@ of all of them, to look at and to copy from.
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import pandas as pd
 from dstcl.evaluation.axes import METHOD_BLOCK, varied_axes
 from dstcl.evaluation.spelling import percent_signs, spelled
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
-from dstcl.figures import FIGURES, caption
-from dstcl.figures.style import applied_style, rendered, sparsity
-from dstcl.figures.tables import NotDrawnError, Tables
+from dstcl.figures import FIGURES, caption, figure_pdf
+from dstcl.figures.style import sparsity
 from dstcl.reports.beside import SIGNS, paper_parts
 from dstcl.reports.latex import escaped, latex_table
 from dstcl.reports.tables import claim_blocks
@@ -25,8 +23,6 @@ from dstcl.storage import write_bytes
 
 FOLDER = "manuscript"
 WHOLE = "all.tex"
-DPI = 300
-"""Of what a PDF holds as pixels."""
 DOCUMENT = r"""\documentclass[10pt]{{article}}
 \usepackage[T1]{{fontenc}}
 \usepackage[utf8]{{inputenc}}
@@ -73,7 +69,8 @@ def write_manuscript(study: Path, width_mm: float) -> list[str]:
     title = dataset_titles(study)
     tables = _accuracy_tables(read_table(study, "cells"), title)
     tables |= _paper_tables(study, title) | _claims_tables(study, title)
-    figures = _figures(study, width_mm)
+    drawn = {name: figure_pdf(name, study, width_mm) for name in FIGURES}
+    figures = {name: content for name, content in drawn.items() if content is not None}
     parts = [rf"\input{{{name}}}" for name in tables]
     parts += [FIGURE.format(name=name, caption=escaped(caption(name))) for name in figures]
     whole = DOCUMENT.format(width=width_mm, parts="\n\\clearpage\n".join(parts))
@@ -88,22 +85,9 @@ def write_manuscript(study: Path, width_mm: float) -> list[str]:
     return sorted(files)
 
 
-def _figures(study: Path, width_mm: float) -> dict[str, bytes]:
-    """PDFs of all figures that there is something to draw for."""
-    found = {}
-    with applied_style(width_mm):
-        for name in FIGURES:
-            try:
-                figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
-            except NotDrawnError:
-                continue
-            found[name] = rendered(figure, DPI)["pdf"]
-    return found
-
-
 def _accuracy_tables(cells: pd.DataFrame, title: Title) -> dict[str, str]:
     """Init and growth by sparsity, a table for each block and method."""
-    found = {}
+    found: dict[str, str] = {}
     varied = varied_axes(cells)
     for number, (key, rows) in enumerate(cells.groupby(list(METHOD_BLOCK), sort=False), start=1):
         dataset, tasks, protocol, network, method = key
@@ -136,7 +120,7 @@ def _accuracy(row: dict[Any, Any] | None) -> str:
 
 def _paper_tables(study: Path, title: Title) -> dict[str, str]:
     """The paper's tables in their layout, with ours below each of their numbers; ACC alone."""
-    found = {}
+    found: dict[str, str] = {}
     curves, tables = (read_table(study, name) for name in ("paper", "paper_tables"))
     for part in paper_parts(curves, tables, title):
         for metric in part["metrics"]:
