@@ -90,7 +90,7 @@ def _accuracy_tables(cells: pd.DataFrame, title: Title) -> dict[str, str]:
     found: dict[str, str] = {}
     varied = varied_axes(cells)
     for number, (key, rows) in enumerate(cells.groupby(list(METHOD_BLOCK), sort=False), start=1):
-        dataset, tasks, protocol, network, method = key
+        dataset, tasks, protocol, network, method = map(str, key)
         densities = sorted(rows["density"].unique(), reverse=True)
         names = ["init", "growth", *varied]
         lines = []
@@ -98,7 +98,7 @@ def _accuracy_tables(cells: pd.DataFrame, title: Title) -> dict[str, str]:
             by_density = {row["density"]: row for row in own.to_dict("records")}
             cells_of = [_accuracy(by_density.get(density)) for density in densities]
             lines.append([*(spelled(str(value)) for value in configuration), *cells_of])
-        about = f"{title.setting(str(dataset), tasks)}, {network}, {spelled(str(method))}"
+        about = f"{title.setting(dataset, int(tasks))}, {network}, {spelled(method)}"
         found[f"accuracy-{number}"] = latex_table(
             [*names, *map(sparsity, densities)],
             lines,
