@@ -504,7 +504,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 ) -> None:
     more: dict[str, Any] = {}
     if controller == "own":
-        controller, more = f"{own}:Watchful", {"validation": list(range(0, 800, 10))}
+        controller = f"{own}:Watchful"
+    if controller_facts(controller).needs_validation:
+        more = {"validation": list(range(0, 800, 10))}
         short_run = changed(short_run, validation=0.1)
     run = changed(short_run, controller=controller, learn=3, density=0.4)
     whole, states = learner(run, digits, TASKS, **more), []
@@ -521,7 +523,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert resumed.outcome.accuracy == whole.outcome.accuracy
     assert resumed.outcome.decisions == whole.outcome.decisions
     assert resumed.method.report() == whole.method.report()
-    assert whole.outcome.decisions
+    # So short a run settles nothing; test_changing_counts.py has one that does.
+    assert whole.outcome.decisions or controller == "settling"
     for one, other in zip(whole.outcome.store.subnets, resumed.outcome.store.subnets):
         for name, mask in one.masks.items():
             assert torch.equal(mask, other.masks[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -37,6 +37,7 @@ def training_flops(
     inference: Sequence[float],
     dense: float,
     images: int,
+    during: Mapping[int, float] | None = None,
 ) -> float:
     """FLOPs of a whole training, forward and backward.
 
@@ -51,6 +52,8 @@ def training_flops(
         inference: FLOPs of an image through each finished sub-network.
         dense: FLOPs of an image through the whole network.
         images: trained on in all, repetitions included.
+        during: of tasks (from 0) whose density rises and falls: FLOPs of an image, mean over the
+            steps of the training.
     """
     share = images / len(history)
     training = method.run.training
@@ -62,6 +65,7 @@ def training_flops(
         whole, left = 1 - final[row["task"]], 1 - row["density"]
         # From the finished sub-network up to the dense one, in step with the density.
         now = dense + (finished - dense) * (left / whole) if whole else finished
+        now = (during or {}).get(row["task"] - 1, now)
         looking = method.dense_gradient_share(steps, row["task"] - 1)
         total += share * (3 * now + looking * (dense - now))
     return total
@@ -80,10 +84,16 @@ def run_costs(
     sizes = {name: w.numel() for name, w in store.network.named_parameters()}
     uses = uses_per_image(store.network, sample)
     dense = forward_flops({name: sizes[name] for name in uses}, uses)
+    means = {task: method.mean_counts(task) for task in range(len(inference))}
+    during = {
+        task: forward_flops({name: sizes[name] for name in uses} | dict(counts), uses)
+        for task, counts in means.items()
+        if counts is not None
+    }
     bits = memory_bits(store, method.keeps)
     return {
         "memory_bytes": sum(bits.values()) / 8,
         "memory_bits": bits,
         "inference_flops": sum(inference) / len(inference),
-        "training_flops": training_flops(method, history, inference, dense, images),
+        "training_flops": training_flops(method, history, inference, dense, images, during),
     }

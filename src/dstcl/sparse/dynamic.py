@@ -274,11 +274,15 @@ class DynamicSparseTraining(SparseTraining):
         chosen = None
         for criterion, number in picks(growth, count):
             left = candidates if chosen is None else candidates & ~chosen
-            picked = select_top(self._scores(criterion, view), left, number)
+            picked = self._picked(name, self._scores(criterion, view), left, number)
             self.grew(name, criterion, picked, number)
             chosen = picked if chosen is None else chosen | picked
         assert chosen is not None
         return chosen
+
+    def _picked(self, name: str, scores: Tensor, candidates: Tensor, count: int) -> Tensor:
+        """The candidates of a layer with the highest scores, exactly so many."""
+        return select_top(scores, candidates, count)
 
     def _kept(
         self, views: Mapping[str, LayerView], prunes: Mapping[str, Criterion], removed: list[int]

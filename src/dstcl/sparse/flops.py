@@ -53,7 +53,7 @@ def uses_per_image(
     return forward_work(model, images, maskable_weights(model, exclude, include)).uses
 
 
-def forward_flops(active: Mapping[str, int], uses: Mapping[str, float]) -> float:
+def forward_flops(active: Mapping[str, float], uses: Mapping[str, float]) -> float:
     """FLOPs of one image through layers with so many active weights each."""
     return PER_MULTIPLY_ADD * sum(active[name] * uses[name] for name in active)
 

@@ -78,12 +78,22 @@ def water_filled(
     used_slack = _enough(total, sizes, free, tasks_left, slack)
     quotas = _quotas(free, tasks_left, used_slack)
     limits = {name: _limit(sizes[name], free[name], quotas[name]) for name in asked}
+    active = poured(asked, limits)
+    new = {name: new_weights(active[name], sizes[name], free[name], quotas[name]) for name in asked}
+    return Filling(active, new, used_slack)
+
+
+def poured(asked: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, int]:
+    """What is asked of each layer, at most its limit; the rest goes to layers with room, in
+    proportion to what is asked of them.
+
+    Together as many as are asked for, or all limits together where these are fewer.
+    """
     active = {name: min(count, limits[name]) for name, count in asked.items()}
     room = [limits[name] - active[name] for name in asked]
-    spilled = allocate(total - sum(active.values()), list(asked.values()), room)
-    active = {name: active[name] + more for name, more in zip(asked, spilled)}
-    new = {name: _new(active[name], sizes[name], free[name], quotas[name]) for name in asked}
-    return Filling(active, new, used_slack)
+    rest = min(sum(asked.values()) - sum(active.values()), sum(room))
+    spilled = allocate(rest, list(asked.values()), room)
+    return {name: active[name] + more for name, more in zip(asked, spilled)}
 
 
 def _quotas(free: Mapping[str, int], tasks_left: int, slack: float) -> dict[str, int]:
@@ -112,8 +122,9 @@ def _enough(
     return high
 
 
-def _new(active: int, size: int, free: int, quota: int) -> int:
-    """Free weights among the active ones: in proportion, within the quota, as far as it goes."""
+def new_weights(active: int, size: int, free: int, quota: int) -> int:
+    """Free weights among a layer's active ones: as many as a random mask would have, within the
+    quota, and more only where there are not enough used ones."""
     in_proportion = int(active * free / size + 0.5)
     return max(active - (size - free), min(in_proportion, quota, free, active))
 

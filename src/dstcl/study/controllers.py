@@ -30,6 +30,8 @@ BUILT_IN = {
     "saturation": f"{_PLACE}.saturation:Saturation",
     "saturation_mix": f"{_PLACE}.saturation:SaturationMix",
     "free_capacity": f"{_PLACE}.free_capacity:FreeCapacity",
+    "density_by_gain": f"{_PLACE}.density_by_gain:DensityByGain",
+    "settling": f"{_PLACE}.settling:Settling",
     "random_switch": f"{_PLACE}.random_switch:RandomSwitch",
     "survival_bandit": f"{_PLACE}.survival_bandit:SurvivalBandit",
 }

@@ -35,6 +35,9 @@ class Seen:
         free: weights of each layer that no earlier task uses.
         active: weights of each layer that the mask holds, or before the task, that init asks for.
         growth: the criterion in force, before the task that of the run.
+        prune_rate: share of each layer's active weights that the last update asked to exchange; 0
+            before the first.
+        update_every: steps from one update to the next.
         mask_change: share of each layer's active weights that the last update exchanged; empty
             before the first.
         gradient: of each layer, norm of the last gradient that growth looked at, over free weights;
@@ -55,6 +58,8 @@ class Seen:
     free: Mapping[str, int]
     active: Mapping[str, int]
     growth: str
+    prune_rate: float = 0.0
+    update_every: int = 1
     mask_change: Mapping[str, float] = field(default_factory=dict)
     gradient: Mapping[str, float] = field(default_factory=dict)
     validation: tuple[float, ...] = ()
@@ -100,9 +105,14 @@ class Decision:
             decided for all.
         prune_rate: at step 0 of the schedule, which falls from there as before.
         update_every: steps from one update to the next.
-        active: weights of each layer, together as many as before; only before a task.
+        settled: layers that exchange nothing more in this task; once all are, masks stay.
+        active: weights of each layer, together as many as before; only before a task. Of a
+            controller that `Controller.changes_density`, any number, and after an update too: what
+            a layer has more is grown at once, what it has less is pruned.
         new: those of them that are free ones; the mask is then drawn with these counts and with
-            no output channel without input, as far as counts allow.
+            no output channel without input, as far as counts allow. Only before a task.
+        quota: free weights that each layer may hold at any moment of the task; only before it, with
+            ``new`` within it.
         evidence: what it was decided on, in a few words.
         evidence_of: the same for single layers.
     """
@@ -113,8 +123,10 @@ class Decision:
     shares_of: dict[str, dict[str, float]] = field(default_factory=dict)
     prune_rate: float | None = None
     update_every: int | None = None
+    settled: tuple[str, ...] = ()
     active: dict[str, int] = field(default_factory=dict)
     new: dict[str, int] = field(default_factory=dict)
+    quota: dict[str, int] = field(default_factory=dict)
     evidence: str = ""
     evidence_of: dict[str, str] = field(default_factory=dict)
 
@@ -130,8 +142,9 @@ class Decision:
         for name in ("prune_rate", "update_every"):
             if (value := getattr(self, name)) is not None:
                 found.append(("", name, value))
-        found += [(layer, "active", count) for layer, count in self.active.items()]
-        found += [(layer, "new", count) for layer, count in self.new.items()]
+        found += [(layer, "settled", "") for layer in self.settled]
+        for name in ("active", "new", "quota"):
+            found += [(layer, name, count) for layer, count in getattr(self, name).items()]
         if not found and self.evidence:
             found.append(("", "nothing", ""))
         return [
@@ -174,6 +187,7 @@ class Controller:
 
     Attributes:
         needs_validation: it reads `Seen.validation`, so a share of images must be held out.
+        changes_density: the number of active weights is its own, not that of the density.
         growths: criteria that it may choose besides the run's; on an object those that its
             settings leave. Their running gradients are kept from the start of a task.
         survival_after: updates after which `Seen.survival` is measured, at most 1000; 0 for
@@ -184,6 +198,7 @@ class Controller:
     """
 
     needs_validation: ClassVar[bool] = False
+    changes_density: ClassVar[bool] = False
     settings: Any = None
     growths: tuple[str, ...] = ()
     survival_after: int = 0

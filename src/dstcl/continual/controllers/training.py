@@ -15,6 +15,7 @@ from dstcl.sparse import DynamicSparseTraining, growth_plan
 from dstcl.sparse.criteria import Criterion, Growth, GrowthPlan
 from dstcl.sparse.masks import Masks
 from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, is_mixed, shared_growth
+from dstcl.sparse.selection import select_top
 from dstcl.sparse.water_filling import draw_filled
 
 
@@ -30,8 +31,8 @@ class ControlledTraining(DynamicSparseTraining):
                                      tasks=len(tasks), frozen=used, density=0.1, grow="random",
                                      update_every=100, total_steps=5000)
 
-    The number of active weights is that of ``density`` whatever is decided, and exact after every
-    update.
+    The number of active weights is that of ``density`` whatever is decided, unless the controller
+    `Controller.changes_density`; it is exact after every update.
 
     Args:
         controller: decides.
@@ -71,6 +72,12 @@ class ControlledTraining(DynamicSparseTraining):
         self._survived: tuple[Shares, Numbers] = ({}, {})
         self._since = 0
         self._looked = 0
+        self._rate = 0.0
+        self._settled: frozenset[str] = frozenset()
+        self._quota: dict[str, int] = {}
+        self._resizing = False
+        # Active weights of each layer, added up over the steps before one.
+        self._work, self._worked = dict.fromkeys(self.weights, 0), 0
         self._mask_change: dict[str, float] = {}
         self._gradient: dict[str, float] = {}
         self._validation: list[float] = []
@@ -93,8 +100,10 @@ class ControlledTraining(DynamicSparseTraining):
 
     def changes_masks(self, step: int) -> bool:
         """Whether an update of the mask follows the step; intervals count from when they were
-        decided."""
+        decided, and where all layers are settled there is none."""
         schedule = self.schedule
+        if len(self._settled) == len(self.weights):
+            return False
         return (step - self._since) % schedule.update_every == 0 and step <= schedule.last_step
 
     def before_masking(self, gradients: list[Tensor]) -> None:
@@ -104,26 +113,41 @@ class ControlledTraining(DynamicSparseTraining):
 
     def update_topology(self) -> None:
         """Prune and grow every layer, then ask the controller about the updates that follow."""
+        self._idle |= self._settled
+        self._work, self._worked = self._work_so_far(), self.steps
         if not self._watched:
             super().update_topology()
             return
         before = [mask.clone() for mask in self.masks.values()]
-        self._gradient = self._norms(self._gradients)
+        gradients, self._rate = self._gradients, self.prune_rate()
+        self._gradient = self._norms(gradients)
         super().update_topology()
         self._mask_change = self._shares_changed(before)
         if self._survival is not None:
             self._survived = self._survival.judge(self.updates - 1, self.masks)
         seen = self._seen(self.counts)
         decision = self.controller.after_update(seen)
-        if decision.active or decision.new:
-            raise self._refused("active", "decided before a task, not within one")
+        # By the growth of this update, whose gradients were recorded.
+        self._resize(decision, gradients)
         self._obey(decision)
         self.controller.note(decision, seen)
 
     def grew(self, name: str, criterion: Criterion, picked: Tensor, count: int) -> None:
         """See `DynamicSparseTraining.grew`."""
-        if self._survival is not None:
+        if self._survival is not None and not self._resizing:
             self._survival.grew(self.updates, name, criterion.name, picked, count)
+
+    def settled(self) -> bool:
+        """Whether the density of the task is final."""
+        return (
+            not self.controller.changes_density
+            or self.steps >= self.schedule.last_step
+            or len(self._settled) == len(self.weights)
+        )
+
+    def mean_counts(self) -> dict[str, float]:
+        """Active weights of each layer, mean over the steps so far."""
+        return {name: work / max(1, self.steps) for name, work in self._work_so_far().items()}
 
     def saw_epoch(self, validation: float | None) -> None:
         """Take note of the accuracy on held-out images after an epoch, for the controller."""
@@ -147,6 +171,10 @@ class ControlledTraining(DynamicSparseTraining):
             "update_every": self.schedule.update_every,
             "since": self._since,
             "looked": self._looked,
+            "rate": self._rate,
+            "settled": sorted(self._settled),
+            "work": self._work,
+            "worked": self._worked,
             "mask_change": self._mask_change,
             "gradient": self._gradient,
             "validation": self._validation,
@@ -161,7 +189,9 @@ class ControlledTraining(DynamicSparseTraining):
             self._survival.load_state_dict(state["survival"])
         given = {name: state[name] for name in ("prune_rate", "floor", "update_every")}
         self.schedule = replace(self.schedule, **given)
-        self._since, self._looked = state["since"], state["looked"]
+        self._since, self._looked, self._rate = state["since"], state["looked"], state["rate"]
+        self._settled = frozenset(state["settled"])
+        self._work, self._worked = dict(state["work"]), state["worked"]
         self._mask_change, self._gradient = dict(state["mask_change"]), dict(state["gradient"])
         self._validation = list(state["validation"])
 
@@ -183,6 +213,8 @@ class ControlledTraining(DynamicSparseTraining):
             free=dict(self._free),
             active=dict(active),
             growth=self._growth.growth or self._own_growth,
+            prune_rate=self._rate,
+            update_every=self.schedule.update_every,
             mask_change=dict(self._mask_change),
             gradient=dict(self._gradient),
             validation=tuple(self._validation),
@@ -207,6 +239,9 @@ class ControlledTraining(DynamicSparseTraining):
                 raise self._refused("update_every", f"{every}; should be at least 1")
             self.schedule = replace(self.schedule, update_every=every)
             self._since = self.steps
+        if others := set(decision.settled) - set(self.weights):
+            raise self._refused("settled", f"no layer {min(others)!r}")
+        self._settled |= set(decision.settled)
 
     def _grow_by(self, decision: Decision) -> None:
         """Whose growth it is from now on; the decision names one."""
@@ -241,14 +276,17 @@ class ControlledTraining(DynamicSparseTraining):
 
     def _fill(self, decision: Decision) -> None:
         """Weights of each layer in the first mask."""
+        self._refuse_quota(decision)
         if not decision.active:
             return
         if self.structures:
             raise self._refused("active", "structures decide the counts of their layers")
         active, new, sizes = decision.active, decision.new, self._seen(self.budget).sizes
-        if set(active) != set(self.budget) or sum(active.values()) != sum(self.budget.values()):
-            wanted, layers = sum(self.budget.values()), len(self.budget)
-            raise self._refused("active", f"counts must be of {layers} layers and add to {wanted}")
+        wanted, layers = sum(self.budget.values()), len(self.budget)
+        free_number = self.controller.changes_density
+        if set(active) != set(self.budget) or not (free_number or sum(active.values()) == wanted):
+            must = f"counts must be of {layers} layers"
+            raise self._refused("active", must if free_number else f"{must} and add to {wanted}")
         for name, count in active.items():
             free, used = self._free[name], sizes[name] - self._free[name]
             own = new.get(name, count)
@@ -256,8 +294,68 @@ class ControlledTraining(DynamicSparseTraining):
                 raise self._refused(
                     "active", f"{count} with {own} new in {name} of {free} free and {used} used"
                 )
-        self.budget, self._new = dict(active), dict(new)
+        self.budget, self._new, self._quota = dict(active), dict(new), dict(decision.quota)
         self.densities = {name: count / sizes[name] for name, count in active.items()}
+
+    def _refuse_quota(self, decision: Decision) -> None:
+        quota, layers = decision.quota, set(self.weights)
+        if not quota:
+            return
+        if not set(quota) == set(decision.new) == set(decision.active) == layers:
+            raise self._refused("quota", "needs active, new and quota of every layer")
+        if self.redistribute != "none" or self.candidates == "free":
+            raise self._refused("quota", "needs redistribute: none, and used weights as candidates")
+        for name, most in quota.items():
+            if decision.new[name] > most:
+                raise self._refused(
+                    "quota", f"{most} in {name}, which has {decision.new[name]} new weights"
+                )
+
+    def _picked(self, name: str, scores: Tensor, candidates: Tensor, count: int) -> Tensor:
+        """The highest scores, of free weights no more than the quota still has room for."""
+        if self._quota:
+            free = ~self.frozen[name]
+            # What is no candidate is in the mask already, or was picked a moment ago.
+            taken, growable = free & ~candidates, free & candidates
+            held = torch.stack([taken.count_nonzero(), growable.count_nonzero()]).tolist()
+            most = min(self._quota[name] - held[0], held[1], count)
+            candidates = candidates & ~free | select_top(scores, growable, most)
+        return super()._picked(name, scores, candidates, count)
+
+    def _resize(self, decision: Decision, gradients: list[Tensor] | None) -> None:
+        """Grow or prune layers at once until they have as many weights as is decided."""
+        if not (decision.active or decision.new or decision.quota):
+            return
+        if not self.controller.changes_density or decision.new or decision.quota:
+            raise self._refused("active", "decided before a task, not within one")
+        if self.structures:
+            raise self._refused("active", "structures decide the counts of their layers")
+        self._gradients, self._resizing = gradients, True
+        fraction = self.steps / self.schedule.total_steps
+        for name, count in decision.active.items():
+            self._refuse_count(name, count)
+            mask, more = self.masks[name], count - self.counts[name]
+            if more > 0:
+                growth = self._grow_of.get(name, self.grow).at(fraction)
+                candidates = self._candidates(name, mask)
+                changed = mask | self._chosen(name, growth, self._view(name), candidates, more)
+            else:
+                scores = self._scores(self._prune_of.get(name, self.prune), self._view(name))
+                changed = select_top(scores, mask, count)
+            self.set_mask(name, changed, count)
+        self._gradients, self._resizing = None, False
+
+    def _refuse_count(self, name: str, count: int) -> None:
+        if name not in self.weights:
+            raise self._refused("active", f"no layer {name!r}")
+        size, free = self.weights[name].numel(), self._free[name]
+        most = min(self.counts[name] + self._room(name), size - free + self._quota.get(name, free))
+        if not 1 <= count <= most:
+            raise self._refused("active", f"{count} in {name}, which may have 1 to {most}")
+
+    def _work_so_far(self) -> dict[str, int]:
+        steps = self.steps - self._worked
+        return {name: work + steps * self.counts[name] for name, work in self._work.items()}
 
     def _refused(self, what: str, why: str) -> ControllerError:
         words = self.controller.words()

@@ -110,6 +110,11 @@ class Method:
         dense, for the count of FLOPs."""
         return 0.0
 
+    def mean_counts(self, task: int) -> Mapping[str, float] | None:
+        """Active weights of each layer, mean over the steps of a task (from 0, learned by now), for
+        the count of FLOPs; None where the density after each epoch says it."""
+        return None
+
     def aside(self) -> AbstractContextManager[None]:
         """While a finished task is looked at in the middle of another's training: the network must
         compute what its weights say. Nothing to do unless a method changes more than weights."""

@@ -47,6 +47,7 @@ class DynamicSparse(Method):
         self.controller = controller_of(run)
         self._controlled: ControlledTraining | None = None
         self._dense_shares: list[float] = []
+        self._mean_counts: list[dict[str, float]] = []
         # Before hours are spent: criteria of a user's own are first used at the first update.
         if isinstance(self.plan, Planned):
             for name in filter(is_plugin, growth_names(run.growth)):
@@ -95,9 +96,10 @@ class DynamicSparse(Method):
             self._controlled.saw_epoch(row["validation_accuracy"])
 
     def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
-        """Take note of how often the task looked at dense gradients."""
+        """Take note of what the task took: dense gradients, and active weights over its steps."""
         if self._controlled is not None:
             self._dense_shares.append(self._controlled.dense_gradient_share())
+            self._mean_counts.append(self._controlled.mean_counts())
 
     def decisions(self) -> list[dict[str, Any]]:
         """See `Method.decisions`."""
@@ -109,6 +111,7 @@ class DynamicSparse(Method):
         if self.controller is not None:
             state["controller"] = self.controller.state_dict()
             state["dense_shares"] = list(self._dense_shares)
+            state["mean_counts"] = list(self._mean_counts)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
@@ -117,6 +120,7 @@ class DynamicSparse(Method):
         if self.controller is not None:
             self.controller.load_state_dict(state["controller"])
             self._dense_shares = list(state["dense_shares"])
+            self._mean_counts = list(state["mean_counts"])
 
     def report(self) -> dict[str, Any]:
         """The growth that each task begins with, where the name of the growth alone does not say
@@ -143,6 +147,11 @@ class DynamicSparse(Method):
             by_task[number] = growth
         fixed = by_task == [self.run.growth] * self.run.learned
         return {} if fixed else {"growth_by_task": by_task}
+
+    def mean_counts(self, task: int) -> Mapping[str, float] | None:
+        """See `Method.mean_counts`."""
+        changes = self.controller is not None and self.controller.changes_density
+        return self._mean_counts[task] if changes else None
 
     def dense_gradient_share(self, steps: int, task: int) -> float:
         """At every step where a criterion follows the gradient, else at updates that look at it."""
