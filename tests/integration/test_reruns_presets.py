@@ -38,6 +38,7 @@ CUT: dict[str, dict[str, Any]] = {
     },
     "adaptive": {"extra": [], "vary": {"topology.controller": ["saturation"]}},
     "adaptive-digits": {"extra": [], "vary": {"topology.controller": ["free_capacity"]}},
+    "adaptive-schedule": {"extra": [], "vary": {"topology.controller": ["density_by_gain"]}},
     "peers": {"methods": ["wsn"], "extra": [{"part": "units", "methods": ["hat"]}]},
     "peers-cifar100": {"methods": ["unisolated"], "growths": ["gradient"], "extra": []},
 }
