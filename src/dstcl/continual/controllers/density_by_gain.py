@@ -22,11 +22,12 @@ from dstcl.study.fields import Between, Settings
 class DensityByGainSettings(Settings):
     """Settings of a density that grows by what it gains."""
 
-    start: Annotated[float, Between(gt=0, le=1)] = 0.5
-    """Active weights that a task begins with, over those that the density asks for."""
+    start: Annotated[float, Between(gt=0, le=1)] = 1.0
+    """Active weights that a task begins with, over those that the density asks for. Fixed on
+    digits, as epsilon is."""
     factor: Annotated[float, Between(gt=1, le=10)] = 1.5
     """Active weights after a step over those before."""
-    epsilon: Annotated[float, Between(ge=0, le=1)] = 0.01
+    epsilon: Annotated[float, Between(ge=0, le=1)] = 0.03
     """Accuracy that a step has to gain, by the fitted curve, for the next one to be made."""
     points: Annotated[int, Between(ge=2, le=1000)] = 3
     """Epochs that the curve is fitted to: the last ones."""
