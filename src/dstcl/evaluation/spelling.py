@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 NAMES = {"erk": "ERK", "dst": "DST", "ewc": "EWC", "wsn": "WSN", "hat": "HAT"}
-NAMES |= {"supsup": "SupSup", "packnet": "PackNet"}
+NAMES |= {"supsup": "SupSup", "packnet": "PackNet", "nispa": "NISPA"}
 """Inits and methods whose names the field spells otherwise than params.yaml does."""
 APART = re.compile(r"(?<=\d)[ \u00a0\u202f]%")
 

@@ -26,6 +26,7 @@ FIGURES = (
     "ranking",
     "baselines",
     "costs",
+    "tradeoffs",
 )
 """In the order of the report; each is a module with `CAPTION` and ``draw(tables)``."""
 PIXELS = 300

@@ -8,8 +8,16 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import BLOCK, SUBNETWORK, mean_over
-from dstcl.figures.panels import dots, method_label, name_rows, over_seeds, say, stacked
-from dstcl.figures.tables import NotDrawnError, Tables
+from dstcl.figures.panels import (
+    dots,
+    method_label,
+    name_rows,
+    of_several_methods,
+    over_seeds,
+    say,
+    stacked,
+)
+from dstcl.figures.tables import Tables
 
 CAPTION = (
     "Methods side by side on the same tasks: accuracy at the end and forgetting, mean over "
@@ -25,10 +33,7 @@ ROW = ["method", *SUBNETWORK]
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent; `NotDrawnError` where there is only one method."""
     runs = tables.without_switches(tables.measured("acc", "forgetting"))
-    several = runs.groupby(list(BLOCK)).method.transform("nunique") > 1
-    runs = runs[several]
-    if runs.empty:
-        raise NotDrawnError("the study has one method only; others are named under methods")
+    runs = of_several_methods(runs)
     parts = {}
     for measure in ("acc", "forgetting"):
         values = runs.assign(value=100 * runs[measure]).dropna(subset="value")

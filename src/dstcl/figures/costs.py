@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK, mean_over
 from dstcl.evaluation.tables import read_table
-from dstcl.figures.panels import dots, method_label, name_rows, over_seeds, say, stacked
+from dstcl.figures.panels import (
+    dots,
+    logarithmic,
+    method_label,
+    name_rows,
+    over_seeds,
+    say,
+    stacked,
+)
 from dstcl.figures.style import GREY
 from dstcl.figures.tables import NotDrawnError, Tables
 
@@ -66,11 +72,11 @@ def _draw_block(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -
     place = {row: index for index, row in enumerate(keys)}
     axes = part.subplots(1, len(MEASURES), sharey=True)
     name_rows(axes[0], [method_label(*row) for row in keys])
-    for (measure, (words, logarithmic)), panel in zip(MEASURES.items(), axes):
+    for (measure, (words, by_decades)), panel in zip(MEASURES.items(), axes):
         here = rows[rows.measure == measure]
         here = here.assign(place=[place[row] for row in zip(*(here[name] for name in ROW))])
-        if logarithmic and (here["mean"] > 0).any():
-            _logarithmic(panel, here["mean"][here["mean"] > 0])
+        if by_decades and (here["mean"] > 0).any():
+            logarithmic(panel, here["mean"][here["mean"] > 0])
         else:
             panel.set_xlim(0, max(1e-9, 1.15 * here[["mean", "high"]].max().max()))
             panel.xaxis.set_major_locator(MaxNLocator(3))
@@ -90,13 +96,3 @@ def _draw_block(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -
                     va="center",
                     color=GREY,
                 )
-
-
-def _logarithmic(panel: Axes, values: pd.Series[float]) -> None:
-    """A scale of at least a decade, labelled at full decades and halves."""
-    panel.set_xscale("log")
-    middle, reach = sqrt(values.min() * values.max()), sqrt(values.max() / values.min())
-    reach = 1.4 * max(reach, sqrt(10))
-    panel.set_xlim(middle / reach, middle * reach)
-    panel.xaxis.set_major_locator(LogLocator(subs=(1.0,) if reach > 20 else (1.0, 3.0)))
-    panel.xaxis.set_minor_locator(NullLocator())

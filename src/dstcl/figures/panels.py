@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,16 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Affine2DBase, ScaledTranslation
 
-from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, is_varied
+from dstcl.evaluation.axes import BLOCK, METHOD_BLOCK, NOT_READ, is_varied
 from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title
 from dstcl.figures import NOT_DRAWN
 from dstcl.figures.style import GREY, MM, Look, handle, sparsity, width_mm
+from dstcl.figures.tables import NotDrawnError
 
 BAND_FROM = 5
 """Seeds for which a line has the band of its interval; with fewer, which make an interval that can
@@ -80,6 +82,18 @@ def over_seeds(
         rows.append((*key, len(group), estimate.mean, estimate.low, estimate.high, each))
     table = pd.DataFrame(rows, columns=[*by, "seeds", "mean", "low", "high", "by_seed"])
     return table if by_seed else table.drop(columns="by_seed")
+
+
+def of_several_methods(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs of the blocks that have several methods.
+
+    Raises:
+        NotDrawnError: there are none.
+    """
+    several = runs.groupby(list(BLOCK)).method.transform("nunique") > 1
+    if not several.any():
+        raise NotDrawnError("the study has one method only; others are named under methods")
+    return runs[several]
 
 
 def seed_points(line: pd.DataFrame) -> list[tuple[float, float]]:
@@ -190,6 +204,16 @@ def dots(panel: Axes, rows: pd.DataFrame, **style: Any) -> None:
     """A dot and its interval a row: columns ``place`` (y), ``mean``, ``low``, ``high``."""
     panel.hlines(rows.place, rows.low, rows.high, color=style["color"], linewidth=1.0)
     panel.plot(rows["mean"], rows.place, **{"linestyle": "none", **style})
+
+
+def logarithmic(panel: Axes, values: pd.Series[float]) -> None:
+    """A scale of at least a decade, labelled at full decades and halves."""
+    panel.set_xscale("log")
+    middle, reach = sqrt(values.min() * values.max()), sqrt(values.max() / values.min())
+    reach = 1.4 * max(reach, sqrt(10))
+    panel.set_xlim(middle / reach, middle * reach)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0,) if reach > 20 else (1.0, 3.0)))
+    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def name_rows(panel: Axes, labels: Sequence[str]) -> None:

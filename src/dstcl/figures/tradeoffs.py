@@ -1,0 +1,159 @@
+"""What accuracy costs: against memory and against arithmetic, and which methods no other beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
+
+from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK, mean_over
+from dstcl.evaluation.spelling import spelled
+from dstcl.evaluation.tables import read_table
+from dstcl.figures.labels import place_names
+from dstcl.figures.panels import (
+    BAND_FROM,
+    legend_above,
+    logarithmic,
+    of_several_methods,
+    over_seeds,
+    stacked,
+)
+from dstcl.figures.style import METHOD_KINDS, handle, sparsity
+from dstcl.figures.tables import NotDrawnError, Tables
+
+CAPTION = (
+    "Accuracy over all tasks at the end, against the memory that all of them need and against the "
+    "arithmetic of their training, with method and sparsity beside each point: mean over growths "
+    "and seeds with the 95% interval over seeds, or single seeds where there are fewer than five. "
+    "No other mean is as accurate at a lower cost than those on the Pareto front."
+)
+
+ROW = ["method", *SUBNETWORK]
+COSTS = {
+    "memory_bytes": "kept for all tasks (bytes, logarithmic)",
+    "training_flops": "training of all tasks (FLOPs, logarithmic)",
+}
+KINDS = {"grows": "grows weights", "masked": "other masks", "dense": "no density is set"}
+FRONT: dict[str, Any] = {"color": "#b0b0b0", "linewidth": 2.5, "zorder": 1}
+HEIGHT = 82
+"""Of a panel, in mm."""
+
+
+def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its numbers: accuracy in per cent, costs in the units of summary.csv."""
+    summary = read_table(tables.study, "summary")
+    # Runs of code that did not count a cost yet show the other.
+    counted = [name for name in COSTS if name in summary]
+    runs = tables.without_switches(tables.measured("acc", *(counted or COSTS)))
+    runs = of_several_methods(runs)
+    numbers = pd.concat([_numbers(runs, cost) for cost in counted])
+    if numbers.empty:
+        raise NotDrawnError("no run has recorded what it cost")
+    found = list(numbers.groupby([*BLOCK, "cost"], sort=False))
+    figure, subfigures = stacked([HEIGHT] * len(found), head=8, note=mean_over(runs))
+    panels = []
+    for (key, rows), subfigure in zip(found, subfigures):
+        panels.append((_draw_panel(tables, key, rows, subfigure), rows))
+    handles = [
+        handle(KINDS[kind], {**look, "linestyle": "none"}) for kind, look in METHOD_KINDS.items()
+    ]
+    legend_above(figure, [*handles, Line2D([], [], **FRONT, label="Pareto front")])
+    for panel, rows in panels:
+        _name(panel, rows)
+    return figure, numbers
+
+
+def on_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
+    """Which of several are on the Pareto front: no other is at least as good in both, and better in
+    one."""
+    pairs = list(zip(costs, accuracies))
+    return [
+        not any(
+            other[0] <= cost and other[1] >= accuracy and other != (cost, accuracy)
+            for other in pairs
+        )
+        for cost, accuracy in pairs
+    ]
+
+
+def _numbers(runs: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """One row per method, density and init that has the cost, and whether it is on the front."""
+    have = runs.dropna(subset=cost).assign(percent=100 * runs.acc)
+    if have.empty:
+        return pd.DataFrame()
+    by = [*BLOCK, *ROW]
+    accuracy = over_seeds(have, by, "percent", by_seed=True)
+    paid = over_seeds(have, by, cost, by_seed=True).drop(columns="seeds")
+    names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
+    rows = accuracy.rename(columns=names | {"by_seed": "percent_by_seed"}).merge(
+        paid.rename(columns={name: f"cost_{name}" for name in ("mean", "low", "high", "by_seed")}),
+        on=by,
+    )
+    rows.insert(len(by), "cost", cost)
+    front = [
+        pd.Series(on_front(own.cost_mean.tolist(), own.accuracy_percent.tolist()), own.index)
+        for _, own in rows.groupby(list(BLOCK), sort=False)
+    ]
+    return rows.assign(on_front=pd.concat(front))
+
+
+def _draw_panel(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -> Axes:
+    dataset, tasks, protocol, network, cost = key
+    part.suptitle(
+        f"{tables.title.setting(dataset, tasks)} · protocol {protocol} · network {network}",
+        fontweight="bold",
+    )
+    panel = part.subplots()
+    logarithmic(panel, rows.cost_mean)
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    front = rows[rows.on_front].sort_values("cost_mean")
+    panel.step(front.cost_mean, front.accuracy_percent, where="post", **FRONT)
+    for row in rows.itertuples():
+        look = tables.method_looks[str(row.method)]
+        panel.plot(row.cost_mean, row.accuracy_percent, **{**look, "linestyle": "none"}, zorder=3)
+        if row.seeds >= BAND_FROM:
+            ends = {"color": look["color"], "linewidth": 0.9, "zorder": 2}
+            panel.vlines(row.cost_mean, row.low_percent, row.high_percent, **ends)
+            panel.hlines(row.accuracy_percent, row.cost_low, row.cost_high, **ends)
+        elif row.seeds > 1:
+            seeds = [
+                [float(v) for v in of.split()] for of in (row.cost_by_seed, row.percent_by_seed)
+            ]
+            panel.scatter(*seeds, s=6, color=look["color"], alpha=0.75, linewidths=0, zorder=2)
+    low, high = panel.get_ylim()
+    panel.set_ylim(max(0, low), min(100, high))
+    panel.set_xlabel(COSTS[cost])
+    panel.set_ylabel("accuracy over all tasks at the end (%)")
+    return panel
+
+
+def _name(panel: Axes, rows: pd.DataFrame) -> None:
+    inits = rows.init[rows.init != NOT_READ].nunique()
+    bars = [
+        bar
+        for row in rows[rows.seeds >= BAND_FROM].itertuples()
+        for bar in (
+            (row.cost_mean, row.cost_mean, row.low_percent, row.high_percent),
+            (row.cost_low, row.cost_high, row.accuracy_percent, row.accuracy_percent),
+        )
+    ]
+    place_names(
+        panel,
+        list(zip(rows.cost_mean, rows.accuracy_percent)),
+        [_label(row.method, row.density, row.init, inits > 1) for row in rows.itertuples()],
+        rows.on_front.tolist(),
+        bars,
+    )
+
+
+def _label(method: str, density: float, init: str, with_init: bool) -> str:
+    """A point's name; the init only where there are several, none of both for a dense method."""
+    if init == NOT_READ:
+        return spelled(method)
+    words = [spelled(method), sparsity(density).removeprefix("sparsity "), spelled(init)]
+    return " ".join(words if with_init else words[:2])
