@@ -143,7 +143,8 @@ def other_split(project: Project) -> None:
 
 
 # Played once each, so that all stories take minutes: trained by train-study, made by Snakemake.
-OTHERS = ("paper-prefix", "slim", "adaptive", "adaptive-digits", "peers", "peers-cifar100")
+OTHERS = ("paper-prefix", "slim", "adaptive", "adaptive-digits", "adaptive-schedule", "peers")
+OTHERS += ("peers-cifar100",)
 
 
 @pytest.mark.parametrize("preset", OTHERS)
