@@ -16,7 +16,7 @@ from dstcl.continual.controllers.survival_bandit import SurvivalBandit
 TASKS, STEPS = 4, 200
 
 
-class Settling(Controller):
+class Slower(Controller):
     """Updates become rarer once the mask hardly changes any more."""
 
     def after_update(self, seen):
@@ -59,6 +59,6 @@ def learn(controller: Controller) -> None:
         print(f" ({row['evidence']})")
 
 
-for chosen in (Saturation(), Settling(), SurvivalBandit(criteria=["gradient", "random"])):
+for chosen in (Saturation(), Slower(), SurvivalBandit(criteria=["gradient", "random"])):
     print(type(chosen).__name__)
     learn(chosen)

@@ -157,7 +157,8 @@ def test_every_preset_of_the_repository_means_the_product_of_its_lists(preset: s
             growth = growth if method in ("dst", "unisolated") else "none"
             if method in ("finetune", "ewc", "separate", "joint", "hat"):
                 density, init = 1.0, "none"
-            cell = (protocol, network, json.dumps(method), density, init, growth, seed, settings)
+            labels = json.dumps([method, settings])
+            cell = (protocol, network, labels, density, init, growth, seed)
             asked.add((json.dumps(benchmark), *cell))
     planned = runs(load_file(PARAMS, preset))
     assert len(planned) == len(asked)

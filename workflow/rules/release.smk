@@ -42,4 +42,4 @@ rule archive:
         study=subpath(input.plan, parent=True),
         code=code_of("cli.archive"),
     shell:
-        "dstcl archive {params.study} --out {output} --citation {input.citation} 2> {log}"
+        "dstcl archive {params.study} --out {output} --citation {input.citation:q} 2> {log}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from dstcl.shipped import CLAIMS, nearest
@@ -16,7 +17,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 def add_reference(parser: argparse.ArgumentParser) -> None:
     """What the paper says, as ``options.reference``."""
     what = "folder with claims.yaml and paper/ (default: reference, else the one of this package)"
-    parser.add_argument("--reference", type=Path, default=nearest(CLAIMS).parent, help=what)
+    add_shipped(parser, "--reference", lambda: nearest(CLAIMS).parent, what)
 
 
 def add_template(parser: argparse.ArgumentParser, name: str) -> None:
@@ -26,7 +27,20 @@ def add_template(parser: argparse.ArgumentParser, name: str) -> None:
         name: its path in a checkout.
     """
     what = f"of the page (default: {name}, else the one of this package)"
-    parser.add_argument("--template", type=Path, default=nearest(name), help=what)
+    add_shipped(parser, "--template", lambda: nearest(name), what)
+
+
+def add_shipped(
+    parser: argparse.ArgumentParser, option: str, found: Callable[[], Path], what: str
+) -> None:
+    """A path that is looked for where it is not given.
+
+    Not before the arguments are read, as one parser serves commands in several folders: a default
+    that is text is converted then.
+    """
+    parser.add_argument(
+        option, type=lambda text: Path(text) if text else found(), default="", help=what
+    )
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,8 @@ from dstcl.evaluation.missing import FILE as MISSING
 from dstcl.evaluation.tables import OF_CLAIMS
 from dstcl.evaluation.verify import check_files, read_mapping
 from dstcl.figures import FIGURES
+from dstcl.reports.manuscript import FOLDER as MANUSCRIPT
+from dstcl.reports.manuscript import is_part
 from dstcl.study.plan import read_plan
 from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.standing import VOUCHED
@@ -21,8 +23,6 @@ COPIED = ("summary", "accuracy", "capacity", "overlap", "history", "decisions")
 TABLES = (*COPIED, "cells", "comparisons", "provenance", *OF_CLAIMS)
 WORDS = ("plan.json", "params.json", "overview.json", "summary.md", "report.html")
 DRAWN = ("svg", "pdf", "png", "csv")
-MANUSCRIPT = "manuscript"
-"""Folder of `dstcl manuscript`, deposited where it is there."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ def contents(study: Path, *, weights: bool = True) -> Contents:
     files = [*WORDS, *(f"{name}.csv" for name in TABLES)]
     files += [f"figures/{name}.{suffix}" for name in FIGURES for suffix in DRAWN]
     if lacking := [name for name in files if not (study / name).is_file()]:
-        raise ValueError(f"{study / lacking[0]}: no such file; `snakemake --cores all` makes it")
+        again = f"`snakemake --cores all --config preset={preset}`"
+        raise ValueError(f"{study / lacking[0]}: no such file; {again} makes it")
+    kinds = tuple(kind for kind in ALL_FILES if weights or kind != "weights")
     sealed, made = 0, {}
     for run in runs:
         folder = study / "runs" / run.folder
-        sealed += check_files(run, folder, tuple(ALL_FILES))
+        sealed += check_files(run, folder, kinds)
         made[run.digest] = read_mapping(folder / RESULT_FILES["provenance"])
         names = [*run.result_files.values(), *([VOUCHED] * (folder / VOUCHED).exists())]
         left_out = set() if weights else {RESULT_FILES["weights"]}
@@ -76,8 +78,7 @@ def contents(study: Path, *, weights: bool = True) -> Contents:
     _check_tables(study, runs)
     files += [
         path.relative_to(study).as_posix()
-        for path in (study / MANUSCRIPT).glob("*")
-        if path.is_file() and not path.name.startswith(".")
+        for path in filter(is_part, (study / MANUSCRIPT).glob("*"))
     ]
     return Contents(preset, runs, sorted(files), made, len(runs) - sealed)
 

@@ -15,6 +15,7 @@ from typing import Any
 from dstcl.deposit.citation import author_name
 from dstcl.deposit.contents import Contents
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.standing import VOUCHED
 
 METADATA = "ro-crate-metadata.json"
 VERSION = "1.1"
@@ -77,8 +78,10 @@ def crate_metadata(
     for run in found.runs:
         made, config = found.made[run.digest], f"runs/{run.folder}/{RESULT_FILES['config']}"
         action = entity(f"#run-{run.digest}", "CreateAction", **_action(run, made))
+        # Of one code there may be several commits, and an entity has one description.
+        code = [made.get(name) for name in ("code", "git_commit", "git_dirty")]
         action["instrument"] = entity(
-            f"#code-{made.get('code')}", "SoftwareApplication", **_software(made, cited)
+            f"#code-{'-'.join(map(str, code))}", "SoftwareApplication", **_software(made, cited)
         )
         action["agent"] = authors
         action["object"] = [
@@ -88,7 +91,11 @@ def crate_metadata(
                 for key, name in INPUTS.items()
             ),
         ]
-        action["result"] = [files[name] for name in found.of_run(run) if name != config]
+        action["result"] = [
+            files[name]
+            for name in found.of_run(run)
+            if name != config and PurePosixPath(name).name != VOUCHED
+        ]
         root.append_to("mentions", action)
     return dict(crate.metadata.generate())
 
@@ -115,8 +122,8 @@ def _action(run: Run, made: dict[str, Any]) -> dict[str, str]:
 def _software(made: dict[str, Any], cited: dict[str, Any]) -> dict[str, str]:
     found = {
         "name": "dstcl",
-        "description": f"{cited['title']}; commit {made.get('git_commit')}, "
-        f"code digest {made.get('code')}",
+        "description": f"{cited['title']}; code digest {made.get('code')}; run in a folder at "
+        f"commit {made.get('git_commit')}{' with changes' if made.get('git_dirty') else ''}",
         "softwareVersion": str(made.get("versions", {}).get("dstcl", "unknown")),
     }
     return found | ({"url": str(cited["repository-code"])} if "repository-code" in cited else {})

@@ -113,18 +113,21 @@ def _draw_panel(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     front = rows[rows.on_front].sort_values("cost_mean")
     panel.step(front.cost_mean, front.accuracy_percent, where="post", **FRONT)
-    for row in rows.itertuples():
-        look = tables.method_looks[str(row.method)]
-        panel.plot(row.cost_mean, row.accuracy_percent, **{**look, "linestyle": "none"}, zorder=3)
-        if row.seeds >= BAND_FROM:
+    for row in _records(rows):
+        look = tables.method_looks[row["method"]]
+        cost_mean, percent = row["cost_mean"], row["accuracy_percent"]
+        panel.plot(cost_mean, percent, **{**look, "linestyle": "none"}, zorder=3)
+        if row["seeds"] >= BAND_FROM:
             ends = {"color": look["color"], "linewidth": 0.9, "zorder": 2}
-            panel.vlines(row.cost_mean, row.low_percent, row.high_percent, **ends)
-            panel.hlines(row.accuracy_percent, row.cost_low, row.cost_high, **ends)
-        elif row.seeds > 1:
-            seeds = [
-                [float(v) for v in of.split()] for of in (row.cost_by_seed, row.percent_by_seed)
-            ]
-            panel.scatter(*seeds, s=6, color=look["color"], alpha=0.75, linewidths=0, zorder=2)
+            panel.vlines(cost_mean, row["low_percent"], row["high_percent"], **ends)
+            panel.hlines(percent, row["cost_low"], row["cost_high"], **ends)
+        elif row["seeds"] > 1:
+            costs, accuracies = (
+                [float(value) for value in row[name].split()]
+                for name in ("cost_by_seed", "percent_by_seed")
+            )
+            seeds = {"color": look["color"], "alpha": 0.75, "linewidths": 0, "zorder": 2}
+            panel.scatter(costs, accuracies, s=6, **seeds)
     low, high = panel.get_ylim()
     panel.set_ylim(max(0, low), min(100, high))
     panel.set_xlabel(COSTS[cost])
@@ -136,19 +139,21 @@ def _name(panel: Axes, rows: pd.DataFrame) -> None:
     inits = rows.init[rows.init != NOT_READ].nunique()
     bars = [
         bar
-        for row in rows[rows.seeds >= BAND_FROM].itertuples()
+        for row in _records(rows[rows.seeds >= BAND_FROM])
         for bar in (
-            (row.cost_mean, row.cost_mean, row.low_percent, row.high_percent),
-            (row.cost_low, row.cost_high, row.accuracy_percent, row.accuracy_percent),
+            (row["cost_mean"], row["cost_mean"], row["low_percent"], row["high_percent"]),
+            (row["cost_low"], row["cost_high"], row["accuracy_percent"], row["accuracy_percent"]),
         )
     ]
-    place_names(
-        panel,
-        list(zip(rows.cost_mean, rows.accuracy_percent)),
-        [_label(row.method, row.density, row.init, inits > 1) for row in rows.itertuples()],
-        rows.on_front.tolist(),
-        bars,
-    )
+    names = [
+        _label(row["method"], row["density"], row["init"], inits > 1) for row in _records(rows)
+    ]
+    points = list(zip(rows.cost_mean, rows.accuracy_percent))
+    place_names(panel, points, names, rows.on_front.tolist(), bars)
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
 def _label(method: str, density: float, init: str, with_init: bool) -> str:

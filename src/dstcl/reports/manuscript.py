@@ -6,6 +6,7 @@ of all of them, to look at and to copy from.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dstcl.storage import write_bytes
 
 FOLDER = "manuscript"
 WHOLE = "all.tex"
+TABLE = re.compile(r"(accuracy|paper|claims)-\d+\.tex")
 DOCUMENT = r"""\documentclass[10pt]{{article}}
 \usepackage[T1]{{fontenc}}
 \usepackage[utf8]{{inputenc}}
@@ -49,6 +51,14 @@ ABOUT_CLAIMS = (
     "Claims of the paper, tested on this study: effect in points, positive in the claim's favour, "
     "with the 95% interval, and p after Holm's correction."
 )
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file of the folder ``manuscript`` is written here: what else lies there, as a
+    compiled document or somebody's notes, is left alone."""
+    figures = {f"{name}.pdf" for name in FIGURES}
+    ours = path.name == WHOLE or path.name in figures or TABLE.fullmatch(path.name)
+    return bool(ours) and path.is_file()
 
 
 def write_manuscript(study: Path, width_mm: float) -> list[str]:
@@ -78,7 +88,7 @@ def write_manuscript(study: Path, width_mm: float) -> list[str]:
     files |= {f"{name}.tex": text.encode() for name, text in tables.items()}
     files[WHOLE] = whole.encode()
     folder = study / FOLDER
-    for path in set(folder.glob("*.*")) - {folder / name for name in files}:
+    for path in set(filter(is_part, folder.glob("*.*"))) - {folder / name for name in files}:
         path.unlink()
     for name, content in files.items():
         write_bytes(folder / name, content)

@@ -32,7 +32,9 @@ class MixedGrowth(Criterion):
         Together exactly ``count``: shares are added up, and where each ends is rounded, halves up.
         Of few weights a small share may be none.
         """
-        ends = [int(end * count + 0.5) for end in accumulate(share for _, share in self.parts)]
+        shares = accumulate(share for _, share in self.parts)
+        # Shares may add up to a little more than 1.
+        ends = [min(count, int(end * count + 0.5)) for end in shares]
         ends[-1] = count
         return [end - before for before, end in zip([0, *ends], ends)]
 

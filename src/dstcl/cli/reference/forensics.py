@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dstcl.cli.options import add_shipped
 from dstcl.shipped import PAPER, nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The numbers, where to draw, and the page."""
-    parser.add_argument(
-        "--numbers",
-        type=Path,
-        default=nearest(PAPER),
-        help=f"folder of tables.csv and curves.csv (default: {PAPER}, else this package's)",
-    )
+    what = f"folder of tables.csv and curves.csv (default: {PAPER}, else this package's)"
+    add_shipped(parser, "--numbers", lambda: nearest(PAPER), what)
     parser.add_argument(
         "--out", type=Path, default=Path("docs/images"), help="folder (default %(default)s)"
     )

@@ -36,7 +36,9 @@ class SettlingSettings(Settings):
 class Settling(Controller):
     """Exchanges less where exchange does not last, layer by layer, and waits longer for it.
 
-    When all layers are settled there are no more updates, and growth looks at no more gradients.
+    When all layers are settled there are no more updates, and growth looks at no more gradients. A
+    layer that is full, or has a structure, grows nothing that could be judged and never settles, so
+    with such a layer updates go on.
     """
 
     settings = SettlingSettings
@@ -73,7 +75,11 @@ class Settling(Controller):
 
     def memory(self) -> dict[str, Any]:
         """Of each layer: quiet updates in a row, whether it is settled, its last change."""
-        return {"quiet": self._quiet, "settled": self._settled, "change": self._change}
+        return {
+            "quiet": dict(self._quiet),
+            "settled": list(self._settled),
+            "change": dict(self._change),
+        }
 
     def remember(self, memory: Mapping[str, Any]) -> None:
         """See `Controller.remember`."""

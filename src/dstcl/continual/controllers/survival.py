@@ -48,7 +48,8 @@ class Survival:
         if criterion not in self._criteria:
             self._criteria.append(criterion)
         self._origin[layer].masked_fill_(picked, self._code(update, criterion))
-        self._grown.setdefault(update, {}).setdefault(layer, {})[criterion] = count
+        own = self._grown.setdefault(update, {}).setdefault(layer, {})
+        own[criterion] = own.get(criterion, 0) + count  # one criterion may pick twice in a mix
 
     def judge(self, update: int, masks: Mapping[str, Tensor]) -> tuple[Shares, Numbers]:
         """After an update, the share of the weights grown ``after`` updates ago that are active.

@@ -112,12 +112,18 @@ class SurvivalBandit(Controller):
     def _results(self, seen: Seen) -> dict[str, dict[str, tuple[float, int]]]:
         """Survival of each criterion, and of how many weights, by layer."""
         if not self.settings.layerwise:
-            pooled = seen.pooled_survival()
-            return {ALL: pooled} if pooled else {}
-        return {
-            layer: {name: (share, seen.grown[layer][name]) for name, share in own.items()}
-            for layer, own in seen.survival.items()
+            found = {ALL: seen.pooled_survival()}
+        else:
+            found = {
+                layer: {name: (share, seen.grown[layer][name]) for name, share in own.items()}
+                for layer, own in seen.survival.items()
+            }
+        # A group of layers may grow by a criterion of its own, which is not up for choice.
+        known = {
+            layer: {name: result for name, result in own.items() if name in self.growths}
+            for layer, own in found.items()
         }
+        return {layer: own for layer, own in known.items() if own}
 
     def _learn(self, layer: str, results: Mapping[str, tuple[float, int]], active: int) -> None:
         """A criterion that had grown nothing stays where it is."""

@@ -181,7 +181,14 @@ class ControlledTraining(DynamicSparseTraining):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; load model and optimiser before this."""
+        """Restore what `state_dict` returned; load model and optimiser before this.
+
+        Raises:
+            ValueError: see `SparseTraining.load_state_dict`; or the state is of a controller that
+                does not look at survival, and this one does, or the other way round.
+        """
+        if (state["survival"] is None) != (self._survival is None):
+            raise ValueError("the state is of a controller with another survival_after")
         super().load_state_dict(state)
         name, mixed, shares, shares_of = state["growth"]
         self._grow_by(Decision(growth=name, mixed=mixed, shares=shares, shares_of=shares_of))
