@@ -111,11 +111,16 @@ def test_weights_can_be_left_out(study: Path, tmp_path: Path) -> None:
 
 def test_a_manuscript_and_what_vouches_for_runs_are_packed(study: Path, tmp_path: Path) -> None:
     write_text(study / MANUSCRIPT / "all.tex", "words")
+    write_text(study / MANUSCRIPT / "all.log", "where it was compiled")
     vouched = f"runs/{RUNS[0].folder}/vouched.json"
     write_json(study / vouched, [])
     write_archive(study, tmp_path / "out.zip", CITATION)
     there = names(unpacked(tmp_path / "out.zip", tmp_path / "there"))
     assert {"manuscript/all.tex", vouched} <= there
+    assert "manuscript/all.log" not in there
+    graph = json.loads((tmp_path / "there" / METADATA).read_text())["@graph"]
+    results = [part["@id"] for one in graph for part in one.get("result", [])]
+    assert vouched not in results, "a later statement, which the training did not leave"
 
 
 def test_the_metadata_of_the_deposit_are_those_of_the_citation(study: Path, tmp_path: Path) -> None:

@@ -98,8 +98,10 @@ def test_figures_have_the_width_of_the_text_and_undrawn_ones_are_left_out(study:
 def test_what_an_earlier_call_left_is_removed(study: Path) -> None:
     (study / "manuscript").mkdir()
     (study / "manuscript" / "claims-9.tex").write_text("of other runs")
+    (study / "manuscript" / "notes.tex").write_text("somebody's own")
     files = write_manuscript(study, 140)
-    assert sorted(path.name for path in (study / "manuscript").iterdir()) == files
+    there = {path.name for path in (study / "manuscript").iterdir()}
+    assert there == {*files, "notes.tex"}
 
 
 def test_accuracies_are_those_of_the_cells(study: Path) -> None:

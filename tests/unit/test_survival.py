@@ -51,6 +51,12 @@ def test_of_several_criteria_each_grows_its_share_and_together_all() -> None:
         assert min(mix.split(count)) >= 0
 
 
+def test_shares_a_little_above_1_take_nothing_back() -> None:
+    mix = shared_growth([("gradient", 0.5), ("unfired", 0.5005), ("random", 0.0003)])
+    assert isinstance(mix, MixedGrowth)
+    assert mix.split(5000) == [2500, 2500, 0]
+
+
 def test_criteria_without_a_share_are_left_out() -> None:
     assert shared_growth([("gradient", 0), ("random", 1), ("momentum", 0)]).name == "random"
     mix = shared_growth([("gradient", 0.3333), ("momentum", 0), ("random", 0.6666)])
@@ -74,6 +80,14 @@ def test_shares_that_are_none_are_refused(shares: list[tuple[str, float]], words
 
 
 # What is measured
+
+
+def test_a_criterion_that_picks_twice_is_counted_once() -> None:
+    survival = Survival({"layer": torch.zeros(6)}, after=1)
+    survival.grew(0, "layer", "random", bits(0, 1), 2)
+    survival.grew(0, "layer", "random", bits(2, 3), 2)
+    shares, grown = survival.judge(1, {"layer": bits(0, 1, 2)})
+    assert (shares, grown) == ({"layer": {"random": 0.75}}, {"layer": {"random": 4}})
 
 
 def test_survival_counts_what_is_left_of_an_update() -> None:
@@ -407,6 +421,24 @@ def doomed(layer: LayerView) -> Tensor:
 def useful(layer: LayerView) -> Tensor:
     """Grows the first ones."""
     return -torch.arange(layer.weight.numel()).view_as(layer.weight).float()
+
+
+def test_a_state_of_another_kind_of_controller_is_refused_and_nothing_changed() -> None:
+    def training(controller: Controller) -> ControlledTraining:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 4))
+        dst = ControlledTraining(
+            model, torch.optim.SGD(model.parameters(), 0.1), controller=controller, density=0.5,
+            total_steps=10, update_every=2, generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        dst.begin()
+        return dst
+
+    looks, blind = training(SurvivalBandit()), training(Controller())
+    before = {name: mask.clone() for name, mask in looks.masks.items()}
+    with pytest.raises(ValueError, match="controller with another survival_after"):
+        looks.load_state_dict(blind.state_dict())
+    assert all(torch.equal(mask, before[name]) for name, mask in looks.masks.items())
 
 
 @pytest.mark.parametrize("better_first", [True, False])
