@@ -19,6 +19,8 @@ LED_FROM = 12.0
 """Distance from which a thin line leads to the point."""
 SIGN = 3.0
 """Half the side of a sign, in points."""
+AIR = 3.0, 1.0
+"""Added to width and height of a name, in points, so that two side by side are not read as one."""
 ROUNDS = 4
 """How often each name may look for a better place, once the others have theirs."""
 
@@ -91,7 +93,7 @@ def place_names(
         for name, point, heavy in zip(names, points, bold)
     ]
     extents = [text.get_window_extent() for text in written]
-    sizes = [(extent.width * scale, extent.height * scale) for extent in extents]
+    sizes = [(one.width * scale + AIR[0], one.height * scale + AIR[1]) for one in extents]
     centres = [on_page(*point) for point in points]
     ends = [(on_page(x, y), on_page(more_x, more_y)) for x, more_x, y, more_y in bars]
     taken = [Box(x - SIGN, y - SIGN, x + SIGN, y + SIGN) for x, y in centres]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -149,7 +150,17 @@ def _name(panel: Axes, rows: pd.DataFrame) -> None:
         _label(row["method"], row["density"], row["init"], inits > 1) for row in _records(rows)
     ]
     points = list(zip(rows.cost_mean, rows.accuracy_percent))
+    bars += _steps([point for point, on in zip(points, rows.on_front) if on])
     place_names(panel, points, names, rows.on_front.tolist(), bars)
+
+
+def _steps(front: list[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
+    """The line of the front: along at one accuracy, then up to the next."""
+    found = []
+    for (cost, accuracy), (higher, better) in pairwise(sorted(front)):
+        found.append((cost, higher, accuracy, accuracy))
+        found.append((higher, higher, accuracy, better))
+    return found
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
