@@ -24,7 +24,7 @@ from dstcl.study.controllers import BUILT_IN as CONTROLLERS
 from dstcl.study.fields import plain
 from dstcl.study.growths import GROWTH_CRITERIA
 from dstcl.study.load import ConfigError, load, load_file, runs
-from dstcl.study.presets import Params
+from dstcl.study.params import Params
 from dstcl.study.run import RESULT_FILES
 
 pytestmark = pytest.mark.pipeline

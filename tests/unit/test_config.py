@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dstcl.data.catalog import DATASETS
-from dstcl.study import presets
+from dstcl.study import models
 from dstcl.study import settings as settings_of_runs
+from dstcl.study.benchmarks import Benchmark
 from dstcl.study.entries import MethodEntry, NetworkEntry
 from dstcl.study.fields import plain_settings, setting_names, setting_types
 from dstcl.study.growths import GROWTH_CRITERIA, THEN
@@ -35,16 +36,11 @@ from dstcl.study.load import (
     runs,
     runs_by_part,
 )
+from dstcl.study.models import Model
+from dstcl.study.params import Figures, Params
 from dstcl.study.parts import AXES, SECTIONED
 from dstcl.study.plan import is_plan_of, read_plan, write_plan
-from dstcl.study.presets import (
-    Benchmark,
-    Extra,
-    Figures,
-    Model,
-    Params,
-    Preset,
-)
+from dstcl.study.presets import Extra, Preset
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.study.settings import Protocol, Topology, Training
 from helpers.runs import changed
@@ -829,7 +825,7 @@ def test_networks_of_the_configuration_are_those_that_can_be_built() -> None:
 def test_inits_growths_and_prunings_of_the_configuration_are_those_of_the_core() -> None:
     from dstcl.sparse import GROW, INITS, PRUNE
 
-    assert set(presets.INITS) == set(INITS)
+    assert set(models.INITS) == set(INITS)
     assert set(GROWTH_CRITERIA) == set(GROW)
     assert set(settings_of_runs.PRUNINGS) == set(PRUNE)
 
@@ -853,7 +849,7 @@ def test_every_growth_of_the_configuration_has_a_plan() -> None:
     [
         (NetworkEntry.known, f"{TINY}.networks[0]"),
         (MethodEntry.known, f"{TINY}.methods[0]"),
-        (presets.INITS, f"{TINY}.inits[0]"),
+        (models.INITS, f"{TINY}.inits[0]"),
         (settings_of_runs.OPTIMIZERS, f"{TINY}.training.optimizer"),
         (settings_of_runs.SCHEDULES, f"{TINY}.training.schedule"),
         (settings_of_runs.PRUNINGS, f"{TINY}.topology.prune"),

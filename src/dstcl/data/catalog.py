@@ -132,7 +132,7 @@ DATASETS = {
 def own_dataset(name: str, entry: Mapping[str, Any]) -> DatasetInfo:
     """A data set of the user's own, from its entry under ``datasets`` in params.yaml.
 
-    Ranges are checked by `dstcl.study.presets.OwnDataset`; mean, std and title may be null.
+    Ranges are checked by `dstcl.study.benchmarks.OwnDataset`; mean, std and title may be null.
 
     Raises:
         ValueError: naming a value that is missing or of another kind.

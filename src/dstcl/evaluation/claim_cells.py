@@ -13,7 +13,7 @@ from dstcl.evaluation.axes import BLOCK, CONFIGURATION, NOT_READ
 from dstcl.plugins import is_plugin
 from dstcl.study.entries import is_growth
 from dstcl.study.growths import GROWTH_CRITERIA
-from dstcl.study.presets import INITS, PATTERN, Model
+from dstcl.study.models import INITS, PATTERN, Model
 from dstcl.study.run import value_text
 
 SETTING_KEY = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from dstcl.evaluation.claim_cells import Axis, Blocks, Cells, Listed, merged, not_named
-from dstcl.study.presets import Model
+from dstcl.study.models import Model
 
 Task = Annotated[int, Field(ge=1)]
 Selected = dict[str, list[dict[str, list[Any]]]]

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dstcl.evaluation.claim_kinds import KINDS, AnyClaim, Claim
 from dstcl.storage import read_yaml
-from dstcl.study.presets import Model
+from dstcl.study.models import Model
 
 
 class ClaimsError(ValueError):

@@ -17,10 +17,13 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, g
 from pydantic import ValidationError
 
 from dstcl.storage import read_yaml
+from dstcl.study.benchmarks import Benchmark
 from dstcl.study.fields import Settings, setting_names
 from dstcl.study.methods import method_facts
+from dstcl.study.models import Model
+from dstcl.study.params import Params
 from dstcl.study.parts import NOT_READ
-from dstcl.study.presets import Axes, Benchmark, Model, Params
+from dstcl.study.presets import Axes
 from dstcl.study.run import Run
 from dstcl.study.settings import Data
 

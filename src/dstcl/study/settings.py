@@ -1,6 +1,6 @@
 """What can be set for a training, section by section: names, ranges and meanings, once.
 
-The same classes serve params.yaml, its schema (`dstcl.study.presets`), the JSON of a run
+The same classes serve params.yaml, its schema (`dstcl.study.params`), the JSON of a run
 (`dstcl.study.run`) and machines without pydantic. Which of them decide the numbers of a run is
 said in `dstcl.study.identity`.
 """

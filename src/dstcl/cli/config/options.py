@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dstcl.study.presets import Params
+    from dstcl.study.params import Params
     from dstcl.study.run import Run
 
 

@@ -1,0 +1,173 @@
+"""The whole of params.yaml, and what its parts must agree on.
+
+The JSON Schema of params.yaml is generated from these classes (`make schema`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from dstcl import plugins
+from dstcl.data.catalog import DATASETS, DatasetInfo, own_dataset
+from dstcl.data.superclasses import SUPERCLASSES
+from dstcl.study.benchmarks import Benchmark, OwnDataset
+from dstcl.study.controllers import CONTROLLER, controller_problem
+from dstcl.study.methods import method_facts
+from dstcl.study.models import PATTERN, Model, Name, Parts
+from dstcl.study.presets import Preset
+from dstcl.study.run import decay_problem
+from dstcl.study.settings import Protocol
+
+
+class Figures(Model):
+    """How figures look; changing anything here re-draws figures and re-trains nothing."""
+
+    dpi: Annotated[int, Field(ge=50, le=600)] = 150
+    """Resolution of PNG files."""
+    manuscript_width: Annotated[int, Field(ge=100, le=250)] = 140
+    """Width in mm of the text of a manuscript, and so of the figures for it."""
+
+
+class Params(Model):
+    """The whole of params.yaml."""
+
+    preset: str
+    """Which preset is run."""
+    parts: Parts = Field(default=[])
+    """Which of its parts, by name, as [table-3]; none named for all of them, and for the runs that
+    are in no part."""
+    presets: Annotated[dict[Name, Preset], Field(min_length=1)]
+    """Scales of the study."""
+    protocols: Annotated[dict[Name, Protocol], Field(min_length=1)]
+    """Protocols by name."""
+    datasets: dict[Annotated[str, Field(pattern=PATTERN)], OwnDataset] = Field(default={})
+    """Data sets of the user's own, by name."""
+    figures: Figures
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Params:
+        if self.preset not in self.presets:
+            raise ValueError(f"preset: {self.preset!r}; allowed: {', '.join(self.presets)}")
+        known = self.presets[self.preset].parts()
+        if unknown := [part for part in self.parts if part not in known]:
+            allowed = ", ".join(known) or f"none, as preset {self.preset} has no parts"
+            raise ValueError(f"parts: {unknown[0]!r}; allowed: {allowed}")
+        for name, preset in self.presets.items():
+            places = {"": preset.protocols} | {
+                f".extra[{k}]": extra.protocols or [] for k, extra in enumerate(preset.extra)
+            }
+            for place, names in places.items():
+                for protocol in names:
+                    if protocol not in self.protocols:
+                        raise ValueError(
+                            f"presets.{name}{place}.protocols: {protocol!r}; "
+                            f"allowed: {', '.join(self.protocols)}"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _data_sets_exist(self) -> Params:
+        for name in self.datasets:
+            if name in DATASETS:
+                raise ValueError(
+                    f"datasets.{name}: is the name of a known data set; choose another"
+                )
+        for name, preset in self.presets.items():
+            places = {"": preset.benchmarks} | {
+                f".extra[{k}]": extra.benchmarks or [] for k, extra in enumerate(preset.extra)
+            }
+            for place, benchmarks in places.items():
+                for k, benchmark in enumerate(benchmarks):
+                    self._check_benchmark(f"presets.{name}{place}.benchmarks[{k}]", benchmark)
+        return self
+
+    def _check_benchmark(self, key: str, benchmark: Benchmark) -> None:
+        known = [*DATASETS, *self.datasets]
+        if benchmark.dataset not in known:
+            raise ValueError(f"{key}.dataset: {benchmark.dataset!r}; allowed: {', '.join(known)}")
+        if problem := benchmark.problem(self.dataset_info(benchmark.dataset)):
+            raise ValueError(f"{key}.{problem}")
+
+    @model_validator(mode="after")
+    def _superclasses_exist(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                sets = {benchmark.dataset for benchmark in block.benchmarks}
+                for protocol in block.protocols:
+                    order = self.protocols[protocol].class_order
+                    if order == "superclass" and (others := sorted(sets - SUPERCLASSES.keys())):
+                        raise ValueError(
+                            f"protocols.{protocol}.class_order: 'superclass'; preset {name} uses "
+                            f"it on {', '.join(others)}; allowed on: {', '.join(SUPERCLASSES)}"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _validation_where_needed(self) -> Params:
+        for name, preset in self.presets.items():
+            for protocol in preset.protocol_names():
+                by_validation = self.protocols[protocol].checkpoint == "best_validation_accuracy"
+                if by_validation and not preset.training.validation:
+                    raise ValueError(
+                        f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
+                        "epoch that is best in validation and needs a share above 0, as 0.1"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _controllers_can_work(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                if not any("topology" in method_facts(one.source).reads for one in block.methods):
+                    continue
+                values = block.vary.get(CONTROLLER, [preset.topology.controller])
+                shares = block.vary.get("training.validation", [preset.training.validation])
+                for protocol, value, share in product(block.protocols, values, shares):
+                    own = self.protocols[protocol].mask_counts
+                    for counts in block.vary.get("switches.mask_counts", [own]):
+                        if problem := controller_problem(value, counts, share):
+                            raise ValueError(
+                                f"presets.{name}.topology.{problem} (protocol {protocol})"
+                            )
+        return self
+
+    @model_validator(mode="after")
+    def _weight_decay_moves_no_frozen_weight(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                if all(benchmark.tasks == 1 for benchmark in block.benchmarks):
+                    continue
+                decays = block.vary.get("training.weight_decay", [preset.training.weight_decay])
+                for protocol, method, decay in product(block.protocols, block.methods, decays):
+                    training = replace(preset.training, weight_decay=decay)
+                    own = self.protocols[protocol].mask_counts
+                    for counts in block.vary.get("switches.mask_counts", [own]):
+                        if problem := decay_problem(training, counts, method.source):
+                            raise ValueError(
+                                f"presets.{name}.training.{problem} (protocol {protocol})"
+                            )
+        return self
+
+    @model_validator(mode="after")
+    def _plugins_exist(self) -> Params:
+        for name, preset in self.presets.items():
+            for key, plugin in preset.plugins():
+                try:
+                    plugins.find(plugin)
+                except plugins.PluginError as error:
+                    raise ValueError(f"presets.{name}.{key}: {error}") from None
+        return self
+
+    def dataset_info(self, name: str) -> DatasetInfo:
+        """The facts of a data set of the catalogue or of the user's own."""
+        own = self.datasets.get(name)
+        return own_dataset(name, own.model_dump()) if own else DATASETS[name]
+
+    @property
+    def study(self) -> Preset:
+        """The preset that is run."""
+        return self.presets[self.preset]
