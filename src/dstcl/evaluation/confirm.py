@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from dstcl.evaluation.axes import BLOCK
 from dstcl.evaluation.rounding import Distance, distance, read_noise
@@ -248,7 +248,7 @@ def _difference(
     freedom = total**2 / sum(
         square**2 / (row["units"] - 1) for square, row in zip(squares, (ours, theirs))
     )
-    half = float(stats.t.ppf(0.975, freedom)) * sqrt(total)
+    half = float(special.stdtrit(freedom, 0.975)) * sqrt(total)
     return Estimate(mean, nan, mean - half, mean + half), 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from dstcl.evaluation.axes import BLOCK
 from dstcl.evaluation.claim_cells import Blocks
@@ -57,7 +57,7 @@ class Planned:
     @property
     def cautious_sd(self) -> float:
         """The upper bound of the standard deviation."""
-        return self.sd * sqrt(self.freedom / stats.chi2.ppf(1 - CAUTIOUS, self.freedom))
+        return self.sd * sqrt(self.freedom / special.chdtri(self.freedom, CAUTIOUS))
 
 
 def power_table(

@@ -12,7 +12,7 @@ from math import nan
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from dstcl.evaluation.statistics import Estimate, above, mean_interval
 from dstcl.evaluation.tables import Needs, read_table
@@ -88,7 +88,7 @@ def distance(pairs: pd.DataFrame, noise: pd.DataFrame | None) -> Distance:
         measured = int(there.sum())
         # Accuracies are counts: a difference of the very size of the limit is not beyond it.
         beyond = int((known["size"].to_numpy()[there] > limit.to_numpy()[there] + 1e-9).sum())
-        p_beyond = float(stats.binom.sf(beyond - 1, measured, BEYOND)) if measured else nan
+        p_beyond = float(special.bdtrc(beyond - 1, measured, BEYOND)) if measured else nan
     shifted = above(off.tolist())
     return Distance(
         runs=len(pairs),
