@@ -88,6 +88,20 @@ def test_what_is_recorded_can_be_drawn_and_says_what_is_missing(
     assert {"claims.csv", "paper.csv", "paper_tables.csv"} <= content(out).keys()
 
 
+def test_overlap_is_recorded_and_added_to_what_was_recorded_without(
+    tmp_path: Path, reference: Path
+) -> None:
+    part, out = study(tmp_path / "a", 0, 1), tmp_path / "out"
+    record(part, out, reference)
+    whole = content(out)
+    overlap = pd.read_csv(out / "overlap.csv", dtype={"digest": str})
+    assert list(overlap) == ["digest", "task", "other", "shared", "jaccard"]
+    assert overlap["digest"].tolist() == [RUNS[0].digest, RUNS[1].digest]
+    (out / "overlap.csv").unlink()
+    assert not record(part, out, reference).added
+    assert content(out) == whole
+
+
 def test_what_an_earlier_part_planned_stays_planned(tmp_path: Path, reference: Path) -> None:
     out = tmp_path / "out"
     record(study(tmp_path / "a", 1, 0), out, reference)

@@ -3,10 +3,8 @@
 import base64
 import json
 import re
-import subprocess
 from html import unescape
 from pathlib import Path
-from shutil import which
 
 import pandas as pd
 import pytest
@@ -22,6 +20,7 @@ from dstcl.figures import FIGURES, NOT_DRAWN, caption
 from dstcl.reports.page import in_two, write_report
 from dstcl.reports.summary import write_summary
 from dstcl.reports.tables import claim_blocks
+from helpers.browser import opened
 from helpers.finished import study_tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -424,25 +423,13 @@ window.onload = () => {
 def test_a_browser_shows_images_and_searches_tables_without_errors(
     page: Path, tmp_path: Path
 ) -> None:
-    browser = which("chromium") or which("chromium-browser")
-    if browser is None:
-        pytest.skip("no chromium on this machine")
-    page.write_text(page.read_text().replace("</body>", PROBE))
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
-    # No name resolves, so a page that needs the network fails here.
-    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000"]
-    done = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=300
-    )
-    (title,) = re.findall(r"<title>(\{.*?\})</title>", done.stdout)
-    found = json.loads(title)
+    found, said = opened(page, tmp_path / "profile", PROBE)
     assert found["images"] == 0, "images that cannot be shown"
     assert found["all"] == 24
     assert found["found"] == 3
     assert found["sorted"] == ["83.2", "78.1", "73"]
     assert found["count"].startswith("3 of 24 rows.")
-    assert "CONSOLE" not in done.stderr, done.stderr
+    assert "CONSOLE" not in said, said
     rising = sorted(map(float, found["before"]))
     assert len(set(rising)) > 1
     assert [float(v) for v in found["rising"][0]] == rising

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pandas as pd
@@ -18,37 +15,18 @@ from dstcl.evaluation.spelling import percent_signs
 from dstcl.reports.browse.gather import AXES, Source, gathered, other_studies, recorded_studies
 from dstcl.reports.browse.page import write_results_page
 from dstcl.reports.browse.vega import vega
+from helpers.browser import opened
+from helpers.recorded import (
+    CELL,
+    PAPER,
+    REPOSITORY,
+    TEMPLATE,
+    accuracy_of,
+    empty_reference,
+    summary_of,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-TEMPLATE = REPOSITORY / "workflow" / "report" / "results.html.j2"
-PAPER = REPOSITORY / "reference" / "paper" / "curves.csv"
 HOSTILE = "</script><img src=x onerror=alert(1)>"
-CELL = {"dataset": "cifar100", "tasks": 10, "protocol": "corrected", "network": "resnet18"}
-CELL |= {"method": "dst", "density": 0.2, "init": "erk"}
-LIMIT = 5_000_000
-"""Bytes of a page with a thousand runs."""
-
-
-def summary_of(growths: tuple[str, ...] = ("random", "gradient"), seeds: int = 3) -> pd.DataFrame:
-    """Accuracies 50, 52, 54% with random growth; ten points more with the next one, and so on."""
-    rows = [
-        {**CELL, "growth": growth, "seed": seed, "acc": 0.5 + 0.02 * seed + 0.1 * place}
-        | {"digest": f"{place:05x}{seed:05x}", "forgetting": 0.0}
-        for place, growth in enumerate(growths)
-        for seed in range(seeds)
-    ]
-    return pd.DataFrame(rows)
-
-
-def accuracy_of(summary: pd.DataFrame, tasks: int = 2) -> pd.DataFrame:
-    """Of every run: the first task at acc, every later one ten points below the one before."""
-    rows = [
-        (row.digest, after, task, row.acc - 0.1 * (task - 1))
-        for row in summary.itertuples()
-        for after in range(tasks + 1)
-        for task in range(1, tasks + 1)
-    ]
-    return pd.DataFrame(rows, columns=["digest", "after_task", "task", "accuracy"])
 
 
 def claim_row(name: str, verdict: str, effect: float) -> dict[str, Any]:
@@ -60,8 +38,7 @@ def claim_row(name: str, verdict: str, effect: float) -> dict[str, Any]:
 
 def write_reference(folder: Path) -> Path:
     """Two recorded studies beside the paper's curves, one of them with matrices and verdicts."""
-    (folder / "paper").mkdir(parents=True)
-    (folder / "paper" / "curves.csv").write_bytes(PAPER.read_bytes())
+    empty_reference(folder)
     full, short = folder / "full", folder / "parts" / "short"
     full.mkdir()
     short.mkdir(parents=True)
@@ -113,13 +90,6 @@ def test_curves_are_means_over_seen_tasks_and_of_the_newest_with_intervals(
         assert one == pytest.approx([1, 52.0, 52 - half, 52 + half, 3], abs=0.001)
         assert two == pytest.approx([2, second, second - half, second + half, 3], abs=0.001)
     assert cell["end"] == pytest.approx([52.0, 52 - half, 52 + half], abs=0.001)
-
-
-def test_a_matrix_is_in_hundredths_of_a_per_cent_after_each_task(data: dict[str, Any]) -> None:
-    (run, *_) = cell_of(data, "gradient")["runs"]
-    assert data["runs"][run][:-1][AXES.index("growth")] == "gradient"
-    assert data["matrices"][str(run)] == [[6000, 5000]] * 3
-    assert not [run for run in cell_of(data, "unfired")["runs"] if str(run) in data["matrices"]]
 
 
 def test_the_papers_curve_stands_beside_the_same_configuration_alone(data: dict[str, Any]) -> None:
@@ -217,24 +187,6 @@ def test_the_command_says_what_is_on_the_page(
     assert "default-src 'none'" in text
 
 
-def test_a_page_of_a_thousand_runs_is_small(tmp_path: Path) -> None:
-    """Twenty tasks, matrices in full, accuracies with every digit that a file has."""
-    reference = tmp_path / "reference"
-    (reference / "paper").mkdir(parents=True)
-    (reference / "paper" / "curves.csv").write_bytes(PAPER.read_bytes())
-    study = reference / "large"
-    study.mkdir()
-    summary = summary_of(tuple(f"growth{k}" for k in range(100)), seeds=10).assign(tasks=20)
-    summary["acc"] = 0.3 + 0.6 * summary.index.to_numpy() / 1000 + 1e-4 / 3
-    summary.to_csv(study / "summary.csv", index=False)
-    accuracy = accuracy_of(summary, tasks=20)
-    accuracy["accuracy"] = (accuracy["accuracy"] * 1.0371) % 1
-    accuracy.to_csv(study / "accuracy.csv", index=False)
-    page = tmp_path / "page.html"
-    assert write_results_page([], reference, TEMPLATE, page)["runs"] == 1000
-    assert page.stat().st_size < LIMIT
-
-
 # ---- in a browser -------------------------------------------------------------------------------
 
 
@@ -274,10 +226,6 @@ addEventListener("load", () => {
   words.value = "middle";
   words.oninput();
   report.searched = rows("claims").length;
-  document.querySelector("#list button.small").click();
-  const dialog = document.getElementById("matrix");
-  report.matrix = [dialog.open, [...dialog.querySelectorAll("td")].map(text)];
-  dialog.close();
   const chart = document.querySelector(".chart"), tip = document.getElementById("tip");
   for (let k = 0; k < 2; k++)
     chart.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
@@ -291,28 +239,8 @@ addEventListener("load", () => {
 </script></body>"""
 
 
-def opened(page: Path, profile: Path, probe: str, *options: str) -> tuple[dict[str, Any], str]:
-    """What the probe found on a page opened from its file, and what the browser complained of."""
-    browser = which("chromium") or which("chromium-browser")
-    if browser is None:
-        pytest.skip("no chromium on this machine")
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text().replace("</body>", probe))
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    command += [f"--user-data-dir={profile}", "--enable-logging=stderr", *options]
-    # No name resolves, so a page that needs the network fails here.
-    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000"]
-    done = subprocess.run(
-        [*command, "--dump-dom", probed.as_uri()], capture_output=True, text=True, timeout=300
-    )
-    (title,) = re.findall(r"<title>(\{.*?\})</title>", done.stdout, re.DOTALL)
-    return json.loads(title.replace("&amp;", "&")), done.stderr
-
-
 @pytest.mark.browser
-def test_a_browser_filters_sorts_and_shows_curves_and_matrices(
-    reference: Path, tmp_path: Path
-) -> None:
+def test_a_browser_filters_sorts_and_shows_curves(reference: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     write_results_page([], reference, TEMPLATE, page)
     found, said = opened(page, tmp_path / "profile", PROBE)
@@ -332,8 +260,6 @@ def test_a_browser_filters_sorts_and_shows_curves_and_matrices(
     ]
     assert found["falling"] == [["+20.0", "+2.0", "-30.0"], "descending"]
     assert (found["untested"], found["searched"]) == (4, 1)
-    # Random growth, seed 0: 50% on the first task and 40% on the second, after any number of tasks.
-    assert found["matrix"] == [True, ["50.0", "40.0"] * 3]
     hidden, words = found["tip"]
     assert not hidden
     for word in ("random, 2 tasks", "47.0%", "3 seeds: 45.0 47.0 49.0", "paper: ", "(Figure 4)"):
@@ -394,9 +320,7 @@ addEventListener("load", () => {
 @pytest.mark.browser
 def test_names_from_files_stay_text(tmp_path: Path) -> None:
     """In every column that is text, in claims, in the study's name, and in its links."""
-    reference = tmp_path / "reference"
-    (reference / "paper").mkdir(parents=True)
-    (reference / "paper" / "curves.csv").write_bytes(PAPER.read_bytes())
+    reference = empty_reference(tmp_path / "reference")
     study = reference / "javascript:alert(1)<img src=x onerror=alert(1)>"
     study.mkdir()
     summary = summary_of((HOSTILE, f"{HOSTILE}2"))

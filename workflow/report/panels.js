@@ -41,11 +41,11 @@ const labelOf = (cell, axes) => {
 
 // The curve of one run, from its matrix.
 function curveOfRun(run, measure) {
-  const matrix = DATA.matrices[run] || [], points = [];
+  const matrix = matrixOf(run), points = [];
   for (let after = 1; after < matrix.length; after++) {
     const row = measure === "new" ? [matrix[after][after - 1]] : matrix[after].slice(0, after);
     if (row.some((value) => value === null || value === undefined)) break;
-    points.push([after, row.reduce((a, b) => a + b, 0) / row.length / 100]);
+    points.push([after, row.reduce((a, b) => a + b, 0) / row.length]);
   }
   return points;
 }

@@ -120,30 +120,12 @@ const runsTable = dataTable("runs", [
   percent("used %", (row) => DATA.runs[row][RUN.used], 1, "weights that any task uses"),
   percent("seconds", (row) => DATA.runs[row][RUN.seconds], 0),
   { title: "digest", value: (row) => DATA.runs[row][RUN.digest], cell: (row) => element("code", {}, DATA.runs[row][RUN.digest]) },
-  { title: "matrix", cell: (row) => { if (!DATA.matrices[row]) return element("span", { class: "quiet" }, "not recorded");
-    const button = element("button", { type: "button", class: "small", "aria-label": `accuracy matrix of run ${DATA.runs[row][RUN.digest]}` }, "show");
-    button.onclick = () => showMatrix(row);
+  { title: "details", cell: (row) => {
+    const button = element("button", { type: "button", class: "small", "aria-label": `details of run ${DATA.runs[row][RUN.digest]}` }, "show");
+    button.onclick = () => showRun(row);
     return button; } },
 ], 200);
 byId("list").append(runsTable.node);
-
-function showMatrix(row) {
-  const run = DATA.runs[row], matrix = DATA.matrices[row], tasks = matrix[0].map((_, k) => k + 1);
-  const close = element("button", { type: "button", autofocus: "" }, "close");
-  close.onclick = () => byId("matrix").close();
-  const head = element("tr", {}, element("th", { scope: "col" }, "after"), ...tasks.map((task) => element("th", { scope: "col", class: "n" }, `task ${task}`)));
-  const lines = matrix.map((values, after) => element("tr", {}, element("th", { scope: "row" }, after ? `task ${after}` : "none"), ...values.map((value, k) => {
-    const cell = element("td", { class: k < after ? "n heat" : "n heat unseen" }, value === null ? "" : fixed(value / 100, 1));
-    cell.style.setProperty("--share", `${value === null ? 0 : Math.round(value / 130)}%`);
-    return cell;
-  })));
-  const table = element("table", { class: "matrix" }, element("thead", {}, head), element("tbody", {}, ...lines));
-  byId("matrix").replaceChildren(
-    element("h3", { id: "matrix-title" }, `Accuracy matrix of run ${run[RUN.digest]}`),
-    element("p", { class: "quiet" }, `${words({ at: run }, AXES).join(" · ")} · seed ${run[RUN.seed]}. In %; tasks not learned yet are grey.`),
-    scrollable(table, "accuracy matrix"), element("p", {}, close));
-  byId("matrix").showModal();
-}
 
 function showClaims() {
   const kinds = new Set([...document.querySelectorAll("#kinds input:checked")].map((input) => input.value));
@@ -172,6 +154,7 @@ function remember() {
   for (const [axis, set] of Object.entries(chosen)) for (const value of set) state.append(axis, value);
   for (const id of CONTROLS) state.set(id, byId(id).value);
   for (const id of SWITCHES) state.set(id, byId(id).checked ? "1" : "0");
+  if (openRun !== null) state.set("run", runName(openRun));
   history.replaceState(null, "", "#?" + state);
 }
 
@@ -185,6 +168,7 @@ function recall() {
   }
   for (const id of CONTROLS) if ([...byId(id).options].some((option) => option.value === state.get(id))) byId(id).value = state.get(id);
   for (const id of SWITCHES) if (state.has(id)) byId(id).checked = state.get(id) === "1";
+  openRun = runCalled(state.get("run"));
   return true;
 }
 
@@ -202,6 +186,7 @@ for (const input of document.querySelectorAll("#kinds input")) input.onchange = 
 byId("words").oninput = showClaims;
 if (!recall()) beginning();
 update();
+if (openRun !== null) showRun(openRun);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
 let wide = innerWidth, waiting = 0;
 addEventListener("resize", () => { if (innerWidth === wide) return; wide = innerWidth; clearTimeout(waiting); waiting = setTimeout(update, 150); });

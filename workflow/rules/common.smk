@@ -88,7 +88,8 @@ PAGE_FILES = [
     "background.html",
 ]
 BROWSE_FILES = ["results.html.j2", "report.css", "results.css"]
-BROWSE_FILES += ["tables.js", "charts.js", "pointer.js", "panels.js", "results.js"]
+BROWSE_FILES += ["tables.js", "charts.js", "pointer.js", "panels.js"]
+BROWSE_FILES += ["details.js", "results.js"]
 
 # The recorded study of this preset, if `dstcl record` wrote one; the report and the last lines
 # compare this one with it.

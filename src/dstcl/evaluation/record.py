@@ -37,7 +37,7 @@ from dstcl.study.run import RESULT_FILES, Run
 
 FOUND = ("summary", "provenance", "accuracy", "capacity")
 """Tables of what runs found, which are kept: rows of every run, with its digest."""
-OF_SOME = ("decisions",)
+OF_SOME = ("overlap", "decisions")
 """Such tables that are kept where any run has rows in them."""
 
 

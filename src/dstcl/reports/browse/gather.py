@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dstcl.evaluation.paper.beside import seen_means
 from dstcl.evaluation.spelling import percent_signs
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import TABLES, Needs, Title, dataset_titles, read_columns, read_table
+from dstcl.reports.browse.details import Details
 from dstcl.reports.browse.paper_curves import PaperCurves
 from dstcl.reports.browse.plain import plain_rows, short
 
@@ -86,16 +87,16 @@ def gathered(sources: Sequence[Source], paper: pd.DataFrame, page: Path) -> dict
     """
     curves = PaperCurves(paper)
     found: dict[str, Any] = {"axes": AXES, "studies": [], "cells": [], "runs": [], "claims": []}
-    found["matrices"] = {}
+    details = Details()
     for source in sources:
         study = _Study(source)
         first = len(found["runs"])
         found["runs"] += study.runs()
-        found["matrices"] |= {str(first + row): m for row, m in study.matrices()}
+        study.add_details(details, first)
         found["cells"] += study.cells(first, curves)
         found["claims"] += study.claims()
         found["studies"].append(_about(source, study, page))
-    return found | {"paper": curves.shown, "not_read": NOT_READ}
+    return found | {"details": details.plain(), "paper": curves.shown, "not_read": NOT_READ}
 
 
 def _about(source: Source, study: _Study, page: Path) -> dict[str, Any]:
@@ -156,19 +157,22 @@ class _Study:
         table = pd.concat([self.axes, *columns], axis=1)
         return [[short(value) for value in row] for row in plain_rows(table)]
 
-    def matrices(self) -> Iterator[tuple[int, list[list[int | None]]]]:
-        """Accuracy matrices, in hundredths of a per cent: a row after each task, from none on."""
-        if self.accuracy is None:
-            return
-        place = {digest: row for row, digest in enumerate(self.summary["digest"])}
-        for digest, own in self.accuracy.groupby("digest", sort=False):
-            if digest in place:
-                matrix = own.pivot_table(index="after_task", columns="task", values="accuracy")
-                steps = range(int(matrix.index.max()) + 1)
-                matrix = matrix.reindex(
-                    index=steps, columns=range(1, int(matrix.columns.max()) + 1)
-                )
-                yield place[digest], [[_hundredths(v) for v in row] for row in plain_rows(matrix)]
+    def add_details(self, details: Details, first: int) -> None:
+        """Add what the study's tables have of single runs.
+
+        Args:
+            details: of all runs on the page.
+            first: place of the study's first run among them.
+        """
+        runs = {digest: first + row for row, digest in enumerate(self.summary["digest"])}
+        for name, add in (
+            ("accuracy", details.add_accuracy),
+            ("capacity", details.add_layers),
+            ("overlap", details.add_overlap),
+        ):
+            table = self.accuracy if name == "accuracy" else self._optional(name, TABLES[name])
+            if table is not None:
+                add(self.source.folder / f"{name}.csv", table, runs)
 
     def cells(self, first: int, curves: PaperCurves) -> list[dict[str, Any]]:
         """Configurations: axes, place of their runs, ends, curves, and which of the paper's fits.
@@ -266,10 +270,6 @@ def _mean_curve(runs: pd.DataFrame, digests: pd.Series[Any]) -> Curve:
         numbers = (found.mean, found.low, found.high)
         curve.append([int(str(task)), *map(short, numbers), len(own)])
     return curve
-
-
-def _hundredths(value: Any) -> int | None:
-    return None if pd.isna(value) else round(10_000 * value)
 
 
 def _points(value: Any) -> float | None:
