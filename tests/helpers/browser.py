@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from html import unescape
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -35,4 +36,4 @@ def opened(
         [*command, "--dump-dom", probed.as_uri() + at], capture_output=True, text=True, timeout=300
     )
     (title,) = re.findall(r"<title>(\{.*?\})</title>", done.stdout, re.DOTALL)
-    return json.loads(title.replace("&amp;", "&")), done.stderr
+    return json.loads(unescape(title)), done.stderr

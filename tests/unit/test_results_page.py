@@ -311,7 +311,8 @@ addEventListener("load", () => {
     images: document.images.length,
     scripts: document.scripts.length,
     text: document.body.textContent.includes("<img src=x onerror=alert(1)>"),
-    links: [...document.querySelectorAll("#studies a")].map((a) => a.protocol),
+    links: [...document.querySelectorAll("#studies a, #run a")].map((a) => a.protocol),
+    layer: document.querySelector('#run [data-part="capacity.csv"] tbody th').textContent,
   });
 });
 </script></body>"""
@@ -330,6 +331,8 @@ def test_names_from_files_stay_text(tmp_path: Path) -> None:
     summary.insert(8, "topology.<b>x", HOSTILE)
     summary.to_csv(study / "summary.csv", index=False)
     accuracy_of(summary).to_csv(study / "accuracy.csv", index=False)
+    weights = {"task": 1, "layer": HOSTILE, "size": 4, "active": 1, "shared": 0, "free": 3}
+    summary[["digest"]].assign(**weights).to_csv(study / "capacity.csv", index=False)
     claim = claim_row(HOSTILE, "supported", 0.1)
     claim |= {"source": HOSTILE, "protocol": HOSTILE, "unit": HOSTILE, "detail": HOSTILE}
     pd.DataFrame([claim, {**claim, "verdict": HOSTILE}]).to_csv(study / "claims.csv", index=False)
@@ -342,3 +345,4 @@ def test_names_from_files_stay_text(tmp_path: Path) -> None:
     assert (found["images"], found["text"]) == (0, True)
     assert found["scripts"] == scripts + 1
     assert set(found["links"]) == {"file:"}
+    assert found["layer"] == HOSTILE

@@ -284,7 +284,8 @@ def test_the_numbers_of_a_recorded_run_are_those_of_its_tables(tmp_path: Path) -
         table = pd.read_csv(folder / f"{name}.csv", dtype={"digest": str})
         return table[table["digest"] == digest]
 
-    accuracy, capacity = own("accuracy"), own("capacity")
+    accuracy, capacity, overlap = own("accuracy"), own("capacity"), own("overlap")
+    assert len(overlap) == 10
     matrix = [row[1:] for row in found["accuracy.csv"]["rows"][1:]]
     for row in accuracy.itertuples():
         assert float(matrix[row.after_task][row.task - 1]) == pytest.approx(
@@ -294,6 +295,10 @@ def test_the_numbers_of_a_recorded_run_are_those_of_its_tables(tmp_path: Path) -
     for row in capacity.itertuples():
         shown = densities[row.layer.removesuffix(".weight")][row.task - 1]
         assert float(shown) == pytest.approx(100 * row.active / row.size, abs=0.051)
+    pairs = [row[1:] for row in found["overlap.csv"]["rows"][1:]]
+    for row in overlap.itertuples():
+        shown = pairs[row.task - 2][row.other - 1]
+        assert float(shown) == pytest.approx(100 * row.jaccard, abs=0.051)
 
 
 FITS = """<script>
