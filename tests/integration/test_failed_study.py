@@ -19,10 +19,10 @@ def test_finished_runs_of_a_failed_study_are_shown_until_all_are_there(
     workspace.change({"vary": {"training.learning_rate": [0.01, 1.0e30]}}, training={"epochs": 1})
     failed = workspace.run()
     assert failed.returncode == 1
-    assert "results/quick: of 2 runs 1 are finished, 1 failed, 0 are left" in failed.stdout
+    assert "results/quick: 2 runs: 1 finished, 1 failed, 0 left" in failed.stdout
     assert "task 1, epoch 1: the loss is not finite" in failed.stdout
     assert "log: logs/quick/train/mnist5k-5tasks/" in failed.stdout
-    assert "the same command again; what is finished is kept" in failed.stdout
+    assert "call the same command again; finished runs are kept" in failed.stdout
     assert "Traceback" not in failed.stdout
     partial = workspace.study / "partial"
     assert "Not the whole study: 1 of 2" in (partial / "report.html").read_text()

@@ -341,7 +341,7 @@ def test_summary_says_what_became_of_the_claims_and_that_the_paper_has_no_such_n
     untested = f"Not tested under corrected: {known - 3} of {known} claims (moderate-sparsity-erk, "
     assert untested in text
     assert "**not tested**" not in text
-    assert "No table and no figure of the paper is of this study" in text
+    assert "The paper has no table or figure for this study" in text
 
 
 def test_summary_tells_forgetting_and_gains_by_method_and_protocol(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def test_failed_runs_are_named_with_reason_and_log(study: Path, planned: list[Ru
     found = standing(study)
     said = words(study, found)
     assert said == [
-        "results/quick: of 4 runs 1 are finished, 1 failed, 2 are left",
+        "results/quick: 4 runs: 1 finished, 1 failed, 2 left",
         f"  failed: {planned[1].folder}",
         "    no <luck> today",
         f"    log: logs/quick/train/{planned[1].folder}.log",
-        "next: mend the cause, then the same command again; what is finished is kept",
+        "next: fix the cause and call the same command again; finished runs are kept",
     ]
 
 
@@ -77,7 +77,7 @@ def test_what_is_finished_is_written_up_and_says_what_is_missing(
     monkeypatch.setattr(partial_module, "FIGURES", FEW)
     before = sorted(study.rglob("*"))
     main(["partial", str(study), *PAGE])
-    assert "of 4 runs 1 are finished" in capsys.readouterr().err
+    assert "4 runs: 1 finished" in capsys.readouterr().err
     partial = study / "partial"
     assert list(read_table(partial, "summary").digest) == [planned[0].digest]
     assert all((partial / "figures" / f"{name}.svg").is_file() for name in FEW)
@@ -113,7 +113,7 @@ def test_without_a_failed_run_nothing_is_written_up(
     """As after Ctrl-C, when nobody wants to wait for figures."""
     shutil.rmtree(study / "runs" / planned[1].folder)
     main(["partial", str(study), *PAGE])
-    assert "1 are finished, 0 failed, 3 are left" in capsys.readouterr().err
+    assert "1 finished, 0 failed, 3 left" in capsys.readouterr().err
     assert not (study / "partial").exists()
 
 

@@ -342,7 +342,7 @@ def test_a_table_of_the_paper_stands_beside_ours_in_its_layout(tmp_path: Path) -
     # The interval of update intervals is not shown as if it were one over seeds.
     assert "corrected 72.0 ± 2.5 ✗ (71.0 to 73.5) -" in table
     assert "60.1" not in table
-    assert "FWT: what guessing gives, so it says nothing of transfer" in table
+    assert "FWT: at chance level, so it says nothing about transfer" in table
     front = words_of(text, '<table class="front sortable">', "</table>")
     assert "Table 1 : CIFAR-100, 20 tasks, ResNet-18, 2 of its 24 cells" in front
     assert "1 of 2 (1 open) -2.4 0 of 1 +8.6" in front
@@ -388,7 +388,9 @@ def test_a_figure_without_a_table_shows_where_its_curves_end(tmp_path: Path) -> 
 
 
 def test_the_page_says_so_where_the_paper_has_nothing(page: Path) -> None:
-    assert "No table and no figure of the paper is of this study" in page.read_text()
+    assert (
+        "The paper has no table or figure for the configurations of this study" in page.read_text()
+    )
 
 
 PROBE = """<script>

@@ -251,7 +251,7 @@ def test_a_browser_filters_sorts_and_shows_curves(reference: Path, tmp_path: Pat
     assert found["gradient"] == ["1 of 3 configurations, 3 of 9 runs.", 1, 1]
     assert "growth=gradient" in found["address"]
     assert found["short"][0] == "1 of 3 configurations, 3 of 9 runs."
-    assert "The end alone was recorded." in found["short"][1]
+    assert "Only the final accuracy was recorded." in found["short"][1]
     assert found["short"][2] == 0
     assert found["effects"] == [
         ["+2.0", "-30.0", "+20.0"],

@@ -225,7 +225,10 @@ def test_the_command_vouches_for_runs_that_match_and_wants_a_reason(
         assert words in str(end.value.code)
     assert not (folder / VOUCHED).exists()
     main(["vouch", str(study), "--reason", "two\nlines"])
-    assert capsys.readouterr().err == "1 of 1 finished runs are of other code and kept\n"
+    assert (
+        capsys.readouterr().err
+        == "1 of 1 finished runs were made by other code and are now up to date\n"
+    )
     assert vouched_for(RUN, folder) == "two lines"
     main(["vouch", str(study), "--reason", "again"])
     assert capsys.readouterr().err.startswith("0 of 1 ")

@@ -74,7 +74,7 @@ function showPanels(cells) {
     return lineOf(cell, label, look.get(label), measure, byId("paper").checked);
   });
   const common = cells.length ? words(panels[0].first, axes.filter((axis) => !titleAxes.includes(axis))).join(" · ") : "";
-  byId("common").textContent = cells.length ? (common ? `All panels: ${common}.` : "") : "Nothing is left by these filters.";
+  byId("common").textContent = cells.length ? (common ? `All panels: ${common}.` : "") : "No configuration matches these filters.";
   showLegend(labels.filter((label) => there.has(label)), look, panels.slice(0, panelsShown));
   const place = byId("panels");
   place.replaceChildren();
@@ -120,7 +120,7 @@ function panelNode(panel, panels, titleAxes, measure) {
   const title = words(panel.first, titleAxes).join(" · ") || "all";
   const chart = element("div", { class: "chart", tabindex: "0", role: "img" });
   const figure = element("figure", { class: "panel" }, element("figcaption", {}, title), chart, numbers(lines, measure, ends));
-  if (!curved.length && measure !== "end" && lines.length) figure.insertBefore(element("p", { class: "quiet" }, "The end alone was recorded."), chart);
+  if (!curved.length && measure !== "end" && lines.length) figure.insertBefore(element("p", { class: "quiet" }, "Only the final accuracy was recorded."), chart);
   figure.draw = () => {
     const width = Math.max(240, chart.clientWidth), last = Math.max(1, ...curved.map((line) => line.curve.at(-1)[0]));
     const described = lines.map((line) => `${line.label} ${fixed(ends ? line.end[0] : line.curve.at(-1)?.[1], 1)}%`).join(", ");

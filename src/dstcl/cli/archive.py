@@ -12,10 +12,12 @@ from dstcl.cli.options import add_study
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, where the archive goes, and who is cited."""
     add_study(parser)
-    parser.add_argument("--out", type=Path, help="the zip (default STUDY.zip, beside the folder)")
-    what = "whose authors, licence and version the metadata have (default %(default)s)"
+    parser.add_argument(
+        "--out", type=Path, help="zip file to write (default STUDY.zip, beside the folder)"
+    )
+    what = "file with authors, licence and version for the metadata (default %(default)s)"
     parser.add_argument("--citation", type=Path, default=Path("CITATION.cff"), help=what)
-    what = "leave out the weights, which are most of the bytes; masks stay"
+    what = "leave out the weights, which take most of the space; masks stay"
     parser.add_argument("--no-weights", action="store_true", help=what)
 
 

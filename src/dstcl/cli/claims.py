@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "folder of the study: results/<preset>"
     parser.add_argument("study", type=Path, nargs="?", help=what)
     add_reference(parser)
-    what = "list every claim with what the paper's own numbers say of it; needs no study"
+    what = "list every claim with the evidence from the paper's own numbers; needs no study"
     parser.add_argument("--paper", action="store_true", help=what)
-    what = "how many seeds each claim needs, from recorded runs: reference/<preset>, several pooled"
+    what = "estimate the seeds each claim needs from recorded runs (reference/<preset>; pooled)"
     parser.add_argument("--power", type=Path, nargs="+", metavar="STUDY", help=what)
-    what = "of the power that --power prints (default %(default)s)"
+    what = "number of seeds for the power that --power prints (default %(default)s)"
     parser.add_argument("--seeds", type=int, default=10, help=what)
 
 

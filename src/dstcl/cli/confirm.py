@@ -1,4 +1,4 @@
-"""Compare verdicts, effects, accuracies and machines of a study with those of a recorded one."""
+"""Compare a study with a recorded one: verdicts, effects, accuracies and machines."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The two studies."""
     add_study(parser)
     parser.add_argument(
-        "reference", type=Path, help="folder of the recorded one: reference/<preset>"
+        "reference", type=Path, help="folder of the recorded study: reference/<preset>"
     )
-    what = "the last three lines only"
+    what = "print only the last three lines"
     parser.add_argument("--brief", action="store_true", help=what)
 
 

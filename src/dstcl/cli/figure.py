@@ -11,7 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which figure of which study."""
     parser.add_argument("name")
     add_study(parser)
-    parser.add_argument("--dpi", type=_dpi, default=150, help="of the PNG (default %(default)s)")
+    parser.add_argument(
+        "--dpi", type=_dpi, default=150, help="resolution of the PNG (default %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ LEAST, MOST = 100, 250
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and how wide the text of the manuscript is."""
     add_study(parser)
-    what = "width of the manuscript's text in mm (default %(default)s)"
+    what = "text width of the manuscript in mm (default %(default)s)"
     parser.add_argument("--width", type=_width, default=140.0, metavar="MM", help=what)
 
 

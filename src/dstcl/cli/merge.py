@@ -1,4 +1,4 @@
-"""Put runs of several machines into one study."""
+"""Combine runs of several machines into one study."""
 
 from __future__ import annotations
 

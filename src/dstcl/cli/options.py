@@ -16,7 +16,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 def add_reference(parser: argparse.ArgumentParser) -> None:
     """What the paper says, as ``options.reference``."""
-    what = "folder with claims.yaml and paper/ (default: reference, else the one of this package)"
+    what = "folder with claims.yaml and paper/ (default: reference/, or else the package's copy)"
     add_shipped(parser, "--reference", lambda: nearest(CLAIMS).parent, what)
 
 
@@ -49,7 +49,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         default=Path("data"),
-        help="has prepared/ and tasks/; runs of other data than those there are refused",
+        help="folder with prepared/ and tasks/; runs trained on other data are refused",
     )
 
 

@@ -1,4 +1,4 @@
-"""Write the few numbers that `dvc metrics diff` compares between revisions."""
+"""Write the numbers that `dvc metrics diff` compares between revisions."""
 
 from __future__ import annotations
 

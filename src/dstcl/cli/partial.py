@@ -1,4 +1,4 @@
-"""Say which runs of a study failed, and write tables, figures and report of those that did not."""
+"""List the failed runs of a study, and write tables, figures and a report of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep the tables of finished runs beside the source; runs may be added over time."""
+"""Add the tables of finished runs to a recorded folder; call it again to add more runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("out", type=Path, help="recorded folder: reference/<preset>")
     add_reference(parser)
-    what = "take the study's runs in place of recorded ones that found something else"
+    what = "overwrite recorded runs whose accuracies differ from the study's"
     parser.add_argument("--replace", action="store_true", help=what)
     add_data(parser)
 

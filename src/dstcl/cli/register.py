@@ -1,4 +1,4 @@
-"""Put a run's model into MLflow's registry."""
+"""Add a run's model to MLflow's registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run, and the model's name."""
     parser.add_argument("run", type=Path, help="folder of the run: results/<preset>/runs/...")
-    parser.add_argument("--name", help="of the model; default: from preset and configuration")
+    parser.add_argument("--name", help="name of the model (default: from preset and configuration)")
 
 
 def run(options: argparse.Namespace) -> None:

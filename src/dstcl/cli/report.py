@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, and the page's template."""
     add_study(parser)
     add_template(parser, REPORT_PAGE)
-    what = "folder of a recorded study that this one is compared with: reference/<preset>"
+    what = "folder of a recorded study to compare this one with: reference/<preset>"
     parser.add_argument("--recorded", type=Path, help=what)
 
 

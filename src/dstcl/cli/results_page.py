@@ -1,4 +1,4 @@
-"""Write all results as one page to browse, with curves, verdicts and runs; it needs no server."""
+"""Write one page to browse all results: curves, verdicts and runs; it needs no server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RESULTS = Path("results")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which studies, and where the page goes."""
-    what = "folders of studies, beside the recorded ones (default: those in results/)"
+    what = "folders of studies, in addition to recorded ones (default: those in results/)"
     parser.add_argument("studies", nargs="*", type=Path, metavar="study", help=what)
     add_reference(parser)
     add_template(parser, RESULTS_PAGE)
     out = RESULTS / "results.html"
-    parser.add_argument("--out", type=Path, default=out, help="the page (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=out, help="file to write (default %(default)s)")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Print where the workflow of this package is, for ``snakemake --snakefile`` in any folder."""
+"""Print the path of this package's workflow, for ``snakemake --snakefile`` in any folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send finished and failed runs to MLflow, or say where its pages show them."""
+"""Send finished and failed runs to MLflow, or print the links to their pages."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=30.0,
         metavar="SECONDS",
-        help="go on while runs train, with their curves so far (default: every 30 s)",
+        help="repeat while runs train, with their curves so far (default: every 30 s)",
     )
     mode.add_argument(
         "--record",
         type=Path,
         metavar="FILE",
-        help="as the pipeline does: write what was sent; without MLflow, that and no error",
+        help="as in the pipeline: record what was sent; an unreachable MLflow is not an error",
     )
     mode.add_argument(
         "--links",
         metavar="ADDRESS",
-        help="send nothing; print the page of each tracked study on an MLflow UI at this address",
+        help="send nothing; print links to each tracked study, for an MLflow UI at this address",
     )
-    parser.add_argument("--failures", type=int, default=0, help="with --record: earlier ones")
+    parser.add_argument(
+        "--failures", type=int, default=0, help="with --record: number of earlier failures"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Train what is left of a study, without Snakemake."""
+"""Train the unfinished runs of a study, without Snakemake."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from dstcl.cli.training_options import add_training_options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study, which of its runs, and where to train."""
-    parser.add_argument("study", type=Path, help="folder with plan.json; runs/ is written in it")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="has prepared/ and tasks/")
+    parser.add_argument("study", type=Path, help="folder with plan.json; runs/ is written there")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder with prepared/ and tasks/"
+    )
     parser.add_argument("--logs", type=Path, help="one log per run (default logs/<preset>/train)")
-    parser.add_argument("--only", default="*", help="runs whose folder matches, as '*/erk/*'")
+    parser.add_argument(
+        "--only", default="*", help="only runs whose folder matches, for example '*/erk/*'"
+    )
     parser.add_argument("--at-once", type=int, default=1, help="runs at a time (default 1)")
     add_training_options(parser)
 

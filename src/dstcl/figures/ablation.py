@@ -16,12 +16,12 @@ from dstcl.figures.style import GREY
 from dstcl.figures.tables import NotDrawnError, Tables, growing
 
 CAPTION = (
-    "One switch of the protocol flipped at a time, away from corrected. Left: what it changes "
-    "in accuracy. Right: what it changes in two of the paper's contrasts, gradient against "
-    "random growth and ERK against uniform. Each is flipped minus corrected, paired by seed "
-    "over the cells that both have, mean with 95% interval. A contrast whose change is far "
-    "from zero depends on that switch. With so many intervals, one in 20 leaves zero out by "
-    "chance. Changes of single switches need not add up to that of all of them."
+    "Effect of each switch of the protocol, flipped alone away from corrected, on accuracy (left) "
+    "and on two of the paper's contrasts (right): gradient against random growth, and ERK against "
+    "uniform. Each value is flipped minus corrected, paired by seed over the cells that both "
+    "have; mean with 95% interval. A contrast with an interval far from zero depends on that "
+    "switch. With this many intervals, about one in 20 excludes zero by chance. The effects of "
+    "single switches need not add up to the effect of all switches."
 )
 
 BASE, ALL = "corrected", "published"

@@ -17,9 +17,10 @@ from dstcl.figures.tables import Tables
 
 CAPTION = (
     "Test accuracy on every seen task (columns) after each learned task (rows). Shown are the "
-    "configurations with the best and the worst mean accuracy at each sparsity, each by its "
-    "lowest seed, so without an interval. Look down a column: numbers that fall are forgetting. "
-    "A column that is low from its first number was never learned well."
+    "configurations with the best and the worst mean accuracy at each sparsity, each with its "
+    "lowest seed only, so without an interval. Read down a column: falling numbers mean "
+    "forgetting. A column that is low from the start belongs to a task that was never learned "
+    "well."
 )
 
 Layout = list[list[tuple[str, float]]]

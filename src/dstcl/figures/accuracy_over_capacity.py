@@ -18,10 +18,10 @@ from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "Accuracy on a task right after it is learned, against the share of weights that were free "
-    "when it began. Time runs from left to right: a point is a task, a line a growth. Lines are "
-    "means over seeds, bands their 95% interval; of fewer than five seeds each is a small point "
-    "instead. A line that breaks down on the right side "
-    "means that tasks fail where weights run out. Tasks differ in difficulty, so compare lines."
+    "when it began. Time runs from left to right: each point is a task, each line a growth. Lines "
+    "are means over seeds, and bands are 95% intervals; with fewer than five seeds, each seed is "
+    "a small point instead. A line that collapses on the right means that tasks fail when free "
+    "weights run out. Tasks differ in difficulty, so compare lines with each other."
 )
 
 RUN = [*CELL, "seed", "digest"]

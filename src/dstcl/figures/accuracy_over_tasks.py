@@ -17,13 +17,12 @@ from dstcl.figures.panels import (
 from dstcl.figures.tables import Tables
 
 CAPTION = (
-    "Mean test accuracy over the tasks seen so far, after each learned task. One panel for each "
-    "init and sparsity, one line for each growth. Lines are means over seeds; the band is the "
-    "95% interval (Student's t) and may run off the panel. Of fewer than five seeds each is a "
-    "small point instead. Each protocol has a scale of its "
-    "own. Look for lines that part as tasks are added or sparsity rises. Judge single "
-    "differences by comparisons.csv: seeds share their tasks, so bands can overlap where every "
-    "seed agrees."
+    "Mean test accuracy over the tasks seen so far, after each learned task. One panel per init "
+    "and sparsity, one line per growth. Lines are means over seeds; the band is the 95% interval "
+    "(Student's t) and may extend beyond the panel. With fewer than five seeds, each seed is a "
+    "small point instead. Each protocol has its own scale. Look for lines that separate as tasks "
+    "are added or as sparsity rises. Use comparisons.csv to judge single differences: seeds share "
+    "their tasks, so bands can overlap even if every seed agrees."
 )
 
 

@@ -20,11 +20,11 @@ from dstcl.figures.panels import (
 from dstcl.figures.tables import Tables
 
 CAPTION = (
-    "Methods side by side on the same tasks: accuracy at the end and forgetting, mean over "
-    "growths and seeds with the 95% interval over seeds. Blue circles are methods that grow "
-    "new weights while they train, green squares other methods with masks, grey diamonds dense "
-    "ones. Method separate has one network per task and joint learns all tasks at once, so they "
-    "bound what can be expected."
+    "Comparison of methods on the same tasks: final accuracy and forgetting. Values are means "
+    "over growths and seeds with 95% intervals over seeds. Blue circles are methods that grow new "
+    "weights during training, green squares are other methods with masks, and grey diamonds are "
+    "dense methods. Method separate has one network per task, and joint learns all tasks at once, "
+    "so they indicate what can be reached."
 )
 
 ROW = ["method", *SUBNETWORK]

@@ -11,13 +11,13 @@ from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_s
 from dstcl.figures.tables import Tables
 
 CAPTION = (
-    "How fast tasks use up the network. Above: the share of maskable weights that any task so "
-    "far uses. Below: the share of the newest task's active weights that earlier tasks use too. "
-    "Lines are means over seeds, bands their 95% interval (Student's t); of fewer than five "
-    "seeds each is a small point instead. The dashed line is what independent masks with the same "
-    "number of weights in each layer would give, for each init, mean over growths. A line below it "
-    "above, or above it below, means that tasks choose the same weights more often than chance and "
-    "save capacity."
+    "How fast tasks use up the network. Above: the share of maskable weights used by any task so "
+    "far; below: the share of the newest task's active weights that earlier tasks use too. Lines "
+    "are means over seeds, and bands are 95% intervals (Student's t); with fewer than five seeds, "
+    "each seed is a small point instead. The dashed line is the expectation for independent masks "
+    "with the same number of weights in each layer, per init, mean over growths. A line below it "
+    "in the upper panels, or above it in the lower panels, means that tasks choose the same "
+    "weights more often than by chance, which saves capacity."
 )
 
 PERCENT = (-2.0, 102.0)

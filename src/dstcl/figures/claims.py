@@ -18,13 +18,13 @@ from dstcl.figures.style import GREY, VERDICTS
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "What the paper claims, tested on this study. The dot is the effect of a claim in points of "
-    "accuracy, the line its 95% interval; effects are positive in the claim's favour. The grey "
-    "tick is the boundary beyond which the claim holds. A verdict needs three seeds, or update "
-    "intervals where these are what is repeated, and p < 0.05 after Holm's correction over the "
-    "claims of a block, so an interval may leave the boundary out while the verdict is open. "
-    "Claims that cannot be tested are left out. Protocols that flip one switch are in the figure "
-    "ablation. docs/claims.md explains the tests."
+    "The paper's claims, tested on this study. The dot is the effect of a claim in points of "
+    "accuracy, and the line is its 95% interval; positive effects support the claim. The grey "
+    "tick is the boundary that the effect must exceed. A verdict needs three seeds (or update "
+    "intervals, if these are the repetitions) and p < 0.05 after Holm's correction over the "
+    "claims of a block. So an interval may exclude the boundary while the verdict is still "
+    "inconclusive. Claims that cannot be tested are omitted. Protocols that flip one switch are "
+    "in the figure ablation. docs/claims.md explains the tests."
 )
 
 

@@ -23,11 +23,11 @@ from dstcl.figures.style import GREY
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "What methods cost: wall time of a run, arithmetic of its training and of one image, and "
-    "bytes of a task's masks on disk and of all that must be kept of all tasks (masks in a Huffman "
-    "code). Signs are means over growths and seeds with the 95% "
-    "interval over seeds. Arithmetic counts active weights only, as hardware for sparse "
-    "networks would. Times are those of dense kernels, on a machine that may have been shared."
+    "Costs of each method: wall time of a run, arithmetic of training and per image, and bytes of "
+    "one task's masks on disk and of everything that must be kept for all tasks (masks in a "
+    "Huffman code). Markers are means over growths and seeds with 95% intervals over seeds. "
+    "Arithmetic counts only active weights, as on hardware for sparse networks. Times are those "
+    "of dense kernels, on a machine that may have been shared."
 )
 
 ROW = ["method", *SUBNETWORK]

@@ -18,10 +18,10 @@ from dstcl.figures.tables import NotDrawnError, Tables
 from dstcl.study.controllers import CONTROLLER, SHARE
 
 CAPTION = (
-    "What controllers decided before each task; lines are means over seeds, bands their 95% "
-    "interval. Growth: the share of what is grown that is not by the run's own criterion; a rule "
-    "that switches is at 0 or 100% in each seed, so its mean says in how many seeds it had "
-    "switched. Layers: active weights that the task begins with, from the input (dark) to the "
+    "Decisions of controllers before each task. Lines are means over seeds, and bands are 95% "
+    "intervals. Growth: the share of grown weights that the run's own criterion did not choose; a "
+    "rule that switches is at 0 or 100% in each seed, so its mean is the share of seeds that have "
+    "switched. Layers: active weights at the start of the task, from the input (dark) to the "
     "output (light). Runs without a controller are not shown."
 )
 

@@ -10,10 +10,10 @@ from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_s
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "Share of weights that were active at any time since their task began, over the training of "
-    "all tasks. Lines are means over seeds, bands their 95% interval; of fewer than five seeds "
-    "each is a small point instead. A line that rises far "
-    "above the density has tried many weights. A flat one keeps growing the same."
+    "Share of weights that were active at any time since their task began, during the training of "
+    "all tasks. Lines are means over seeds, and bands are 95% intervals; with fewer than five "
+    "seeds, each seed is a small point instead. A line that rises far above the density has tried "
+    "many weights. A flat line means that growth selects the same weights again."
 )
 
 PERCENT = (-2.0, 102.0)

@@ -18,11 +18,11 @@ from dstcl.figures.style import Look, handle, sparsity
 from dstcl.figures.tables import Tables
 
 CAPTION = (
-    "Share of each layer's weights that a task makes active, from input (top) to output "
-    "(bottom), with the layer's number of weights. The sign is the mean over tasks, growths and "
-    "seeds, so without an interval; the pale bar goes from the first to the last task. Uniform "
-    "follows the dashed line of the network's density. ERK gives the layers to the right of it "
-    "more weights and pays with those to the left."
+    "Share of each layer's weights that a task activates, from input (top) to output (bottom), "
+    "with the layer's number of weights. The marker is the mean over tasks, growths and seeds, "
+    "without an interval; the pale bar spans the first to the last task. Uniform follows the "
+    "dashed line at the network's density. ERK gives more weights to the layers right of the line "
+    "and fewer to the layers left of it."
 )
 
 

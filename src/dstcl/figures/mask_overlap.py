@@ -18,11 +18,11 @@ from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "Weights that two tasks share, in per cent of all that either uses (Jaccard index), mean "
-    "over growths and seeds, without an interval. The colour compares that number with what "
-    "independent masks with the same number of weights in each layer would share, which the "
-    "panel names. White pairs share as much as chance, orange ones more, purple ones less. The "
-    "scale is the same in all studies."
+    "Weights that two tasks share, in % of all weights that either uses (Jaccard index), mean "
+    "over growths and seeds, without an interval. The colour compares this value with the "
+    "expectation for independent masks with the same number of weights in each layer, which is "
+    "given in the panel. White pairs share as much as by chance, orange pairs more, and purple "
+    "pairs less. The scale is the same in all studies."
 )
 
 # White is chance, in every study: the range is fixed and its middle is 1.

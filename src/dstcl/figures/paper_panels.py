@@ -24,11 +24,11 @@ from dstcl.figures.style import GREY, Look, handle, sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "The paper's figures, and ours below each on the same scale: mean accuracy over the tasks seen "
-    "so far. Shaded, in the paper's curves and in ours: the standard deviation over update "
-    "intervals, one run each (divisor n, as the paper draws it). It is no spread over seeds: the "
-    "paper has none. Thin lines around ours: the 95% interval over seeds, where a study has "
-    "several. Look whether curves have the same height, the same order, and fall at the same task."
+    "The paper's figures, with ours below each on the same scale: mean accuracy over the tasks "
+    "seen so far. The shaded band is the standard deviation over update intervals, one run each "
+    "(divisor n, as in the paper). It is not a spread over seeds: the paper has none. Thin lines "
+    "around our curves are the 95% interval over seeds, if the study has several. Compare the "
+    "height of the curves, their order, and the task at which they fall."
 )
 
 PROTOCOLS = ("published", "corrected")

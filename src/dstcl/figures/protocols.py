@@ -16,12 +16,12 @@ from dstcl.figures.style import GREY, PROTOCOLS, handle, sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "The same configuration run as the paper's code does it (published) and as a careful reader "
-    "would (corrected). The sign is the accuracy after the last task, mean over seeds, with its "
-    "95% interval. A long grey bar is a number that depends on defects of the code. Compare "
-    "the order of the squares with that of the circles within an init and sparsity: where it "
-    "differs, conclusions may depend on these defects too. comparisons.csv has the differences "
-    "between growths and inits under each protocol, paired by seed, with their intervals."
+    "The same configuration as the paper's code runs it (published) and as a careful reader would "
+    "expect it (corrected). The marker is the accuracy after the last task, mean over seeds, with "
+    "its 95% interval. A long grey bar marks a result that depends on defects of the code. "
+    "Compare the order of the squares with that of the circles within an init and sparsity: if "
+    "the orders differ, conclusions may depend on these defects too. comparisons.csv has the "
+    "differences between growths and inits under each protocol, paired by seed, with intervals."
 )
 
 PAIR = ("published", "corrected")

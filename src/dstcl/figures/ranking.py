@@ -12,11 +12,11 @@ from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "Configurations in the order of their mean rank. Runs of one seed are ranked among each "
-    "other (1 is best). The dot is the mean over seeds, the line its 95% interval, cut at the "
-    "first and the last rank. A long line is a rank that changes from seed to seed. Whether two "
-    "configurations differ is not seen in whether their lines overlap: comparisons.csv has "
-    "their difference in accuracy, paired by seed, with its interval."
+    "Configurations sorted by their mean rank. Runs with the same seed are ranked among each "
+    "other (1 is best). The dot is the mean over seeds, and the line is its 95% interval, cut at "
+    "the first and the last rank. A long line means that the rank changes from seed to seed. "
+    "Overlapping lines do not show whether two configurations differ: comparisons.csv has their "
+    "difference in accuracy, paired by seed, with its interval."
 )
 
 MOST = 40

@@ -28,10 +28,10 @@ from dstcl.figures.style import METHOD_KINDS, handle, sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
-    "Accuracy over all tasks at the end, against the memory that all of them need and against the "
-    "arithmetic of their training, with method and sparsity beside each point: mean over growths "
-    "and seeds with the 95% interval over seeds, or single seeds where there are fewer than five. "
-    "No other mean is as accurate at a lower cost than those on the Pareto front."
+    "Final accuracy over all tasks, against the memory for all tasks and against the arithmetic "
+    "of training; labels give method and sparsity. Values are means over growths and seeds with "
+    "95% intervals over seeds, or single seeds if there are fewer than five. Configurations on "
+    "the Pareto front are those for which no other mean is as accurate at a lower cost."
 )
 
 ROW = ["method", *SUBNETWORK]

@@ -44,12 +44,12 @@ ABOUT_ACCURACY = (
     "Accuracy after the last task in %, with half the 95% interval over seeds (Student's t)."
 )
 ABOUT_PAPER = (
-    "The numbers of the paper and ours, in %. Our interval over seeds in parentheses; reproduced "
-    "✓, not reproduced ✗, open ?."
+    "The paper's numbers and ours, in %. Our 95% interval over seeds is in parentheses; "
+    "reproduced ✓, not reproduced ✗, open ?."
 )
 ABOUT_CLAIMS = (
-    "Claims of the paper, tested on this study: effect in points, positive in the claim's favour, "
-    "with the 95% interval, and p after Holm's correction."
+    "Claims of the paper, tested on this study: effect in points (positive if it supports the "
+    "claim) with the 95% interval, and p after Holm's correction."
 )
 
 

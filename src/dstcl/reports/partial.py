@@ -70,14 +70,14 @@ def standing(study: Path) -> Standing:
 def words(study: Path, found: Standing) -> list[str]:
     """Lines that say which runs failed, why, where their logs are, and what to do next."""
     lines = [
-        f"{study}: of {found.planned} runs {len(found.finished)} are finished, "
-        f"{len(found.failed)} failed, {found.waiting} are left"
+        f"{study}: {found.planned} runs: {len(found.finished)} finished, "
+        f"{len(found.failed)} failed, {found.waiting} left"
     ]
     for folder, reason, log in found.failed[:MOST_NAMED]:
         lines += [f"  failed: {folder}", f"    {reason}", f"    log: {log}"]
     if (more := len(found.failed) - MOST_NAMED) > 0:
         lines.append(f"  and {more} more")
-    lines.append("next: mend the cause, then the same command again; what is finished is kept")
+    lines.append("next: fix the cause and call the same command again; finished runs are kept")
     return lines
 
 

@@ -30,18 +30,18 @@ from dstcl.storage import write_text
 
 FRONT = ("reproduced", "ours - paper", "rank")
 FRONT_WORDS = (
-    "Tables: accuracy after the last task, by cell; figures: mean accuracy over the tasks seen so "
-    "far, by point of every curve. Reproduced: all of our 95% interval is within "
-    f"{TOLERANCE:g} points of the paper's number; open: some of it, or fewer than {FEWEST} "
-    "repetitions. Then the mean difference in points, and the rank correlation over "
-    "configurations."
+    "For tables, the accuracy after the last task is compared, by cell; for figures, the mean "
+    "accuracy over the tasks seen so far, by point of every curve. Reproduced: our whole 95% "
+    f"interval is within {TOLERANCE:g} points of the paper's number; open: only a part of it, or "
+    f"fewer than {FEWEST} repetitions. The other columns are the mean difference in points and "
+    "the rank correlation over configurations."
 )
 NUMBERS_WORDS = (
     "ACC in %. The paper's ± is the standard deviation over runs at several update intervals, one "
-    "run each; it is no spread over seeds (docs/paper-forensics.md). Our ± is the same, where a "
-    "study has several intervals; in parentheses the 95% interval over seeds. Reproduced ✓, not "
-    "reproduced ✗, open ?. BWT and FWT are in paper_tables.csv and in report.html; the paper's FWT "
-    "is what guessing gives, and says nothing of transfer."
+    "run each; it is not a spread over seeds (docs/paper-forensics.md). Our ± is the same, if a "
+    "study has several intervals; the 95% interval over seeds is in parentheses. Reproduced ✓, "
+    "not reproduced ✗, open ?. BWT and FWT are in paper_tables.csv and in report.html; the paper's "
+    "FWT is at chance level and says nothing about transfer."
 )
 
 
@@ -72,14 +72,16 @@ def _claims_tables(claims: pd.DataFrame, title: Title, mean: str) -> list[str]:
     """What became of the paper's claims, a table for each data set and network."""
     parts = [
         "## The paper's claims",
-        "Effects in points, positive in the claim's favour, with the 95% interval over seeds, or "
-        "over update intervals where these are what is repeated; a verdict needs 3 of them and p < "
-        "0.05 after Holm's correction (docs/claims.md). Reasons are in claims.csv.",
+        "Effects are in points, with 95% intervals over seeds (or over update intervals, if these "
+        "are the repetitions); a positive effect supports the claim. A verdict needs 3 repetitions "
+        "and p < 0.05 after Holm's correction (docs/claims.md). Reasons are in claims.csv.",
     ]
     if mean:
         repeated = INTERVALS.many in set(claims["unit"])
-        but = "; where update intervals are repeated, each is one observation" if repeated else ""
-        parts.append(f"A claim that says nothing of a varied setting is tested on the {mean}{but}.")
+        but = (
+            "; if update intervals are the repetitions, each is one observation" if repeated else ""
+        )
+        parts.append(f"A claim that names no varied setting is tested on the {mean}{but}.")
     for block in claim_blocks(claims, title):
         rows = []
         for claim in block["claims"]:
@@ -109,10 +111,10 @@ def _verdict(found: dict[str, Any]) -> str:
 
 def _beside_the_paper(curves: pd.DataFrame, tables: pd.DataFrame, title: Title) -> list[str]:
     """A line a table and a figure of the paper; then their numbers beside ours, in their layout."""
-    heading = "## Beside the paper"
+    heading = "## Comparison with the paper"
     front = front_rows(curves, tables, title)
     if not front:
-        return [heading, "No table and no figure of the paper is of this study's configurations."]
+        return [heading, "The paper has no table or figure for this study's configurations."]
     protocols = shown_protocols(curves, tables)
     header = ["in the paper", *(f"{name}: {word}" for name in protocols for word in FRONT)]
     lines = [
@@ -147,9 +149,9 @@ def _what_ran(summary: pd.DataFrame) -> str:
     seeds = ", ".join(map(str, sorted(summary["seed"].unique())))
     hours = summary["seconds"].sum() / 3600
     return (
-        f"{len(summary)} runs, seeds {seeds}; {hours:.2f} hours of training in all. Accuracy (ACC) "
-        "is the mean over all tasks after the last one, in %, task given; the number after ± is "
-        f"half the 95% interval over seeds (Student's t). {_forgetting(summary)}"
+        f"{len(summary)} runs, seeds {seeds}; {hours:.2f} hours of training in total. Accuracy "
+        "(ACC) is the mean over all tasks after the last one, in %, task given; the number after ± "
+        f"is half the 95% interval over seeds (Student's t). {_forgetting(summary)}"
     )
 
 
@@ -200,7 +202,7 @@ def _effects_table(effects: pd.DataFrame, mean: str) -> str:
         mean: what a mean over all cells is a mean over beside them.
     """
     if effects.empty:
-        return "Nothing to compare: every axis has one value."
+        return "There is nothing to compare: every axis has one value."
     overall = effects["density"] == EVERY
     clear = (effects["low"] > 0) | (effects["high"] < 0)
     header = ["where", "comparison", "seeds", "difference in points", "95% interval"]
@@ -208,10 +210,10 @@ def _effects_table(effects: pd.DataFrame, mean: str) -> str:
     rows = [_effect_row(row, shown) for _, row in effects[overall | clear].iterrows()]
     note = (
         f"{int(clear[~overall].sum())} of {int((~overall).sum())} single cells have an interval "
-        "without zero; with so many comparisons some are expected by chance (1 in 20)."
+        "that excludes zero; about 1 in 20 is expected by chance."
     )
     if mean:
-        note += f" All cells: also {mean}, where methods read it and it is not compared itself."
+        note += f" All cells: also {mean}, if methods read it and it is not compared itself."
     return f"{_table(header, rows)}\n\n{note}"
 
 

@@ -1,1 +1,1 @@
-"""Look at the study that params.yaml describes."""
+"""Show, check and cost the study that params.yaml describes."""

@@ -1,4 +1,4 @@
-"""Estimate what a preset costs before it is started."""
+"""Estimate the cost of a preset before you start it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from dstcl.cli.config.options import add_params, params_of, say_remarks
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The configuration, and the machine."""
-    parser.add_argument("--device", default="cpu", help="cpu, or a part of a GPU's name")
-    parser.add_argument("--images-per-second", type=float, help="instead of a measured speed")
-    parser.add_argument("--at-once", type=int, default=1, help="runs at once, each on its device")
+    parser.add_argument("--device", default="cpu", help="cpu, or part of a GPU's name")
+    parser.add_argument(
+        "--images-per-second", type=float, help="use this instead of a measured speed"
+    )
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="number of runs at once, each on its own device"
+    )
     add_params(parser)
 
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def add_params(parser: argparse.ArgumentParser) -> None:
     """A file, or values instead of it, and a preset."""
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--preset", help="instead of the one in the file")
+    parser.add_argument("--preset", help="preset to use instead of the one in the file")
     parser.add_argument(
-        "--part", action="append", default=[], help="of the preset, by name; may be repeated"
+        "--part", action="append", default=[], help="part of the preset; may be repeated"
     )
     parser.add_argument("--values", help="the configuration as JSON, instead of a file")
 

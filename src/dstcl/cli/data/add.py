@@ -1,4 +1,4 @@
-"""Bring a data set to where archives are looked for."""
+"""Download a data set, or copy or link one from disk, into the data folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The data set, and where it is."""
     parser.add_argument("dataset")
-    parser.add_argument("path", type=Path, nargs="?", help="folder or archive; none to download")
+    parser.add_argument(
+        "path", type=Path, nargs="?", help="folder or archive on disk; omit it to download"
+    )
     parser.add_argument("--link", action="store_true", help="link to it instead of copying")
 
 

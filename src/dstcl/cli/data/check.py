@@ -1,4 +1,4 @@
-"""Say what a prepared file holds and whether it is whole."""
+"""Check a prepared file and print its contents."""
 
 from __future__ import annotations
 

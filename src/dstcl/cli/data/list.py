@@ -1,4 +1,4 @@
-"""List data sets and what of them is there."""
+"""List data sets and their files on disk."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset")
     parser.add_argument("--image-size", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--own", help="entry of a set of one's own as JSON, instead of --params")
+    parser.add_argument("--own", help="entry of your own data set as JSON, instead of --params")
     parser.add_argument(
-        "--workers", type=int, default=_cores(), help="processes that decode; default: all cores"
+        "--workers", type=int, default=_cores(), help="decoding processes (default: all cores)"
     )
     add_params(parser)
 

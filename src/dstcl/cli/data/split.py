@@ -1,4 +1,4 @@
-"""Write which classes form which task."""
+"""Write a task split: the classes of each task."""
 
 from __future__ import annotations
 

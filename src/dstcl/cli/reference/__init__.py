@@ -1,1 +1,1 @@
-"""Read the paper's own numbers, and draw what they show."""
+"""Extract and analyse the paper's own numbers."""

@@ -1,4 +1,4 @@
-"""Draw what the paper's numbers show of how they were made, and write them into its page."""
+"""Analyse how the paper's numbers were made, and write the figure and tables of that page."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/images"), help="folder (default %(default)s)"
     )
-    parser.add_argument("--page", type=Path, help="a page whose tables of numbers are made anew")
-    parser.add_argument("--dpi", type=int, default=150, help="of the PNG (default %(default)s)")
+    parser.add_argument("--page", type=Path, help="page whose tables of numbers are written again")
+    parser.add_argument(
+        "--dpi", type=int, default=150, help="resolution of the PNG (default %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

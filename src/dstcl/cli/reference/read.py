@@ -1,4 +1,4 @@
-"""Read the paper's tables and curves out of its PDF, as tables.csv and curves.csv."""
+"""Extract the paper's tables and curves from its PDF into tables.csv and curves.csv."""
 
 from __future__ import annotations
 
