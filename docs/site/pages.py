@@ -203,7 +203,7 @@ def settings() -> str:
     parts = [
         "# Settings of params.yaml",
         "",
-        "Made from the schema, by which editors and `dstcl config` check the file too.",
+        "All settings of params.yaml. Editors and `dstcl config` use the same schema to check it.",
     ]
     for name, kind in [("Top level", schema), *schema["$defs"].items()]:
         parts += ["", f"## {name}", "", kind.get("description", ""), ""]
@@ -240,7 +240,7 @@ def values(field: dict[str, Any]) -> str:
 
 def commands() -> str:
     """The help of every command."""
-    parts = ["# Commands", "", "What `--help` says."]
+    parts = ["# Commands", "", "All commands with their options, as `--help` prints them."]
     for command in COMMANDS:
         parser = build_parser()
         for word in command.split():

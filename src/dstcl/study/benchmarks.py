@@ -13,17 +13,17 @@ from dstcl.study.models import NAMES, Model
 
 
 class Benchmark(Model):
-    """A data set cut into tasks, with what differs from the preset's training on it."""
+    """A data set divided into tasks, with settings that replace the preset's."""
 
     dataset: Annotated[str, Field(json_schema_extra=NAMES)]
     """Name of a data set in the catalogue, or of one under datasets."""
     tasks: Annotated[int, Field(ge=1)]
     """Number of tasks; must divide the number of classes, unless task_sizes are given."""
     task_sizes: list[Annotated[int, Field(ge=2)]] | None = None
-    """Classes of each task where they are not equal, as [50, 10, 10, 10, 10, 10]."""
+    """Classes of each task if tasks are unequal, for example [50, 10, 10, 10, 10, 10]."""
     learn: Annotated[int, Field(ge=1)] | None = None
-    """Tasks that are learned, the first so many; null for all. A beginning is cheap, and compares
-    with the beginning of a curve: head and class order are those of all tasks."""
+    """Number of tasks to learn, from the first; null for all. A prefix is cheap and can be compared
+    with the beginning of a curve, because head and class order are those of all tasks."""
     image_size: Annotated[int, Field(ge=8, le=256)] | None = None
     """Edge of the prepared images in pixels; null for the data set's own."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -60,7 +60,7 @@ class Benchmark(Model):
 
 
 class OwnDataset(Model):
-    """Images of the user's own, in any layout that docs/data.md lists."""
+    """Your own images, in any layout listed in docs/data.md."""
 
     path: Annotated[str, Field(min_length=1)]
     """Folder or archive."""
@@ -75,7 +75,7 @@ class OwnDataset(Model):
     std: list[Annotated[float, Field(gt=0, le=1)]] | None = None
     """As mean."""
     title: Annotated[str, Field(max_length=200)] | None = None
-    """How figures and reports call it; null for its name."""
+    """Name in figures and reports; null for its key."""
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> OwnDataset:

@@ -24,28 +24,28 @@ from dstcl.study.settings import Protocol
 
 
 class Figures(Model):
-    """How figures look; changing anything here re-draws figures and re-trains nothing."""
+    """Appearance of figures; a change here redraws figures and trains nothing."""
 
     dpi: Annotated[int, Field(ge=50, le=600)] = 150
     """Resolution of PNG files."""
     manuscript_width: Annotated[int, Field(ge=100, le=250)] = 140
-    """Width in mm of the text of a manuscript, and so of the figures for it."""
+    """Text width of a manuscript in mm, which is also the width of its figures."""
 
 
 class Params(Model):
-    """The whole of params.yaml."""
+    """All of params.yaml."""
 
     preset: str
-    """Which preset is run."""
+    """The preset to run."""
     parts: Parts = Field(default=[])
-    """Which of its parts, by name, as [table-3]; none named for all of them, and for the runs that
-    are in no part."""
+    """Parts of the preset to run, by name, for example [table-3]. If none is named, everything is
+    run, including runs that are in no part."""
     presets: Annotated[dict[Name, Preset], Field(min_length=1)]
     """Scales of the study."""
     protocols: Annotated[dict[Name, Protocol], Field(min_length=1)]
     """Protocols by name."""
     datasets: dict[Annotated[str, Field(pattern=PATTERN)], OwnDataset] = Field(default={})
-    """Data sets of the user's own, by name."""
+    """Your own data sets, by name."""
     figures: Figures
 
     @model_validator(mode="after")

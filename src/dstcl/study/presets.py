@@ -29,15 +29,16 @@ class Axes(Model):
     """Lists whose every combination is a run."""
 
     part: Name | None = None
-    """Name of this block of runs, as table-3: it can be run, and its cost told, by itself."""
+    """Name of this block of runs, for example table-3; it can be run, and its cost estimated,
+    separately."""
     benchmarks: Annotated[list[Benchmark], Field(min_length=1)]
     """Data sets and numbers of tasks."""
     protocols: Axis[str]
     """Names of entries under protocols."""
     networks: Axis[NetworkEntry]
-    """Built-in names, or module:attribute of anything that returns a torch module; as a mapping
-    with a label of its own: {name: tv18, from: torchvision.models:resnet18, head: fc,
-    arguments: {weights: null}}."""
+    """Built-in names, or module:attribute of anything that returns a torch module. A mapping gives
+    it its own label: {name: tv18, from: torchvision.models:resnet18, head: fc, arguments:
+    {weights: null}}."""
     methods: Axis[MethodEntry]
     """A sub-network per task: dst (dynamic sparse training), static (the first mask is kept),
     gradual (dense to sparse by magnitude), packnet (train all that is left, keep the largest;
@@ -47,24 +48,24 @@ class Axes(Model):
     (random masks that share nothing),
     unisolated (dst that freezes nothing: one sparse network, which forgets). Dense: finetune
     (forgets), ewc (forgets less), separate (a network per task), joint (all tasks at once). Or
-    module:attribute of a class of one's own. With settings: {name: ewc, strength: 300}, or under
+    module:attribute of your own class. With settings: {name: ewc, strength: 300}, or under
     another label: {name: ewc-strong, from: ewc, strength: 300}. Only dst and unisolated have a
     growth; dense ones have density 1, init "none"."""
     densities: Axis[Density]
     """Active share of the maskable weights in each task; sparsity is 1 - density."""
     inits: Axis[Init]
-    """How a task's first mask spreads its weights over the layers: uniform, erk, or
+    """How a task's first mask distributes its weights over the layers: uniform, erk, or
     module:attribute."""
     growths: Axis[GrowthName]
     """Growth criteria, built-in or module:attribute; two with "-then-" between them switch within
-    each task, at topology.switch_at. A plan over the tasks says how many of them have which:
-    5xrandom+5xgradient, or by shares for any number of tasks 0.5xrandom+0.5xgradient."""
+    each task, at topology.switch_at. A plan over the tasks gives the number of tasks for each
+    growth: 5xrandom+5xgradient, or by shares for any number of tasks 0.5xrandom+0.5xgradient."""
     seeds: Axis[Seed]
-    """Decide initial weights, masks, growth, batches and, where switched on, the class order."""
+    """Seeds for initial weights, masks, growth, batches and, if switched on, the class order."""
     vary: dict[str, Axis[Any]] = Field(default={})
-    """Further axes: any setting by its section and name with a list of values, as
+    """Additional axes: any setting, by section and name, with a list of values, for example
     {topology.update_every: [50, 100]}; sections: data, switches, training, topology, engine,
-    and method for a method's own settings."""
+    and method for the settings of a method."""
 
     @model_validator(mode="after")
     def _varied_settings_exist(self) -> Axes:
@@ -102,12 +103,12 @@ def _check_varied(key: str, values: list[Any], methods: list[MethodEntry] | None
 
 
 class Extra(Model):
-    """More runs: the preset's lists with those given here in their place."""
+    """Additional runs: lists given here replace those of the preset."""
 
     part: Name | None = None
-    """See the preset; without a name these runs are in no part."""
+    """See the preset; without a name, these runs are in no part."""
     benchmarks: Annotated[list[Benchmark], Field(min_length=1)] | None = None
-    """Instead of the preset's; the same holds for every key here."""
+    """Replaces the preset's value, like every key here."""
     protocols: Axis[str] | None = None
     """See the preset."""
     networks: Axis[NetworkEntry] | None = None
@@ -139,7 +140,7 @@ class Preset(Axes):
     topology: Topology
     engine: Engine = Engine()
     extra: list[Extra] = Field(default=[])
-    """Further blocks of runs that differ in some lists; a run named twice is made once."""
+    """Additional blocks of runs with other lists; a run that is named twice is made once."""
 
     def blocks(self) -> list[Axes]:
         """The preset's own lists, then one set of lists for each extra."""

@@ -31,7 +31,7 @@ class Data(Settings):
     image_size: Annotated[int, Between(ge=8, le=256)]
     """Edge of the prepared images in pixels."""
     task_sizes: Annotated[tuple[Annotated[int, Between(ge=2)], ...], FromList()] = ()
-    """Classes of each task where they are not equal, as [50, 10, 10, 10, 10, 10]."""
+    """Classes of each task if tasks are unequal, for example [50, 10, 10, 10, 10, 10]."""
     learn: Annotated[int, Between(ge=1)] | None = None
     """Tasks that are learned, the first so many; null for all. Head and class order are those of
     all tasks, so what is learned is the beginning of the whole run."""
@@ -48,15 +48,15 @@ class Training(Settings):
     batch_size: Annotated[int, Between(ge=2)]
     """Images per step; the last batch of an epoch may be smaller."""
     test_batch_size: Annotated[int, Between(ge=1)] = 128
-    """Images per step in evaluation. Decides numbers only under batch_norm: batch, where a test
-    batch is normalised by its own statistics; elsewhere it changes speed and memory alone."""
+    """Images per step in evaluation. It affects results only under batch_norm: batch, where a test
+    batch is normalised with its own statistics; otherwise it affects only speed and memory."""
     optimizer: Annotated[str, BuiltInOr(OPTIMIZERS)] = "adam"
     """Fresh for each task: adam, adamw, sgd (momentum 0.9 and Nesterov unless optimizer_settings
-    say otherwise), or module:attribute of any torch optimiser, as torch.optim:RMSprop."""
+    say otherwise), or module:attribute of any torch optimiser, e.g. torch.optim:RMSprop."""
     optimizer_settings: dict[str, Any] = field(default_factory=dict)
-    """Further keyword arguments of the optimiser, as {momentum: 0.95}."""
+    """Additional keyword arguments of the optimiser, for example {momentum: 0.95}."""
     learning_rate: Annotated[float, Between(gt=0)]
-    """At the start of each task; the highest one of schedule one-cycle."""
+    """Learning rate at the start of each task; with schedule one-cycle, the highest one."""
     weight_decay: Annotated[float, Between(ge=0)] = 0.0
     """L2 penalty (adamw: decoupled); never moves an inactive or frozen weight."""
     schedule: Annotated[str, BuiltInOr(SCHEDULES)] = "milestones"
@@ -68,50 +68,52 @@ class Training(Settings):
     lr_factor: Annotated[float, Between(gt=0, le=1)] = 0.1
     """See lr_milestones."""
     validation: Annotated[float, Check(_validation_share)] = 0.0
-    """Share of each class's training images that is held out for validation; 0 for none."""
+    """Fraction of each class's training images held out for validation; 0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine(Settings):
-    """How the arithmetic is done. What "auto" became on a device is in a run's provenance.json."""
+    """How the arithmetic is done. A run's provenance.json records the choice made by "auto"."""
 
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
-    """Of matrix products and convolutions; weights, gradients and optimiser are float32 always.
-    tf32 is for NVIDIA GPUs alone. auto: bfloat16 where the device computes it faster by design
-    (NVIDIA Ampere or later; processors with AMX, AVX512_BF16 or ARM's BF16), else float32."""
+    """Precision of matrix products and convolutions; weights, gradients and optimiser state are
+    always float32. tf32 needs an NVIDIA GPU. auto: bfloat16 if the device has hardware support
+    for it (NVIDIA Ampere or later; processors with AMX, AVX512_BF16 or ARM's BF16), else
+    float32."""
     layout: Literal["auto", "contiguous", "channels_last", "unfolded"] = "auto"
-    """Of maps in memory; unfolded: channels_last, and on CPUs small maps of many channels as rows
-    of a matrix. auto: with bfloat16 or tf32 channels_last, on CPUs unfolded; else contiguous."""
+    """Memory layout of feature maps. unfolded: channels_last, and on CPUs small maps with many
+    channels become rows of a matrix. auto: with bfloat16 or tf32, unfolded on CPUs and
+    channels_last on GPUs; else contiguous."""
     compile: Literal["off", "on", "graphs", "step-graph", "compiled-step-graph"] = "off"
-    """on: forward and backward pass through torch.compile, which pays in long runs: the first step
-    takes a minute, and a C++ compiler is needed. graphs: these passes as CUDA graphs too.
-    step-graph: not compiled, but the whole step, masks and optimiser included, as one CUDA graph.
-    compiled-step-graph: both."""
+    """on: forward and backward pass through torch.compile. This pays off in long runs: the first
+    step takes a minute, and a C++ compiler is needed. graphs: additionally, these passes as CUDA
+    graphs. step-graph: not compiled, but the whole step, including masks and optimiser, as one
+    CUDA graph. compiled-step-graph: both."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topology(Settings):
-    """How masks change while a task is trained, for methods that change them."""
+    """How masks change during the training of a task, for methods that change them."""
 
     prune: Annotated[str, BuiltInOr(PRUNINGS)] = "magnitude"
-    """Which active weights go: magnitude, set, taylor, random, or module:attribute."""
+    """Criterion for pruning active weights: magnitude, set, taylor, random, or module:attribute."""
     prune_rate: Fraction = 0.5
-    """Share of a layer's active weights replaced by the first update."""
+    """Fraction of a layer's active weights that the first update replaces."""
     prune_rate_floor: Fraction = 0.005
-    """Share replaced at the end of the decay."""
+    """Fraction replaced at the end of the decay."""
     prune_schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the share falls from prune_rate to prune_rate_floor."""
+    """How the fraction falls from prune_rate to prune_rate_floor."""
     update_every: Annotated[int, Between(ge=1)]
     """Optimiser steps between updates."""
     redistribute: Literal["none", "momentum", "gradient", "nonzeros"] = "none"
-    """Whether layers compete for the weights that all of them lost, and by what score."""
+    """Whether layers compete for the weights pruned in all of them, and by which score."""
     switch_at: Fraction = 0.5
     """For growth "a-then-b": the fraction of the task's steps after which b takes over."""
     controller: Annotated[str | dict[str, Any], Check(check_controller)] = FIXED
-    """What decides anew before each task, and after each update, from what it sees: saturation,
-    saturation_mix, free_capacity, random_switch, or module:attribute; with settings as
-    {name: saturation, threshold: 0.3}, under another label as {name: early, from: saturation,
-    threshold: 0.8}. Growth and init are where it starts from. See docs/adaptive.md."""
+    """Rule that decides before each task and after each update, from the state of training:
+    saturation, saturation_mix, free_capacity, random_switch, or module:attribute; with settings
+    as {name: saturation, threshold: 0.3}, under another label as {name: early, from: saturation,
+    threshold: 0.8}. Growth and init are the starting point. See docs/adaptive.md."""
 
     def __post_init__(self) -> None:
         if self.prune_rate_floor > self.prune_rate:
@@ -122,38 +124,38 @@ class Topology(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol(Settings):
-    """What is measured and what a task may use, as switches that can be flipped one at a time.
+    """What is measured and what a task may use, as switches that can be set independently.
 
     The first value named is that of "corrected", the other that of "published";
     docs/published-code.md says where each comes from.
     """
 
     logits: Literal["task", "all"]
-    """Prediction: largest logit of the task's classes, or of all classes learned or not."""
+    """Prediction: the largest logit among the task's classes, or among all, learned or not."""
     head: Literal["task", "shared"]
     """A head for each task outside the masks, or one masked head over all classes."""
     batch_norm: Literal["task", "batch", "shared"]
-    """Statistics and affine parameters for each task; or statistics of the batch at hand, also in
-    testing, without affine parameters; or one set that all tasks go on training."""
+    """Statistics and affine parameters for each task; or statistics of the current batch, also in
+    testing, without affine parameters; or one set that all tasks continue to train."""
     test_augment: bool
     """Whether test images are augmented like training images."""
     mask_counts: Literal["exact", "bernoulli"]
     """Exact counts in every layer; or draws, ties and optimiser state as in the paper's code."""
     free_weights: Literal["keep", "zero"]
-    """What a weight that no task uses is at the start of a task: its random value, or zero."""
+    """Value of a weight that no task uses, at the start of a task: its random value, or zero."""
     regrown_frozen: Literal["stored", "zero"]
-    """What a frozen weight is when it is grown: its stored value; or zero while the task is
+    """Value of a frozen weight when it is grown: its stored value; or zero while the task is
     trained and its stored value in testing."""
     candidates: Literal["all", "free", "published"]
-    """Which inactive weights may be grown: all; or those no earlier task uses; or all for random
-    and unfired growth while gradient and momentum growth avoid frozen ones."""
+    """Inactive weights that may be grown: all; or those that no earlier task uses; or all for
+    random and unfired growth, while gradient and momentum growth avoid frozen ones."""
     checkpoint: Literal["last", "best_training_accuracy", "best_validation_accuracy"]
-    """Which epoch of a task is kept; the last of the three needs training.validation above 0."""
+    """The epoch of a task to keep; the last of the three needs training.validation above 0."""
     stop_at: Fraction
     """Fraction of a task's steps after which its mask no longer changes."""
     class_order: Literal["seed", "natural", "superclass"]
     """Classes shuffled by the run's seed; or 0, 1, 2, ... for every seed; or the classes of a
-    superclass side by side (CIFAR-100)."""
+    superclass together (CIFAR-100)."""
 
     def __post_init__(self) -> None:
         if self.logits == "all" and self.head != "shared":
