@@ -232,7 +232,10 @@ def test_the_paper_s_claims_are_well_formed() -> None:
     ("changes", "message"),
     [
         ({"this": {"grwth": "erk"}}, "claim better: this: grwth: unknown key; allowed: method, "),
-        ({"where": {"growth": "Topology"}}, "claim better: where.growth: 'Topology' is no growth"),
+        (
+            {"where": {"growth": "Topology"}},
+            "claim better: where.growth: 'Topology' is not a known growth",
+        ),
         ({"where": {"a.b": {1, 2}}}, "claim better: where.a.b"),
         ({"where": {"a.b": []}}, "claim better: where.a.b: [] Value should have at least 1 item"),
         ({"where": {"a..b": 1}}, "claim better: where: a..b: unknown key"),
@@ -240,12 +243,18 @@ def test_the_paper_s_claims_are_well_formed() -> None:
             {"only": {"networks": "n"}},
             "claim better: only: networks: unknown key; allowed: dataset",
         ),
-        ({"kind": "spread", "over": "grwth"}, "claim better: over: 'grwth' is no axis; allowed: "),
-        ({"this": {"init": "ekr"}}, "claim better: this.init: 'ekr' is no init; allowed: uniform"),
+        (
+            {"kind": "spread", "over": "grwth"},
+            "claim better: over: 'grwth' is not an axis; allowed: ",
+        ),
+        (
+            {"this": {"init": "ekr"}},
+            "claim better: this.init: 'ekr' is not a known init; allowed: uniform",
+        ),
         ({"kind": "diff"}, "claim better: kind: diff; allowed: difference, alike"),
         ({"kind": ...}, "claim better: kind: missing; allowed"),
         ({"this": ...}, "claim better: this: missing"),
-        ({"where": {"density": 0.2}}, "claim better: this: says nothing of growth"),
+        ({"where": {"density": 0.2}}, "claim better: this: does not name growth"),
         ({"where": {"density": "0.2"}}, "claim better: where.density.0: '0.2' should be a valid"),
         ({"mor_than": 1}, "claim better: mor_than: unknown key; allowed: id, group"),
         ({"measure": "late_minus_early"}, "claim better: measure: late_minus_early needs after_"),

@@ -296,7 +296,7 @@ def test_plans_of_growth_over_tasks_can_be_named(tmp_path: Path, growth: str) ->
         ({"kind": "difference", "measure": "drop"}, "measure: 'drop' should be 'acc', "),
         ({"kind": "untestable"}, "why: missing"),
         ({"kind": "untestable", "why": ""}, "why: '' String should have at least 1 character"),
-        ({"where": {"growth": "5xrandom+"}}, "where.growth: '5xrandom+' is no growth"),
+        ({"where": {"growth": "5xrandom+"}}, "where.growth: '5xrandom+' is not a known growth"),
         ({"where": {"growth": "xrandom+5xgradient"}}, "where.growth: 'xrandom+5xgradient' is no"),
     ],
 )

@@ -445,7 +445,7 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
 
 
 def test_unknown_figure():
-    with pytest.raises(ValueError, match="'pie' is no figure; known: claims, paper_panels, "):
+    with pytest.raises(ValueError, match="unknown figure 'pie'; known: claims, paper_panels, "):
         draw_figure("pie", Path("."), 60)
 
 
@@ -517,7 +517,7 @@ def test_methods_look_like_what_they_do(tmp_path):
 def test_captions_are_those_of_the_modules():
     for name in FIGURES:
         assert caption(name) == import_module(f"dstcl.figures.{name}").CAPTION
-    with pytest.raises(ValueError, match="'pie' is no figure; known: claims, "):
+    with pytest.raises(ValueError, match="unknown figure 'pie'; known: claims, "):
         caption("pie")
 
 

@@ -168,7 +168,7 @@ def test_asked_to_stop_every_run_writes_a_checkpoint(
         process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=300)
     assert process.returncode == EXIT_CODE, said
-    assert "dstcl: stopped by SIGTERM; the same command goes on" in said
+    assert "dstcl: stopped by SIGTERM; call the same command to resume" in said
     assert "FAILED" not in said
     assert len(checkpoints()) == min(runs, 2)
     train("--at-once", "2", "--threads", "1")
@@ -185,7 +185,7 @@ def test_a_killed_process_costs_its_own_run_alone(planned: list[Run]) -> None:
     _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "1 of 4 runs failed; " in said
-    assert "its process ended with -9; the same command goes on from its checkpoint" in said
+    assert "its process ended with -9; call the same command to resume" in said
     assert sum((folder(run) / "metrics.json").exists() for run in longer) == 3
 
 
@@ -270,7 +270,10 @@ def test_a_disk_without_locks_is_put_up_with(
         ("raise KeyError('weights')", "KeyError: 'weights'"),
         ("import sys; sys.exit('dstcl: it is wrong')", "it is wrong"),
         ("import os; os.kill(os.getpid(), 9)", "its process ended with -9; the same command goes"),
-        ("import sys; sys.exit(75)", "a signal stopped its process; the same command goes on"),
+        (
+            "import sys; sys.exit(75)",
+            "a signal stopped its process; call the same command to resume",
+        ),
         ("import sys; sys.exit(3)", "its process ended with 3"),
         ("pass", "it left no results"),
     ],

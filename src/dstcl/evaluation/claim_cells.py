@@ -32,7 +32,7 @@ def _text(value: Any) -> str:
     try:
         return value_text(value)
     except (TypeError, ValueError):
-        raise ValueError("is no value of a setting") from None
+        raise ValueError("is not a value of a setting") from None
 
 
 SettingValues = Values[Annotated[Any, AfterValidator(_text)]]
@@ -47,7 +47,7 @@ def _named(
     def check(values: list[str]) -> list[str]:
         for value in values:
             if value not in allowed and not own(value):
-                raise ValueError(f"{value!r} is no {what}; allowed: {', '.join(allowed)}")
+                raise ValueError(f"{value!r} is not a known {what}; allowed: {', '.join(allowed)}")
         return values
 
     return AfterValidator(check)
@@ -61,7 +61,7 @@ def _is_own(dataset: str) -> bool:
 def _axis(name: str) -> str:
     if name not in COMPARED and not re.fullmatch(SETTING_KEY, name):
         raise ValueError(
-            f"{name!r} is no axis; allowed: {', '.join(COMPARED)}, or a setting as "
+            f"{name!r} is not an axis; allowed: {', '.join(COMPARED)}, or a setting as "
             "topology.update_every"
         )
     return name

@@ -57,9 +57,7 @@ class Claim(Model):
         for key, found in self.selections().items():
             for axes in found:
                 if missing := not_named(axes):
-                    raise ValueError(
-                        f"{key}: says nothing of {missing[0]}; name it here or in where"
-                    )
+                    raise ValueError(f"{key}: does not name {missing[0]}; name it here or in where")
         return self
 
     @model_validator(mode="after")

@@ -142,8 +142,8 @@ def _refuse_others(out: Path, kept: pd.DataFrame, found: pd.DataFrame) -> None:
     for digest in [digest for digest in now if digest in before]:
         if before[digest] != now[digest]:
             raise RecordError(
-                f"{out}: run {digest} is recorded there with other accuracies; --replace takes "
-                "the study's"
+                f"{out}: run {digest} is already recorded with other accuracies; --replace "
+                "overwrites them"
             )
 
 

@@ -50,7 +50,7 @@ class Unverified:
             )
         if self.unsure:
             found.append(
-                f"{len(self.unsure)} of {self.runs} runs may be of other code or data: "
+                f"{len(self.unsure)} of {self.runs} runs may have been made by other code or data: "
                 f"{self.unsure[0]}"
             )
         if self.unsaid:

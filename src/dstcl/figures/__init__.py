@@ -104,4 +104,4 @@ def figure_pdf(name: str, study: Path, width_mm: float) -> bytes | None:
 
 def _check(name: str) -> None:
     if name not in FIGURES:
-        raise ValueError(f"{name!r} is no figure; known: {', '.join(FIGURES)}")
+        raise ValueError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")

@@ -190,9 +190,9 @@ class Training:
         if stopping and (code == EXIT_CODE or code < 0):
             return None
         if code == EXIT_CODE:
-            return "a signal stopped its process; the same command goes on"
+            return "a signal stopped its process; call the same command to resume"
         if code < 0:
-            return f"its process ended with {code}; the same command goes on from its checkpoint"
+            return f"its process ended with {code}; call the same command to resume"
         said = self._path.read_text(errors="replace").rstrip().rpartition("\n")[2]
         return said.removeprefix("dstcl: ") or f"its process ended with {code}"
 
@@ -229,7 +229,7 @@ def _at_once(runs: Sequence[Run], place: Place, count: int) -> Iterator[Result]:
             for training in active:
                 training.stop(at_once=True)
     if received:
-        raise Interrupted(f"stopped by {received[0]}; the same command goes on")
+        raise Interrupted(f"stopped by {received[0]}; call the same command to resume")
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def _accuracies(found: Confirmation) -> str:
     if far.equal == far.runs:
         return words
     return (
-        f"{words}; the others differ by {100 * far.mean_size:.1f} points on the mean and "
+        f"{words}; the others differ by {100 * far.mean_size:.1f} points on average and "
         f"{100 * far.largest:.1f} at most: {_explained(far)}"
     )
 
