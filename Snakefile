@@ -1,6 +1,6 @@
-# All of it is in workflow/Snakefile, which also runs in other folders (docs/running.md).
+# The workflow is in workflow/Snakefile, which also runs in other folders (docs/running.md).
 include: "workflow/Snakefile"
 
 
-# What an included file makes by default, Snakemake does not take over.
+# Snakemake does not take the default target from an included file.
 workflow.default_target = "all"
