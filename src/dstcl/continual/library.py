@@ -1,4 +1,4 @@
-"""Continual learning as one call, in a program of one's own: no files, no pipeline.
+"""Continual learning as one call in your own program, without files or the pipeline.
 
     from dstcl.continual import learn
 
@@ -7,10 +7,9 @@
     print(learned.accuracy, learned.metrics())
     network = learned.network(0)           # a plain module: the sub-network of the first task
 
-It makes a `Run` and a `Learner`, as the pipeline does, so that all that is asserted there holds
-here too. Whoever wants their own loop takes the core below: with
-``DynamicSparseTraining(model, optimizer, density=0.1, frozen=masks, ...)`` no weight where
-``masks`` is true ever changes, which is how earlier tasks are kept.
+This creates a `Run` and a `Learner`, as the pipeline does, so the same assertions hold. For your
+own loop, use the core: with ``DynamicSparseTraining(model, optimizer, density=0.1, frozen=masks)``
+weights never change where ``masks`` is true, which preserves earlier tasks.
 """
 
 from __future__ import annotations
@@ -72,11 +71,11 @@ OF_FILES = ("data.image_size", "data.task_sizes", "training.validation", "switch
 
 @dataclass(frozen=True)
 class Learned:
-    """What `learn` leaves. Tasks count from 0, as in the list that was learned.
+    """The result of `learn`. Tasks count from 0, as in the list passed to it.
 
     Attributes:
-        run: what was trained, every setting spelled out.
-        outcome: all that was measured, and the store of weights and masks.
+        run: description of the training, with every setting.
+        outcome: all measurements, and the store of weights and masks.
     """
 
     run: Run
@@ -84,7 +83,8 @@ class Learned:
 
     @property
     def accuracy(self) -> Tensor:
-        """Row i is after learning i tasks, row 0 untrained; NaN where nothing was measured.
+        """Row i holds accuracies after i tasks, row 0 those of the untrained network; NaN where
+        nothing was measured.
 
         In [0, 1], float64 (tasks + 1, tasks).
         """
@@ -100,8 +100,8 @@ class Learned:
     def network(self, task: int) -> nn.Module:
         """The network of a task, with its mask, head and norms; a copy, ready for evaluation.
 
-        Where tasks have heads of their own but different numbers of classes, only the first
-        outputs, as many as the task has classes, mean something.
+        If each task has its own head but numbers of classes differ, only the first outputs, as many
+        as the task has classes, are meaningful.
         """
         self.outcome.store.activate(self._subnet(task))
         return deepcopy(self.outcome.store.network).eval()
@@ -141,26 +141,26 @@ def learn(
     """Learn tasks one after the other, as a run of a study does.
 
     Args:
-        network: a torch module, whose initial weights are used as they are (it is copied, and
-            stays as it is); a function or class that makes one; a built-in name; or
+        network: a torch module, whose initial weights are used (the module is copied and not
+            changed); a function or class that creates one; a built-in name; or
             ``module:attribute``. Its last linear layer becomes the head, with as many outputs as
             the tasks need.
-        tasks: for each task its training and its test images: pairs of tensors, images (N, C, H, W)
-            and labels (N,) from 0 within the task, or torch data sets. Normalise images before.
+        tasks: training and test images of each task: pairs of tensors, images (N, C, H, W) and
+            labels (N,) from 0 within the task, or torch data sets. Normalise images first.
         method: a built-in name, ``module:attribute`` or a subclass of `Method`.
-        density, init, growth: as in params.yaml; an init or growth may also be a function, as the
-            core takes it.
-        epochs, batch_size, learning_rate: of each task.
-        seed: of everything that is drawn.
-        device: where to train; "auto": on a GPU where there is one.
-        protocol: "corrected", "published" or switches of one's own.
+        density, init, growth: as in params.yaml; an init or growth may also be a function, as in
+            the core.
+        epochs, batch_size, learning_rate: for each task.
+        seed: seed of all random numbers.
+        device: where to train; "auto": on a GPU if there is one.
+        protocol: "corrected", "published" or your own switches.
         head_layer: name of the layer that becomes the head, if it is not the last linear one.
         progress: called after every epoch with the task (from 1), the epoch and its row of history.
         **settings: any other setting of `dstcl.study.settings` by its name (``update_every=50``,
             ``optimizer=torch.optim.RMSprop``, ``head="shared"``), and those of the method.
 
     Raises:
-        ValueError: what cannot be trained; one line.
+        ValueError: the arguments cannot be trained; the message has one line.
         InvariantError: see `Learner.fit`.
     """
     where = _device(device)

@@ -1,8 +1,8 @@
 """The dynamic-sparse-training core, usable in any training loop.
 
-Knows nothing of tasks, files or configurations: tensors and names in, masks out. Criteria and inits
-of a user's own come in through `register_growth`, `register_prune` and `register_init`, as plain
-functions, or as ``module:attribute`` (`dstcl.plugins`).
+It is independent of tasks, files and configurations: tensors and names in, masks out. Pass your own
+criteria and inits as plain functions or as ``module:attribute`` (`dstcl.plugins`), or register them
+with `register_growth`, `register_prune` and `register_init`.
 """
 
 from dstcl.sparse import grow, prune  # noqa: F401  registers the criteria that are built in

@@ -36,12 +36,12 @@ CANDIDATES = ("all", "free", "frozen_without_gradient")
 
 
 class DynamicSparseTraining(SparseTraining):
-    """Sparse training whose mask changes while the weights are trained.
+    """Sparse training with a mask that changes during training.
 
-    Every ``update_every`` steps each layer loses a share of its active weights and grows exactly
-    as many among its inactive ones (weights pruned a moment ago included; one that is grown back
-    keeps its value, as in RigL). A new free weight starts at zero; a new frozen weight takes its
-    stored value, which is what sharing a weight with an earlier task means.
+    Every ``update_every`` steps, each layer prunes a fraction of its active weights and grows
+    exactly as many of its inactive ones. Weights that were just pruned are candidates too; one that
+    grows back keeps its value, as in RigL. A new free weight starts at zero. A new frozen weight
+    takes its stored value, that is, the weight is shared with an earlier task.
 
         dst = DynamicSparseTraining(model, optimizer, density=0.1, init="erk", grow="gradient",
                                     update_every=100, total_steps=5000, generator=g)
@@ -50,33 +50,33 @@ class DynamicSparseTraining(SparseTraining):
             loss(model(x), y).backward()
             dst.step()                      # replaces optimizer.step()
 
-    Arguments that are None are those of the preset; without one, the values in brackets.
+    Arguments that are None have the preset's value or, without a preset, the value in brackets.
 
     Args:
-        total_steps: optimiser steps that will be made.
-        preset: "rigl", "set", "snfs" or "itop": the values of these papers for the arguments below
-            and for ``init`` (`dstcl.sparse.presets`).
+        total_steps: number of optimiser steps of the whole training.
+        preset: "rigl", "set", "snfs" or "itop": uses the values of these papers for the arguments
+            below and for ``init`` (`dstcl.sparse.presets`).
         update_every: steps between topology updates [100].
-        prune: criterion that chooses what goes: a name in `PRUNE`, a `Criterion`, a function from
-            a `LayerView` to scores, or the ``module:attribute`` of either ["magnitude"].
-        grow: criterion that chooses what comes: the same with names in `GROW`, a switch between two
-            as ``"random-then-gradient"``, or a `GrowthPlan` ["gradient"].
+        prune: criterion for pruning: a name in `PRUNE`, a `Criterion`, a function from a
+            `LayerView` to scores, or the ``module:attribute`` of either ["magnitude"].
+        grow: criterion for growth: the same with names in `GROW`, a switch between two such as
+            ``"random-then-gradient"``, or a `GrowthPlan` ["gradient"].
         switch_at: fraction of the steps after which a switching growth changes criterion.
         prune_rate, floor, prune_schedule, stop_at: see `UpdateSchedule` [0.5, 0.005, "cosine",
             0.75].
-        redistribute: "none": every layer grows what it lost; "momentum", "gradient" or "nonzeros":
-            layers compete for it and only the total is exact (`dstcl.sparse.redistribution`)
-            ["none"].
-        candidates: which inactive weights may be grown: "all", or only "free" ones.
-            "frozen_without_gradient": all, but gradient and momentum of frozen ones read as zero,
-            so that criteria that look at these avoid frozen weights and random growth does not.
-        groups: as in `SparseTraining`; a group may have ``prune`` and ``grow`` of its own.
+        redistribute: "none": every layer grows as many weights as it pruned; "momentum", "gradient"
+            or "nonzeros": layers compete for the pruned weights, and only the total is exact
+            (`dstcl.sparse.redistribution`) ["none"].
+        candidates: inactive weights that may be grown: "all", or only "free" ones.
+            "frozen_without_gradient": all, but gradient and momentum of frozen ones count as zero.
+            Criteria that use these then avoid frozen weights; random growth does not.
+        groups: as in `SparseTraining`; a group may also set ``prune`` and ``grow``.
 
-    All others are those of `SparseTraining`.
+    All other arguments are those of `SparseTraining`.
 
     Raises:
         ValueError: an unknown name, or a value out of range; in `step`, a criterion that does not
-            return scores (`check_criterion` finds out before).
+            return scores (`check_criterion` detects this earlier).
     """
 
     _bias_correction = True

@@ -1,10 +1,10 @@
 """Training with a fixed mask: the optimiser-side step that every sparse method shares.
 
 The model stays an ordinary model with dense tensors whose inactive entries are exactly zero.
-Gradients are kept where ``mask & ~frozen``, which keeps sparsity and isolation at once, and the
-optimiser's state clean; after the optimiser's step the weights are kept the same way and the frozen
-values added back, so that no weight decay, momentum, update rule or infinite gradient can move an
-inactive or frozen weight.
+Gradients are kept only where ``mask & ~frozen``. This preserves sparsity and isolation and keeps
+the optimiser's state clean. After the optimiser's step, the weights are masked in the same way and
+the frozen values are added back. So no weight decay, momentum, update rule or infinite gradient can
+move an inactive or frozen weight.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class _BeginsWhenMade(ABCMeta):
 
 
 class SparseTraining(metaclass=_BeginsWhenMade):
-    """Static sparse training: a mask is drawn once and kept.
+    """Static sparse training: the mask is drawn once and kept.
 
-    The values that the model holds when it is passed in are its *stored* values. With ``frozen``
-    they are also the values of earlier tasks: an active frozen weight always equals its stored
-    value, before, during and after training.
+    The values of the model's weights at construction are its *stored* values. With ``frozen``, they
+    are also the values of earlier tasks: an active frozen weight always equals its stored value,
+    before, during and after training.
 
-    To write another method, subclass and override any of these; all of them are called without
+    To write another method, override any of these in a subclass; all of them are called without
     gradient recording:
 
     - `first_masks`: which weights are active at the start;
@@ -79,10 +79,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     - `update_topology`: change them, with `set_mask`;
     - `settled`: whether the masks have their final density.
 
-    Fields may be set before or after ``super().__init__()``: no hook is called before all
-    constructors have run. Masks are there from `begin` on.
+    You may set fields before or after ``super().__init__()``: no hook is called before all
+    constructors have run. Masks exist from `begin` on.
 
-        class Rewired(SparseTraining):  # other random masks every thousand steps
+        class Rewired(SparseTraining):  # new random masks every thousand steps
             def changes_masks(self, step):
                 return step % 1000 == 0
 
@@ -91,51 +91,52 @@ class SparseTraining(metaclass=_BeginsWhenMade):
                     self.set_mask(name, mask, self.budget[name])
 
     Args:
-        model: any module with layers that can be masked: linear, convolutional (transposed ones
-            too), attention and recurrent ones.
+        model: any module with layers that can be masked: linear, convolutional (also transposed),
+            attention and recurrent layers.
         optimizer: any torch optimiser over the model's parameters, or a list of several.
-        density: active over all masked weights; with ``masks`` it may be left out, and is theirs.
-        init: how density is spread over layers: a name in `INITS`, a function from shapes and
+        density: fraction of all masked weights that are active; optional with ``masks``, which then
+            determine it.
+        init: how density is distributed over layers: a name in `INITS`, a function from shapes and
             density to the density of each layer, or the ``module:attribute`` of one.
         frozen: for each masked weight, true where training must not change the value.
-        exclude: names of modules or parameters that stay dense (a head of its own for each task,
-            say); ``*`` and ``?`` as in file names.
-        include: matrices and kernels that are masked besides, such as those of embeddings.
+        exclude: names of modules or parameters that stay dense (for example a head per task); ``*``
+            and ``?`` as in file names.
+        include: additional matrices and kernels to mask, such as those of embeddings.
         overrides: density of single layers, by parameter or module name or a pattern.
         groups: settings of parts of the model: ``{"*.mlp.*": {"density": 0.05}}``; density and
-            init here, criteria too in `DynamicSparseTraining`. Of several patterns that fit a
-            weight the first counts.
+            init here, criteria too in `DynamicSparseTraining`. If several patterns match a weight,
+            the first one applies.
         masks: use these masks instead of drawing new ones; "nonzero": active where the model's
-            weights are not zero, as those of a pruned model.
-        regrown: value of a frozen weight that becomes active again: "stored"; or "zero", where it
-            is zero in training and the stored value only comes back in `consolidated`.
-        structure: which masks are possible: "none", "2:4" or another n:m, "block:4x4", "fan-in" or
+            weights are not zero, for a pruned model.
+        regrown: value of a frozen weight that becomes active again: "stored"; or "zero": it is zero
+            in training, and only `consolidated` restores the stored value.
+        structure: allowed masks: "none", "2:4" or another n:m, "block:4x4", "fan-in" or
             "fan-in:ablate" (`dstcl.sparse.structure`); or a mapping from patterns of names to
-            these. Counts become the nearest possible ones; n:m has its own density.
-        generator: source of randomness; without one a generator is seeded from torch's default
-            generator, so that ``torch.manual_seed`` decides.
-        sync: with several processes (torch.distributed), begin with the weights of rank 0 and draw
-            as it does; False where processes train different models.
+            these. Counts are rounded to the nearest possible ones; n:m determines the density.
+        generator: source of randomness; without one, a generator is seeded from torch's default
+            generator, so ``torch.manual_seed`` makes training reproducible.
+        sync: with several processes (torch.distributed), start with the weights and random draws of
+            rank 0; use False if processes train different models.
 
     Attributes:
-        weights: the masked weights by parameter name; all other mappings have these names. Tied
-            weights are one and have the first of their names.
-        selection: what is not masked, and why.
-        shapes: of the weights.
-        densities, budget: active share and number of each layer that density and init ask for.
-        structures: of the layers that have one.
+        weights: the masked weights by parameter name; all other mappings use these names. Tied
+            weights appear once, under the first of their names.
+        selection: the weights that are not masked, with reasons.
+        shapes: shapes of the weights.
+        densities, budget: target fraction and number of active weights of each layer.
+        structures: structures of the layers that have one.
         stored, frozen: see above.
-        masks: true where a weight is active. Changed in place only, as CUDA graphs remember where
-            they are.
-        counts: active weights of each layer now.
-        explored: true where a weight was active at any time so far.
-        steps: optimiser steps made.
-        optimizers, optimizer: all of them, and the first.
+        masks: true where a weight is active. Only changed in place, because CUDA graphs store their
+            addresses.
+        counts: current number of active weights of each layer.
+        explored: true where a weight has been active at any time.
+        steps: number of optimiser steps so far.
+        optimizers, optimizer: all optimisers, and the first one.
 
     Raises:
-        ValueError: nothing to mask, a weight that no optimiser holds, densities that cannot be met,
-            names that are not in the model, masks that do not fit, or a structure that a layer or
-            its density cannot have.
+        ValueError: nothing to mask, a weight that belongs to no optimiser, densities that cannot be
+            met, names that are not in the model, masks that do not match, or a structure that a
+            layer or its density does not allow.
     """
 
     _group_settings: ClassVar[tuple[str, ...]] = ("density", "init")
