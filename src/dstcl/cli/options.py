@@ -26,7 +26,7 @@ def add_template(parser: argparse.ArgumentParser, name: str) -> None:
     Args:
         name: its path in a checkout.
     """
-    what = f"of the page (default: {name}, else the one of this package)"
+    what = f"template of the page (default: {name}, or else the package's copy)"
     add_shipped(parser, "--template", lambda: nearest(name), what)
 
 

@@ -163,7 +163,9 @@ def paper_lines(claims: Sequence[AnyClaim], judged: pd.DataFrame) -> list[str]:
         group = f"group {claim.group}" if claim.group else "no claim of the paper"
         lines.append(f"{claim.id} ({group}; {claim.source}): {claim.statement}")
         if claim.paper_says_otherwise:
-            lines.append(f"  The paper itself says otherwise. {claim.paper_says_otherwise}")
+            lines.append(
+                f"  The paper's own data or text contradict this. {claim.paper_says_otherwise}"
+            )
         rows = judged[judged["claim"] == claim.id].to_dict("records")
         for row in rows:
             place = f"{row['dataset']}, {row['tasks']} tasks, {row['network']}"

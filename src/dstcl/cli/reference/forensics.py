@@ -11,7 +11,7 @@ from dstcl.shipped import PAPER, nearest
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The numbers, where to draw, and the page."""
-    what = f"folder of tables.csv and curves.csv (default: {PAPER}, else this package's)"
+    what = f"folder with tables.csv and curves.csv (default: {PAPER}, or else the package's copy)"
     add_shipped(parser, "--numbers", lambda: nearest(PAPER), what)
     parser.add_argument(
         "--out", type=Path, default=Path("docs/images"), help="folder (default %(default)s)"
