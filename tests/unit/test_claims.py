@@ -259,7 +259,10 @@ def test_the_paper_s_claims_are_well_formed() -> None:
         ({"mor_than": 1}, "claim better: mor_than: unknown key; allowed: id, group"),
         ({"measure": "late_minus_early"}, "claim better: measure: late_minus_early needs after_"),
         ({"after_task": 3}, "claim better: measure: acc has no use for after_task"),
-        ({"only": {"dataset": "Cifar!"}}, "claim better: only.dataset: 'Cifar!' is no dataset"),
+        (
+            {"only": {"dataset": "Cifar!"}},
+            "claim better: only.dataset: 'Cifar!' is not a known dataset",
+        ),
         ({"id": "Not a name"}, "claim Not a name: id: 'Not a name' String should match"),
         (
             {"kind": "spread", "over": "growth", "where": {"density": 0.2, "growth": "random"}},
