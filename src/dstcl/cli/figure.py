@@ -9,7 +9,7 @@ from dstcl.cli.options import add_study
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which figure of which study."""
-    parser.add_argument("name")
+    parser.add_argument("name", help="name of the figure, for example claims")
     add_study(parser)
     parser.add_argument(
         "--dpi", type=_dpi, default=150, help="resolution of the PNG (default %(default)s)"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def add_params(parser: argparse.ArgumentParser) -> None:
     """A file, or values instead of it, and a preset."""
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    what = "file with the study (default %(default)s)"
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help=what)
     parser.add_argument("--preset", help="preset to use instead of the one in the file")
     parser.add_argument(
         "--part", action="append", default=[], help="part of the preset; may be repeated"

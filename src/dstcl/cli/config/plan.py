@@ -10,7 +10,7 @@ from dstcl.cli.config.options import add_params, params_of
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The configuration, and the file."""
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="file to write: plan.json")
     add_params(parser)
 
 

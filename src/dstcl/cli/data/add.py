@@ -9,7 +9,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The data set, and where it is."""
-    parser.add_argument("dataset")
+    parser.add_argument("dataset", help="name of the data set")
     parser.add_argument(
         "path", type=Path, nargs="?", help="folder or archive on disk; omit it to download"
     )

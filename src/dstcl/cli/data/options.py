@@ -8,7 +8,7 @@ from pathlib import Path
 
 def add_prepared(parser: argparse.ArgumentParser) -> None:
     """A data set and its prepared file, which `prepared_file` finds."""
-    parser.add_argument("dataset")
+    parser.add_argument("dataset", help="name of the data set")
     parser.add_argument("--data", type=Path, help="prepared file (default: in data/prepared)")
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def add_params(parser: argparse.ArgumentParser) -> None:
     """The file with the user's own data sets."""
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    what = "file with the study (default %(default)s)"
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help=what)
 
 
 def own_datasets(params: Path) -> dict[str, DatasetInfo]:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The data set, the size of its images, and the file."""
-    parser.add_argument("dataset")
-    parser.add_argument("--image-size", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("dataset", help="name of the data set")
+    parser.add_argument("--image-size", type=int, required=True, help="edge in pixels")
+    parser.add_argument("--out", type=Path, required=True, help="prepared file to write")
     parser.add_argument("--own", help="entry of your own data set as JSON, instead of --params")
     parser.add_argument(
         "--workers", type=int, default=_cores(), help="decoding processes (default: all cores)"
