@@ -269,7 +269,7 @@ def test_a_disk_without_locks_is_put_up_with(
     [
         ("raise KeyError('weights')", "KeyError: 'weights'"),
         ("import sys; sys.exit('dstcl: it is wrong')", "it is wrong"),
-        ("import os; os.kill(os.getpid(), 9)", "its process ended with -9; the same command goes"),
+        ("import os; os.kill(os.getpid(), 9)", "its process ended with -9; call the same command"),
         (
             "import sys; sys.exit(75)",
             "a signal stopped its process; call the same command to resume",

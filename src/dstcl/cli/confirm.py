@@ -1,4 +1,4 @@
-"""Compare a study with a recorded one: verdicts, effects, accuracies and machines."""
+"""Compare the verdicts, effects, accuracies and machines of a study with a recorded one."""
 
 from __future__ import annotations
 

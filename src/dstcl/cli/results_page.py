@@ -1,4 +1,4 @@
-"""Write one page to browse all results: curves, verdicts and runs; it needs no server."""
+"""Write one page to browse all results, with curves, verdicts and runs; it needs no server."""
 
 from __future__ import annotations
 

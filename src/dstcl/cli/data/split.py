@@ -1,4 +1,4 @@
-"""Write a task split: the classes of each task."""
+"""Write a task split, which lists the classes of each task."""
 
 from __future__ import annotations
 
