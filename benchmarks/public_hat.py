@@ -23,16 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from public_methods import Measured, Pairs, Setting, compare, measured, of_learned, old_torch
+from public_methods import Ran, Setting, compare, old_torch, own_run, ran
+from public_twins import CLASSES, SIDE, Pairs
 from torch import Tensor, nn
 
-from dstcl.continual import learn
-from dstcl.continual.capacity import used_fraction
 from dstcl.continual.methods.units import connections
 
 EPOCHS, BATCH, RATE = 30, 64, 0.05
 SMAX, STRENGTH = 400.0, 0.75
-SIDE, CLASSES = 28, 2
 DROPOUT = (0.2, 0.5)
 """Of inputs and of hidden units, as in the public code."""
 WIDTHS = (400, 50)
@@ -79,7 +77,7 @@ def masks_of(network: Any, task: int) -> dict[str, Tensor]:
     }
 
 
-def public_run(width: int, pairs: Pairs, seed: int) -> Measured:
+def public_run(width: int, pairs: Pairs, seed: int) -> Ran:
     """The public code's approach over all tasks."""
     kind = importlib.import_module("approaches.hat").Appr
     network = public_network(width, len(pairs), seed)
@@ -99,28 +97,24 @@ def public_run(width: int, pairs: Pairs, seed: int) -> Measured:
                 for seen in range(task + 1):
                     accuracy = test(seen, *pairs[seen][1])[1]
                     rows.append({"after_task": task + 1, "task": seen + 1, "accuracy": accuracy})
-    return measured(rows, used_fraction([masks_of(network, task) for task in range(len(pairs))]))
+    return ran(rows, [masks_of(network, task) for task in range(len(pairs))])
 
 
-def own_run(width: int, pairs: Pairs, seed: int) -> Measured:
+def hat_run(width: int, pairs: Pairs, seed: int) -> Ran:
     """Method hat, with the same settings."""
-    learned = learn(
+    return own_run(
         own_network(public_network(width, len(pairs), seed)),
         pairs,
+        seed,
         method="hat",
         epochs=EPOCHS,
         batch_size=BATCH,
         learning_rate=RATE,
         optimizer="torch.optim:SGD",
-        schedule="constant",
         weight_decay=0.0,
-        augment="none",
         smax=SMAX,
         strength=STRENGTH,
-        seed=seed,
-        device="cpu",
     )
-    return of_learned(learned)
 
 
 def settings(code: Path) -> list[Setting]:
@@ -130,7 +124,7 @@ def settings(code: Path) -> list[Setting]:
         Setting(
             f"{width} units",
             lambda pairs, seed, width=width: public_run(width, pairs, seed),
-            lambda pairs, seed, width=width: own_run(width, pairs, seed),
+            lambda pairs, seed, width=width: hat_run(width, pairs, seed),
         )
         for width in WIDTHS
     ]

@@ -13,41 +13,55 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import torch
 from machine import machine, record
+from public_twins import CPU, TASKS, Masks, Pair, Pairs, Start, described, in_common
 from tables import print_table
-from torch import Tensor
+from torch import nn
 
-from dstcl.continual.library import Learned
+from dstcl.continual import learn
+from dstcl.continual.capacity import used_fraction
 from dstcl.continual.metrics import acc, accuracy_matrix, forgetting
 from dstcl.continual.tasks import PreparedTasks
 from dstcl.data.stored import load_prepared
 from dstcl.data.tasks import split_classes
 from dstcl.evaluation.statistics import mean_interval
 
-TASKS = 5
-Pair = tuple[Tensor, Tensor]
-Pairs = list[tuple[Pair, Pair]]
-"""Training and test images of each task, normalised, with labels from 0."""
 Measured = dict[str, float]
-"""What a run comes to: acc, forgetting and used_fraction, in [0, 1]."""
+"""What a run comes to: acc, forgetting, used_fraction (of weights, by some task) and density (of a
+task's mask, mean over tasks), in [0, 1]."""
+
+
+class Ran(NamedTuple):
+    """A run: what it comes to, and the masks of its tasks."""
+
+    measured: Measured
+    masks: Masks
 
 
 class Setting(NamedTuple):
-    """A comparison: its name in the record, and how both sides run with a seed."""
+    """A comparison: its name in the record, and how both sides run with a seed.
+
+    Attributes:
+        ours: settings that share it share its runs.
+        twins: both begin alike, so that it means something how far their masks agree.
+        drawn: what each side draws by itself for the first task with a seed.
+    """
 
     name: str
-    public: Callable[[Pairs, int], Measured]
-    ours: Callable[[Pairs, int], Measured]
+    public: Callable[[Pairs, int], Ran]
+    ours: Callable[[Pairs, int], Ran]
+    twins: bool = False
+    drawn: Callable[[int], dict[str, Start]] | None = None
 
 
 def digit_tasks(file: Path, seed: int) -> Pairs:
     """Two digits a task, in the order that a run of this seed has."""
     data = load_prepared(file)
     classes = split_classes(len(data.class_names), TASKS, f"seed{seed}")
-    tasks = PreparedTasks(data, classes, torch.device("cpu"))
+    tasks = PreparedTasks(data, classes, CPU)
 
     def pair(task: int, part: Any) -> Pair:
         examples = tasks.examples([task], part)
@@ -56,22 +70,38 @@ def digit_tasks(file: Path, seed: int) -> Pairs:
     return [(pair(task, "train"), pair(task, "test")) for task in range(TASKS)]
 
 
-def measured(rows: Iterable[Mapping[str, Any]], used_fraction: float) -> Measured:
-    """ACC, forgetting and the share of weights that some task uses.
+def own_run(network: nn.Module, pairs: Pairs, seed: int, **settings: Any) -> Ran:
+    """A run of ours at a constant rate, in its last epoch."""
+    fixed = {"schedule": "constant", "augment": "none", "precision": "float32", "device": "cpu"}
+    learned = learn(network, pairs, seed=seed, **fixed | settings)
+    masks = [learned.masks(task) for task in range(len(pairs))]
+    return ran(learned.outcome.accuracy, masks)
+
+
+def ran(rows: Iterable[Mapping[str, Any]], masks: Masks) -> Ran:
+    """What a run comes to.
 
     Args:
-        rows: after_task and task, both from 1, and accuracy.
-        used_fraction: the third of them.
+        rows: after_task and task, both from 1, and accuracy in [0, 1].
+        masks: of its tasks.
     """
     matrix = accuracy_matrix(rows)
     lost = forgetting(matrix)
     assert lost is not None  # tasks came one after the other
-    return {"acc": acc(matrix), "forgetting": lost, "used_fraction": used_fraction}
+    figures = {"acc": acc(matrix), "forgetting": lost, "used_fraction": used_fraction(masks)}
+    return Ran(figures | {"density": fmean(used_fraction([own]) for own in masks)}, masks)
 
 
-def of_learned(learned: Learned) -> Measured:
-    """The same of a run of ours."""
-    return measured(learned.outcome.accuracy, learned.outcome.store.used_fraction())
+@contextmanager
+def stand_ins(*packages: str) -> Iterator[None]:
+    """Packages that public code imports and these runs never use need not be installed."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update({name: MagicMock() for name in absent})
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @contextmanager
@@ -110,25 +140,45 @@ def compare(
     git = ["git", "-C", str(options.code), "rev-parse", "--short", "HEAD"]
     head = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     told = machine() | {"public_code": f"{repository}@{head}", "data": options.data.name}
-    found = {}
+    found, drawn, common = {}, {}, {}
+    done: dict[tuple[Any, int], Ran] = {}
     for setting in settings(options.code):
-        runs: dict[str, list[Measured]] = {"public": [], "ours": []}
-        for seed in range(options.seeds):
-            pairs = digit_tasks(options.data, seed)
-            runs["public"].append(setting.public(pairs, seed))
-            runs["ours"].append(setting.ours(pairs, seed))
-            both = {side: own[-1] for side, own in runs.items()}
-            print(f"{setting.name}, seed {seed}: {both}", file=sys.stderr, flush=True)
-        found[setting.name] = runs
+        key, sides = setting.name, _all_seeds(setting, options.data, options.seeds, done)
+        found[key] = {side: [one.measured for one in own] for side, own in sides.items()}
+        if setting.twins:
+            pairs = zip(sides["ours"], sides["public"], strict=True)
+            common[key] = [in_common(ours.masks, public.masks) for ours, public in pairs]
+        if setting.drawn is not None:
+            begun = setting.drawn(0).items()
+            drawn[key] = {side: described(start) for side, start in begun}
     differences = {name: _difference(runs) for name, runs in found.items()}
-    record(name, told | {"settings": found, "ours_minus_public_points": differences})
-    columns = ["setting", "code", "ACC, %", "forgetting, points", "weights used, %"]
+    told |= {"settings": found, "ours_minus_public_points": differences}
+    of_twins = {"masks_in_common": common, "drawn": drawn} if common else {}
+    record(name, told | of_twins)
+    columns = ["setting", "code", "ACC, %", "forgetting, points", "weights used, %", "by a task, %"]
     print_table(columns, [row for key in found for row in _rows(key, found[key])])
     print_table(
-        ["setting", "ours - public, points", "95% interval, paired by seed"],
-        [(key, round(one["mean"], 1), [round(one["low"], 1), round(one["high"], 1)])
+        ["setting", "ours - public, points", "95% interval, paired by seed", "masks in common, %"],
+        [(key, round(one["mean"], 2), [round(one["low"], 2), round(one["high"], 2)],
+          round(100 * fmean(common[key]), 1) if key in common else "-")
          for key, one in differences.items()],
     )  # fmt: skip
+
+
+def _all_seeds(
+    setting: Setting, data: Path, seeds: int, done: dict[tuple[Any, int], Ran]
+) -> dict[str, list[Ran]]:
+    """Runs of both sides; ``done`` are those of ours so far."""
+    runs: dict[str, list[Ran]] = {"public": [], "ours": []}
+    for seed in range(seeds):
+        pairs = digit_tasks(data, seed)
+        if (setting.ours, seed) not in done:
+            done[setting.ours, seed] = setting.ours(pairs, seed)
+        runs["public"].append(setting.public(pairs, seed))
+        runs["ours"].append(done[setting.ours, seed])
+        both = {side: own[-1].measured for side, own in runs.items()}
+        print(f"{setting.name}, seed {seed}: {both}", file=sys.stderr, flush=True)
+    return runs
 
 
 def _difference(runs: Mapping[str, Sequence[Measured]]) -> dict[str, float]:
@@ -142,7 +192,7 @@ def _rows(setting: str, runs: Mapping[str, Sequence[Measured]]) -> list[list[str
         values = [100 * one[measure] for one in own]
         return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
-    measures = {"acc": 1, "forgetting": 2, "used_fraction": 0}
+    measures = {"acc": 1, "forgetting": 2, "used_fraction": 0, "density": 0}
     return [
         [setting, side, *(both(own, measure, digits) for measure, digits in measures.items())]
         for side, own in runs.items()
