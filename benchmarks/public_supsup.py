@@ -45,7 +45,7 @@ from torch import Tensor, nn
 
 from dstcl.continual.methods.supsup import RandomWeightStore
 
-EPOCHS, BATCH, RATE, DECAY = 10, 64, 1e-3, 1e-4
+EPOCHS, BATCH, RATE, DECAY = 5, 64, 1e-3, 1e-4
 """Rate and weight decay are those of the public code's Split CIFAR-100."""
 WIDTH = 0.5
 """Of the 300 and 100 hidden units that the public code has."""
