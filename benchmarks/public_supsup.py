@@ -10,8 +10,9 @@ are used as they are, with the task given (GG); the loop over tasks makes its st
 
 In ours each task has a trained head. The public code can do so too (``--individual-heads``), but
 the paper's head is random and masked as any layer; both are compared with ours. There layers are
-convolutions of one pixel, whose sums are rounded otherwise than those of linear layers: with the
-same layers computed as products of matrices both sides do the same bit for bit.
+convolutions of one pixel, which round sums differently from linear layers: with the same layers
+computed as products of matrices, and the same choice between equal scores, both sides agree bit for
+bit.
 
 Writes public_supsup.json here and prints the tables of docs/methods.md; some minutes of one core.
 """
@@ -21,9 +22,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -37,6 +40,7 @@ from public_twins import (
     Pairs,
     Start,
     batches,
+    highest,
     no_head_bias,
     perceptron,
     starts,
@@ -124,15 +128,27 @@ def as_product(images: Tensor, weight: Tensor, *_: Any) -> Tensor:
     return nn.functional.linear(images.flatten(1), weight.flatten(1))[..., None, None]
 
 
-def public_run(density: float, trained_heads: bool, products: bool, pairs: Pairs, seed: int) -> Ran:
-    """The public code's steps over all tasks."""
+@contextmanager
+def own_details() -> Iterator[None]:
+    """Layers computed as linear ones, and of equal scores the choice that ours makes."""
+    subnets = public_code("models.module_util")
+    with (
+        patch.object(nn.functional, "conv2d", as_product),
+        patch.object(subnets, "GetSubnet", SimpleNamespace(apply=highest)),
+        patch.object(subnets, "get_subnet", highest),
+    ):
+        yield
+
+
+def public_run(density: float, trained_heads: bool, alike: bool, pairs: Pairs, seed: int) -> Ran:
+    """The public code's steps over all tasks; ``alike``: with our details."""
     network = public_network(density, trained_heads, seed)
     trainer = public_code("trainers.default")
     begin = starts(own_network(network), RandomWeightStore, density, seed)
     give_start(network, trained_heads, begin)
     loss, log, rows = nn.CrossEntropyLoss(), MagicMock(), []
-    convolution = patch.object(nn.functional, "conv2d", as_product) if products else nullcontext()
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), convolution:
+    details = own_details() if alike else nullcontext()
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), details:
         for task in range(len(pairs)):
             set_task(network, task)
             own = parameters_of(network, task)
@@ -144,7 +160,8 @@ def public_run(density: float, trained_heads: bool, products: bool, pairs: Pairs
                 tests = Batches([pairs[seen][1]])
                 accuracy = trainer.test(network, log, loss, tests, EPOCHS, seen)
                 rows.append({"after_task": task + 1, "task": seen + 1, "accuracy": accuracy})
-    return ran(rows, [masks_of(network, density, task) for task in range(len(pairs))])
+        masks = [masks_of(network, density, task) for task in range(len(pairs))]
+    return ran(rows, masks)
 
 
 def supsup_run(density: float, pairs: Pairs, seed: int) -> Ran:
@@ -180,17 +197,17 @@ def drawn(density: float, seed: int) -> dict[str, Start]:
 
 
 def settings(code: Path) -> list[Setting]:
-    """Per density the public code with trained heads, the same as products, and masked heads."""
+    """Per density: trained heads, the same with our details, and masked random heads."""
     sys.path.insert(0, str(code))
     found = []
     for density in DENSITIES:
         ours = partial(supsup_run, density)
-        for name, trained_heads, products in (
+        for name, trained_heads, alike in (
             ("trained heads", True, False),
-            ("trained heads, products of matrices", True, True),
+            ("trained heads, details as in ours", True, True),
             ("masked random heads", False, False),
         ):
-            public = partial(public_run, density, trained_heads, products)
+            public = partial(public_run, density, trained_heads, alike)
             begin = partial(drawn, density) if name == "trained heads" else None
             found.append(Setting(f"density {density}, {name}", public, ours, True, begin))
     return found

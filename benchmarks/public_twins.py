@@ -25,6 +25,7 @@ from dstcl.data.batches import TrainingBatches
 from dstcl.networks.build import build_network
 from dstcl.networks.head import find_head
 from dstcl.seeds import generator
+from dstcl.sparse import select_top
 
 CPU = torch.device("cpu")
 TASKS, CLASSES, SIDE = 5, 2, 28
@@ -82,6 +83,23 @@ def _start(store: SubnetStore, density: float, task: int) -> Start:
     scores = {name: score.detach() for name, score in sparse.scores.items()}
     head = find_head(network)[1].weight.detach().clone()
     return Start(sparse.values, scores, sparse.masks, head)
+
+
+class _Highest(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, density: float) -> Tensor:
+        count = int(density * scores.numel() + 0.5)
+        return select_top(scores, torch.ones_like(scores, dtype=torch.bool), count).float()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0], None
+
+
+def highest(scores: Tensor, density: float) -> Tensor:
+    """A mask of zeros and ones, exactly as many and of equal scores the same as ours; its gradient
+    goes straight through to the scores, as in public code."""
+    return _Highest.apply(scores, density)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -36,6 +37,7 @@ from public_twins import (
     Pairs,
     Start,
     batches,
+    highest,
     no_head_bias,
     perceptron,
     starts,
@@ -43,7 +45,6 @@ from public_twins import (
 from torch import Tensor, nn
 
 from dstcl.continual.subnets import SubnetStore
-from dstcl.sparse import select_top
 
 EPOCHS, BATCH, RATE, WIDTH = 10, 64, 1e-3, 100
 """Rate and width are those of the public code's permuted MNIST."""
@@ -119,7 +120,8 @@ class OwnDetails(AsTheyAre):
 
     def masking(self) -> AbstractContextManager[Any]:
         """Exactly so many weights."""
-        return patch.object(importlib.import_module("networks.subnet"), "GetSubnetFaster", Exactly)
+        exact = SimpleNamespace(apply=lambda scores, _, __, left_out: highest(scores, 1 - left_out))
+        return patch.object(importlib.import_module("networks.subnet"), "GetSubnetFaster", exact)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Weights that have left the mask rest."""
@@ -130,21 +132,6 @@ class OwnDetails(AsTheyAre):
     def end_task(self, task: int, images: Tensor) -> None:
         """One more forward pass, so that the masks are those after the last step."""
         self.network(images, task, None)
-
-
-class Exactly(torch.autograd.Function):
-    """The public code's choice of weights, with exactly as many as ours."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, zeros: Tensor, ones: Tensor, sparsity: float) -> Tensor:
-        """A mask of zeros and ones."""
-        count = int((1 - sparsity) * scores.numel() + 0.5)
-        return select_top(scores, torch.ones_like(scores, dtype=torch.bool), count).float()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Straight through, as there."""
-        return gradients[0], None, None, None
 
 
 class HoldingAdam(torch.optim.Adam):

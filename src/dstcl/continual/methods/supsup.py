@@ -37,8 +37,7 @@ class Supermasks(Method):
 
     Equation 1 of the paper with the edge-popup rule that it takes from Ramanujan et al. 2020: a
     task's mask is the top share of each layer by score, scores learn by the straight-through
-    gradient, weights do not. Every task begins with fresh scores. ``density`` is the share; the
-    public code spreads it over layers as ``init: er`` does.
+    gradient, weights do not. Every task begins with fresh scores. ``density`` is the share.
     """
 
     reads = ()
