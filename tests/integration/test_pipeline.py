@@ -50,6 +50,18 @@ def test_paper_preset_plans_fast_and_light(workspace: Workspace) -> None:
     assert f"train run {planned}" in " ".join(done.stderr.split())
 
 
+def test_varied_settings_may_have_any_order(workspace: Workspace) -> None:
+    """The plan names the folders that trainings write, in which the settings have that order."""
+    varied = {"training.learning_rate": [0.01, 0.02], "topology.update_every": [4]}
+    workspace.change({"vary": varied})
+    done = workspace.run("plan")
+    assert done.returncode == 0, done.stdout
+    plan = json.loads((workspace.study / "plan.json").read_text())
+    wanted = [run.folder for run in runs(load_file(workspace.folder / "params.yaml"))]
+    assert [entry["folder"] for entry in plan["runs"]] == wanted
+    assert "Nothing to be done" in workspace.run("plan", "--dry-run").stdout
+
+
 def test_runs_trained_without_snakemake_are_not_trained_again(workspace: Workspace) -> None:
     """docs/engine.md: plan and data from here, training anywhere, tables from here."""
     done = workspace.run("--", "tasks", "results/quick/plan.json")

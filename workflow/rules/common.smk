@@ -129,12 +129,14 @@ def figure_code(wildcards):
 
 
 def study_json(wildcards):
-    """The part of params.yaml that decides which runs there are, as one comparable text."""
+    """The part of params.yaml that decides which runs there are, as one comparable text.
+
+    In the order of the file: that of varied settings is the order of a run's folders."""
     science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
     science["figures"] = {}
     names = PARAMS.study.protocol_names()
     science["protocols"] = {name: science["protocols"][name] for name in names}
-    return json.dumps(science, sort_keys=True)
+    return json.dumps(science)
 
 
 def run_json(wildcards):
