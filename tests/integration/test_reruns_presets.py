@@ -1,8 +1,10 @@
-"""Stories of re-runs for several presets, both executors and a cluster, and of what a person does
-between two calls. Each ends with what an empty clone of the same commit makes, byte by byte.
+"""Stories of re-runs for the runs of every preset, both executors and a cluster, and of what a
+person does between two calls. Each ends with what an empty clone of the same commit makes, byte by
+byte.
 
 Presets are cut down to one or two runs, and keep what is their own: switches of a protocol, varied
-settings, parts, tasks that are only begun.
+settings, parts, tasks that are only begun. Preset `ALL` has the runs of all of them, so that one
+call of Snakemake does for every preset.
 """
 
 from __future__ import annotations
@@ -17,31 +19,42 @@ import yaml
 from project import Project
 from same_studies import differences, runs_of
 
+from dstcl.study.fields import plain
+from dstcl.study.load import load, load_file, runs
+from dstcl.study.presets import Axes
+
 pytestmark = pytest.mark.pipeline
 
 BENCHMARK = {"dataset": "mnist5k", "tasks": 2}
+BEGUN = {"dataset": "mnist5k", "tasks": 5, "learn": 1}
+ADAPTIVE = {"growths": ["random"], "extra": []}
 # What is left of each preset; all that is not named here stays as it is in params.yaml.
 CUT: dict[str, dict[str, Any]] = {
     "quick": {"growths": ["random"], "extra": []},
     "ablation": {"protocols": ["corrected-head-shared"], "growths": ["gradient"]},
     "cifar100-cpu": {"protocols": ["published"], "growths": ["unfired"], "extra": []},
-    "paper-first-task": {"benchmarks": [BENCHMARK | {"learn": 1}]},
+    "paper-first-task": {
+        "benchmarks": [BEGUN],
+        "vary": {"topology.update_every": [50, 400]},
+    },
     "paper": {
         "growths": ["momentum"],
         "vary": {"topology.update_every": [50]},
         "extra": [{"part": "dense-baselines", "protocols": ["corrected"], "methods": ["ewc"]}],
     },
-    "paper-prefix": {"benchmarks": [BENCHMARK | {"learn": 1}], "growths": ["unfired"], "extra": []},
+    "paper-prefix": {"benchmarks": [BEGUN], "growths": ["unfired"], "extra": []},
     "slim": {
         "growths": ["random"],
         "extra": [{"part": "baselines", "methods": ["joint"]}],
     },
-    "adaptive": {"extra": [], "vary": {"topology.controller": ["saturation"]}},
-    "adaptive-digits": {"extra": [], "vary": {"topology.controller": ["free_capacity"]}},
-    "adaptive-schedule": {"extra": [], "vary": {"topology.controller": ["density_by_gain"]}},
+    "adaptive": ADAPTIVE | {"vary": {"topology.controller": ["saturation"]}},
+    "adaptive-digits": ADAPTIVE | {"vary": {"topology.controller": ["free_capacity"]}},
+    "adaptive-schedule": ADAPTIVE | {"vary": {"topology.controller": ["density_by_gain"]}},
     "peers": {"methods": ["wsn"], "extra": [{"part": "units", "methods": ["hat"]}]},
     "peers-cifar100": {"methods": ["unisolated"], "growths": ["gradient"], "extra": []},
 }
+ALL = "all"
+"""The preset that has the runs of all others."""
 # As on a cluster: each job in a script of its own that starts Snakemake again.
 CLUSTER = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", "bash", "--jobs", "1"]
 CLUSTER += ["--seconds-between-status-checks", "1"]
@@ -59,6 +72,7 @@ def first(made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
         common = {"networks": ["convnet"], "densities": [0.2], "inits": ["erk"], "seeds": [0]}
         preset |= {"benchmarks": [BENCHMARK], **common, **cut}
         preset["training"] |= {"epochs": 1, "augment": "none"}
+    params["presets"][ALL] = all_together(params)
     path.write_text(yaml.safe_dump(params, sort_keys=False))
     for name in ("data", "results", ".snakemake"):
         shutil.rmtree(project.folder / name)
@@ -87,11 +101,31 @@ def clone_of(first: Project, tmp_path_factory: pytest.TempPathFactory) -> Callab
                 change(clone)
             evaluate(clone, preset)
             found[key] = study(clone, preset)
-            if change and preset not in OTHERS:
+            if change:
                 assert differences(found[key], get(preset)), "it changes numbers"
         return found[key]
 
     return get
+
+
+def all_together(params: dict[str, Any]) -> dict[str, Any]:
+    """A preset with every block of runs of the others; where their sections differ from preset
+    quick's, the setting is a varied one."""
+    presets = plain(load(params).model_dump())["presets"]
+    quick, blocks = presets["quick"], []
+    for preset in presets.values():
+        axes = {name: preset[name] for name in Axes.model_fields}
+        settings = {
+            f"{section}.{name}": [value]
+            for section in ("training", "topology", "engine")
+            for name, value in preset[section].items()
+            if value != quick[section][name]
+        }
+        for extra in ({}, *preset["extra"]):
+            own = {name: value for name, value in extra.items() if value is not None}
+            block = axes | own
+            blocks.append(block | {"vary": settings | block["vary"]})
+    return quick | {"extra": blocks}
 
 
 def study(project: Project, preset: str) -> Path:
@@ -142,60 +176,37 @@ def other_split(project: Project) -> None:
     replaced(project, "src/dstcl/data/tasks.py", classes, f"{classes}[::-1]")
 
 
-# Played once each, so that all stories take minutes: trained by train-study, made by Snakemake.
-OTHERS = ("paper-prefix", "slim", "adaptive", "adaptive-digits", "adaptive-schedule", "peers")
-OTHERS += ("peers-cifar100",)
+def test_one_preset_has_the_runs_of_every_preset(first: Project) -> None:
+    file = first.folder / "params.yaml"
+    wanted = {run.digest for name in CUT for run in runs(load_file(file, name))}
+    assert {run.digest for run in runs(load_file(file, ALL))} == wanted
+    assert len(wanted) > len(CUT)
 
 
-@pytest.mark.parametrize("preset", OTHERS)
-def test_each_other_preset_follows_a_change_of_code(
-    project: Project, clone_of: Callable[..., Path], preset: str
+@pytest.mark.parametrize("first_by", ["snakemake", "train-study"])
+def test_the_runs_of_every_preset_follow_a_change_of_code(
+    project: Project, clone_of: Callable[..., Path], first_by: str
 ) -> None:
-    """Trained without Snakemake, made again by it; or the other way round."""
-    if preset in ("adaptive", "peers"):
-        project.snakemake("plan", "train", "--config", f"preset={preset}")
-        before = weights(project, preset)
-        another_training(project)
-        train_study(project, preset)
-    else:
-        project.snakemake("tasks", "plan", "--config", f"preset={preset}")
-        train_study(project, preset)
-        before = weights(project, preset)
-        another_training(project)
-    evaluate(project, preset)
-    assert differences(study(project, preset), clone_of(preset, another_training)) == []
-    assert before.isdisjoint(weights(project, preset)), "it changes numbers"
+    """Trained by one of the two executors, made again by the other."""
+    if first_by == "train-study":
+        project.snakemake("tasks", "plan", "--config", f"preset={ALL}")
+        train_study(project, ALL)
+    evaluate(project, ALL)
+    assert differences(study(project, ALL), clone_of(ALL)) == []
+    before = weights(project, ALL)
+    another_training(project)
+    if first_by == "snakemake":
+        train_study(project, ALL)
+    evaluate(project, ALL)
+    assert differences(study(project, ALL), clone_of(ALL, another_training)) == []
+    assert before.isdisjoint(weights(project, ALL)), "it changes the numbers of every run"
+    assert "Nothing to be done" in evaluate(project, ALL, "--dry-run")
 
 
 def weights(project: Project, preset: str) -> set[bytes]:
     """Of all runs, as their files."""
     folders = [path.parent for path in runs_of(study(project, preset))]
     return {(folder / "weights.safetensors").read_bytes() for folder in folders}
-
-
-@pytest.mark.parametrize(
-    ("first_by", "preset"),
-    [
-        *(("snakemake", name) for name in CUT if name != "quick" and name not in OTHERS),
-        ("train-study", "ablation"),
-        ("train-study", "paper"),
-    ],
-)
-def test_each_preset_follows_a_change_of_code(
-    project: Project, clone_of: Callable[..., Path], first_by: str, preset: str
-) -> None:
-    """Trained by one of the two executors, made again by the other."""
-    if first_by == "train-study":
-        project.snakemake("tasks", "plan", "--config", f"preset={preset}")
-        train_study(project, preset)
-    evaluate(project, preset)
-    assert differences(study(project, preset), clone_of(preset)) == []
-    another_training(project)
-    if first_by == "snakemake":
-        train_study(project, preset)
-    evaluate(project, preset)
-    assert differences(study(project, preset), clone_of(preset, another_training)) == []
-    assert "Nothing to be done" in evaluate(project, preset, "--dry-run")
 
 
 @pytest.mark.parametrize("change", [another_rate, another_switch, other_images, other_split])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from same_studies import differences
 from slurm_cluster import SlurmCluster, missing, running_cluster, wait_for
 from workspace import BIN, PATIENCE, REPOSITORY, Workspace
@@ -21,6 +23,10 @@ PROFILES = REPOSITORY / "workflow" / "profiles"
 # its last job as it counts submissions, which is a minute in the profile.
 HERE = ["--slurm-status-command", "squeue", "--slurm-no-account", "--latency-wait", "20"]
 HERE += ["--slurm-init-seconds-before-status-checks", "1", "--max-jobs-per-timespan", "9/1s"]
+IMPATIENT = [sys.executable, "-P", str(Path(__file__).with_name("impatient.py"))]
+
+LONG = 20
+"""Epochs of runs that are to be at work, some ten seconds, while something happens to them."""
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +48,16 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster
         yield started
 
 
-def start(workspace: Workspace, cluster: SlurmCluster, *arguments: str) -> subprocess.Popen[str]:
-    """Snakemake as on a login node; trainings rehearse on the processor what a card would do."""
-    path = f"{BIN}{os.pathsep}{cluster.environment['PATH']}"
+def start(
+    workspace: Workspace, cluster: SlurmCluster, *arguments: str, commands: Path = BIN
+) -> subprocess.Popen[str]:
+    """Snakemake as on a login node; trainings rehearse on the processor what a card would do.
+
+    Its commands start as they do for a person, unless others are named."""
+    path = os.pathsep.join(map(str, (commands, BIN, cluster.environment["PATH"])))
     return subprocess.Popen(
         [
-            str(BIN / "snakemake"),
+            *IMPATIENT,
             "--snakefile",
             str(REPOSITORY / "workflow" / "Snakefile"),
             *arguments,
@@ -82,7 +92,7 @@ def test_a_study_goes_from_data_to_report(workspace: Workspace, cluster: SlurmCl
     workspace.draw_few()
     workspace.change({"seeds": [0, 1]}, training={"epochs": 1})
     profile = ["--workflow-profile", str(PROFILES / "slurm"), *HERE]
-    finish(start(workspace, cluster, *profile), cluster)
+    finish(start(workspace, cluster, *profile, commands=warm.commands()), cluster)
     assert (workspace.study / "report.html").exists()
     assert (workspace.study / "mlflow.json").exists()
     assert len(workspace.runs()) == 2
@@ -118,7 +128,7 @@ def test_short_runs_share_one_job_and_one_card(workspace: Workspace, cluster: Sl
 
 def test_interrupted_jobs_are_made_again(workspace: Workspace, cluster: SlurmCluster) -> None:
     """One job is cancelled: retried by the profile. One is requeued, as preemption does it."""
-    workspace.change({"seeds": [0, 1]}, training={"epochs": 60})
+    workspace.change({"seeds": [0, 1]}, training={"epochs": LONG})
     with_data(workspace)
     before = cluster.jobs()
     profile = ["--workflow-profile", str(PROFILES / "slurm"), *HERE]
@@ -146,7 +156,7 @@ def test_a_node_dies_and_the_study_is_as_without(
     workspace: Workspace, two_nodes: SlurmCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Two groups of runs, one a node; the job of the dead node is requeued on the other."""
-    seeds, training = {"seeds": [0, 1, 2, 3]}, {"epochs": 60}
+    seeds, training = {"seeds": [0, 1, 2, 3]}, {"epochs": LONG}
     workspace.change(seeds, training=training)
     with_data(workspace)
     profiles = ["--profile", str(PROFILES / "slurm"), "--workflow-profile"]
