@@ -180,6 +180,8 @@ def running(
     try:
         yield process
     finally:
+        if command[0] == ALONE[0]:  # it passes no signal on
+            process.kill()
         process.terminate()
         try:
             process.wait(timeout=15)

@@ -63,11 +63,11 @@ class Small(nn.Module):
     def forward(self, images):
         return self.head(self.conv(images).relu().mean((2, 3)))
 
-def grey_resnet18(channels, classes):
-    from torchvision.models import resnet18
+def grey_shufflenet(channels, classes):
+    from torchvision.models import shufflenet_v2_x0_5
 
-    network = resnet18(num_classes=classes)
-    network.conv1 = nn.Conv2d(channels, 64, 7, stride=4, bias=False)
+    network = shufflenet_v2_x0_5(num_classes=classes)
+    network.conv1[0] = nn.Conv2d(channels, 24, 3, stride=4, bias=False)
     return network
 """
 FILES = {
@@ -81,7 +81,7 @@ FILES = {
 
 @pytest.fixture
 def study(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Six runs; the own method and torchvision's network, which is large, in one each."""
+    """Six runs; the own method and torchvision's network, which is slow, in one each."""
     monkeypatch.chdir(workspace.folder)  # where files of a user's own are looked for
     for name, text in FILES.items():
         (workspace.folder / f"{name}.py").write_text(text)
@@ -101,7 +101,7 @@ def study(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
                     "vary": {"topology.update_every": [4]},
                 },
                 {
-                    "networks": [{"name": "tv18", "from": "own_network:grey_resnet18"}],
+                    "networks": [{"name": "shuffle", "from": "own_network:grey_shufflenet"}],
                     "methods": ["dst"],
                     "growths": ["random"],
                     "vary": {"topology.update_every": [4]},
@@ -150,7 +150,7 @@ def test_every_part_may_be_of_ones_own(study: Workspace) -> None:
 def seen_everywhere(study: Workspace) -> None:
     """In tables, pages and the estimate of costs."""
     expected = {
-        "network": {"own_network:Small", "tv18"},
+        "network": {"own_network:Small", "shuffle"},
         "method": {"dst", "thin"},
         "init": {"own_init:flat"},
         "growth": {"random", "own_growth:by_age"},
@@ -161,14 +161,14 @@ def seen_everywhere(study: Workspace) -> None:
         assert len(table) == 6
         for axis, values in expected.items():
             assert set(table[axis]) == values, (name, axis)
-    labels = ["own_network:Small", "tv18", "thin", "own_init:flat", "own_growth:by_age"]
+    labels = ["own_network:Small", "shuffle", "thin", "own_init:flat", "own_growth:by_age"]
     for name in ("summary.md", "report.html"):
         text = (study.study / name).read_text().replace("\\_", "_")
         assert [label for label in labels if label not in text] == [], name
         assert "update_every" in text or "update every" in text
     cost = dstcl(study, "config", "cost", "--images-per-second", "1000")
     assert re.search(r"^mnist5k +2 +own_network:Small +5 ", cost, re.MULTILINE), cost
-    assert re.search(r"^mnist5k +2 +tv18 +1 ", cost, re.MULTILINE), cost
+    assert re.search(r"^mnist5k +2 +shuffle +1 ", cost, re.MULTILINE), cost
     thin = [run for run in runs(load_file("params.yaml")) if run.method == "thin"]
     for run in thin:
         capacity = pd.read_csv(study.study / "runs" / run.folder / "capacity.csv")

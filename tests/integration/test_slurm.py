@@ -156,7 +156,7 @@ def test_a_node_dies_and_the_study_is_as_without(
     workspace: Workspace, two_nodes: SlurmCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Two groups of runs, one a node; the job of the dead node is requeued on the other."""
-    seeds, training = {"seeds": [0, 1, 2, 3]}, {"epochs": LONG}
+    seeds, training = {"seeds": [0, 1, 2, 3]}, {"epochs": LONG // 2}
     workspace.change(seeds, training=training)
     with_data(workspace)
     profiles = ["--profile", str(PROFILES / "slurm"), "--workflow-profile"]

@@ -124,6 +124,8 @@ TIMM: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 NOT_TRAINED: dict[str, str] = {
+    "vgg11": "has the layers of alexnet, and 133 million weights",
+    "wide_resnet50_2": "has the layers of resnet50, and 69 million weights",
     "mvit_v2_s": "takes 16 images of 224 by 224 and no less, which is too much for a test",
 }
 """Models that are not tried, each with the reason."""
