@@ -90,7 +90,7 @@ def test_failed_runs_of_a_real_study_are_found(workspace: Workspace, monkeypatch
 
 def test_a_study_can_be_watched(workspace: Workspace) -> None:
     """Curves grow while a run trains, and the watch ends with the study."""
-    workspace.change(training={"epochs": 40})
+    workspace.change(training={"epochs": 24})
     assert workspace.run("plan").returncode == 0
     track = [str(warm.commands() / "dstcl"), "track", "results/quick", "--watch", "0.5"]
     database = f"sqlite:///{workspace.folder / 'mlflow.db'}"
@@ -120,4 +120,4 @@ def test_a_study_can_be_watched(workspace: Workspace) -> None:
     assert len(seen - {0}) >= 2, f"points seen while training: {seen}"
     (run,) = recorded(database)["seed"]
     assert run.info.status == "FINISHED"
-    assert len(curve(database, run, "train_loss")) == 200
+    assert len(curve(database, run, "train_loss")) == 120

@@ -1,7 +1,9 @@
 """Real digits, few enough for unit tests."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from dstcl.data.readers.mnist5k import read_mnist5k
 from dstcl.data.stored import Prepared, content_digest
 from dstcl.sparse import GROW, INITS, PRUNE
 from dstcl.study.run import Run
+from dstcl.tracking import database
 from helpers.runs import quick_run
 
 # Tiny tensors gain nothing from threads, and lose much where cores are shared.
@@ -27,6 +30,23 @@ def memory_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """What is remembered of files is not what a person's own commands remember."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Of the first one: the migrations of a new database of MLflow take a second."""
+    first, make = tmp_path_factory.mktemp("mlflow") / "new.db", database._make_database
+
+    def made(path: Path) -> None:
+        if first.exists():
+            shutil.copy(first, path)
+        else:
+            make(path)
+            shutil.copy(path, first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_make_database", made)
         yield
 
 
