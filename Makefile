@@ -20,7 +20,9 @@ $(READY): envs/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/another")'
 	@echo "Installing the pinned environment into $(VENV): about 7 GB with torch, a few minutes."
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install -qq --no-deps --require-hashes --requirement envs/requirements.lock
+	@$(VENV)/bin/pip install -qq --no-compile --no-deps --require-hashes --requirement envs/requirements.lock
+	@# What pip does on one core; files that are no Python 3 are left alone, as it leaves them.
+	@$(VENV)/bin/python -m compileall -qq -j 0 $(abspath $(VENV))/lib || true
 	@$(VENV)/bin/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
