@@ -1,7 +1,7 @@
 """What comes with the code: rules, templates of pages, the paper's claims and numbers, records.
 
-In a checkout these are its folders `workflow` and `reference`, and params.yaml; a wheel has a copy
-of all in `dstcl/bundled` (setup.py). So a study can be run in any folder: code and reference come
+In a checkout these are its folders `workflow` and `reference`, params.yaml and CITATION.cff; a wheel
+has a copy of all in `dstcl/bundled` (setup.py). So a study can be run in any folder: code and reference come
 from here, and what it makes stays there.
 
 Standard library only, and no part of the code behind a run: see `dstcl.study.code`.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+CITATION = "CITATION.cff"
 CLAIMS = "reference/claims.yaml"
 PAPER = "reference/paper"
 REPORT_PAGE = "workflow/report/report.html.j2"

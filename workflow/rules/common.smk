@@ -27,7 +27,7 @@ from dstcl.figures import FIGURES, caption
 from dstcl.jobs.handover import WARM
 from dstcl.jobs.warm import WarmParent
 from dstcl.reports.inputs import check_inputs
-from dstcl.shipped import CLAIMS, REPORT_PAGE, nearest
+from dstcl.shipped import CITATION, CLAIMS, REPORT_PAGE, nearest
 from dstcl.study.data_standing import doubt_of_data, why_prepare_again, why_split_again
 from dstcl.study.plan import is_plan_of
 from dstcl.study.remarks import remarks
@@ -79,7 +79,7 @@ OF_CLAIMS = ["claims", "claim_units", "paper", "paper_tables"]
 REFERENCE = str(nearest(CLAIMS, CHECKOUT).parent)
 PAGE = str(nearest(REPORT_PAGE, CHECKOUT).parent)
 IMAGE = str(nearest("envs/dstcl.sif", CHECKOUT))
-CITATION = str(nearest("CITATION.cff", CHECKOUT))
+CITED = str(nearest(CITATION, CHECKOUT))
 PAGE_FILES = [
     "report.html.j2",
     "report.css",
