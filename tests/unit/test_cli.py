@@ -361,6 +361,26 @@ def test_the_installed_command_is_main() -> None:
     assert script.load() is main
 
 
+def test_without_the_extra_a_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)  # as if not installed
+    with pytest.raises(SystemExit) as caught:
+        main(["config", "show"])
+    said = str(caught.value.code)
+    assert said.startswith("dstcl: yaml is not installed")
+    assert "pip install '.[study]'" in said
+    assert "\n" not in said
+
+
+def test_a_module_that_is_missing_elsewhere_is_a_bug_and_told_as_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "dstcl.study.load", None)
+    with pytest.raises(ModuleNotFoundError):
+        main(["config", "show"])
+
+
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
