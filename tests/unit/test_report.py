@@ -145,7 +145,7 @@ def test_differences_are_those_of_the_summary_with_intervals(page: Path) -> None
     text = page.read_text()
     part = text[text.index('id="differences"') : text.index('id="figures"')]
     rows = [
-        [unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+        [unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
         for row in re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)
     ]
     assert ["all cells", "erk - uniform", "3", "+3.1", "+2.9 to +3.3"] in rows
