@@ -1,5 +1,6 @@
 """The command line: what each command prints and writes, and how mistakes end."""
 
+import argparse
 import json
 import os
 import re
@@ -351,6 +352,15 @@ def test_every_command_says_what_it_is_for(
     usage, what, *_ = capsys.readouterr().out.split("\n\n")
     assert usage.startswith(f"usage: dstcl {command} ")
     assert re.fullmatch(r"[A-Z][^:]+\.", what, re.DOTALL), "a sentence"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_it_is(command: str) -> None:
+    parser = build_parser()
+    for word in command.split():
+        (commands,) = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        parser = commands.choices[word]
+    assert [action.dest for action in parser._actions if not action.help] == []
 
 
 # How commands end
