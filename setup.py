@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a wheel has a copy of rules, reference and params.yaml.
+"""What pyproject.toml cannot say: a wheel has a copy of rules, reference, params.yaml and who is cited.
 
 They stay where people look for them, at the top; `dstcl.shipped` finds either. All of the reference
 is in it, not the claims alone, so that a study is compared with the recorded one as in a checkout;
@@ -14,6 +14,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 SHIPPED = ("reference", "workflow")
+FILES = ("params.yaml", "CITATION.cff", "LICENSE")
 
 
 class BuildWithWorkflow(build_py):
@@ -27,7 +28,8 @@ class BuildWithWorkflow(build_py):
                 target = Path(self.build_lib, "dstcl", "bundled", name)
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(name, target, ignore=shutil.ignore_patterns("demo-remote.sh"))
-            shutil.copy("params.yaml", Path(self.build_lib, "dstcl", "bundled"))
+            for name in FILES:
+                shutil.copy(name, Path(self.build_lib, "dstcl", "bundled"))
 
 
 setup(cmdclass={"build_py": BuildWithWorkflow})

@@ -1,5 +1,6 @@
 """The command line: what each command prints and writes, and how mistakes end."""
 
+import argparse
 import json
 import os
 import re
@@ -353,12 +354,41 @@ def test_every_command_says_what_it_is_for(
     assert re.fullmatch(r"[A-Z][^:]+\.", what, re.DOTALL), "a sentence"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_it_is(command: str) -> None:
+    parser = build_parser()
+    for word in command.split():
+        (commands,) = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        parser = commands.choices[word]
+    assert [action.dest for action in parser._actions if not action.help] == []
+
+
 # How commands end
 
 
 def test_the_installed_command_is_main() -> None:
     (script,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "dstcl"]
     assert script.load() is main
+
+
+def test_without_the_extra_a_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)  # as if not installed
+    with pytest.raises(SystemExit) as caught:
+        main(["config", "show"])
+    said = str(caught.value.code)
+    assert said.startswith("dstcl: yaml is not installed")
+    assert "pip install '.[study]'" in said
+    assert "\n" not in said
+
+
+def test_a_module_that_is_missing_elsewhere_is_a_bug_and_told_as_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "dstcl.study.load", None)
+    with pytest.raises(ModuleNotFoundError):
+        main(["config", "show"])
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

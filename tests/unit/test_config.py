@@ -709,6 +709,20 @@ def test_further_problems_are_counted() -> None:
     assert refusal(values).endswith("(and 1 more)")
 
 
+def test_a_misspelt_key_is_named_before_the_one_that_it_leaves_out() -> None:
+    values = put(drop(config(), f"{TINY}.training.epochs"), f"{TINY}.training.epoch", 1)
+    message = refusal(values)
+    assert message.startswith(f"params.yaml: {TINY}.training.epoch: unknown key; allowed: ")
+    assert message.endswith("(and 1 more)")
+
+
+def test_keys_that_are_missing_side_by_side_are_named_together() -> None:
+    values = drop(drop(drop(config(), f"{TINY}.inits"), f"{TINY}.growths"), "figures")
+    assert refusal(values) == (
+        f"params.yaml: {TINY}.inits: missing, and so are growths beside it (and 1 more)"
+    )
+
+
 def test_a_mistake_in_an_extra_is_named_with_its_place() -> None:
     message = refusal(put(config(), f"{TINY}.extra", [{}, {"growths": ["gradeint"]}]))
     assert message.startswith(f"params.yaml: {TINY}.extra[1].growths[0]: 'gradeint'; allowed: ")
@@ -781,7 +795,7 @@ def test_a_number_that_yaml_reads_as_text_is_refused(tmp_path: Path) -> None:
         ("", "a mapping with keys preset, presets, protocols, figures is needed"),
         ("- 1", "a mapping with keys preset, presets, protocols, figures is needed"),
         ("only text", "a mapping with keys preset, presets, protocols, figures is needed"),
-        ("{}", "preset: missing (and 3 more)"),
+        ("{}", "preset: missing, and so are presets, protocols, figures beside it"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(

@@ -269,3 +269,23 @@ def test_runs_without_digests_are_packed_and_told(
     finished_run(study, RUNS[1], seal=False)
     main(["archive", str(study), "--citation", str(CITATION)])
     assert "1 of 2 runs have no digests of their files" in capsys.readouterr().err
+
+
+def test_in_a_folder_without_a_citation_that_of_the_package_is_used_and_named(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["archive", "tiny"])
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "authors" in line]
+    assert "CITATION.cff" in line
+    assert "--citation" in line
+    there = unpacked(tmp_path / "tiny.zip", tmp_path / "there")
+    assert read_json(there / "zenodo.json")["creators"] == [{"name": "The dstcl developers"}]
+    assert (there / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+
+    text = CITATION.read_text().replace("The dstcl developers", "Others")
+    write_text(tmp_path / "CITATION.cff", text)
+    main(["archive", "tiny"])
+    assert "authors" not in capsys.readouterr().err
+    other = unpacked(tmp_path / "tiny.zip", tmp_path / "other")
+    assert read_json(other / "zenodo.json")["creators"] == [{"name": "Others"}]

@@ -66,7 +66,7 @@ def test_the_blocks_of_the_library_page_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plain, attached, chosen, scaled, saved, averaged = blocks("library.md")
+    plain, attached, chosen, scaled, _, saved, averaged = blocks("library.md")
     first = at_hand()
     exec(plain, first)
     assert first["dst"].updates == 1
@@ -94,6 +94,28 @@ def test_the_blocks_of_the_library_page_run(
     exec(averaged, second)
     for name, weight in second["average"].module.named_parameters():
         assert name not in dst.masks or not weight[~dst.masks[name]].any()
+
+
+def test_a_training_goes_on_from_the_checkpoint_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under other random numbers, and against one that was not stopped."""
+    monkeypatch.chdir(tmp_path)
+    plain, *_, resumed, _, _ = blocks("library.md")
+    save, load = re.split(r"\n\n(?=saved = )", resumed)
+    whole, again = at_hand(), at_hand()
+    exec(plain, whole)
+    exec(save, whole)
+    exec(plain.partition("for ")[0], again)
+    torch.manual_seed(7)
+    exec(load, again)
+    assert again["dst"].steps == 55
+    steps = plain.partition("for ")[1] + plain.partition("for ")[2].partition("\n\n")[0]
+    for space in (whole, again):
+        exec(steps, space)
+    assert whole["dst"].updates == 2
+    for name, weight in whole["model"].state_dict().items():
+        assert torch.equal(weight, again["model"].state_dict()[name]), name
 
 
 def test_a_pruned_model_keeps_its_zeros_as_the_page_says() -> None:

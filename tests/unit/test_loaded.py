@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from dstcl.networks.head import find_head
 from dstcl.storage import read_tensors, write_json, write_tensors
 from dstcl.study.parts import NetworkSource
 from dstcl.study.run import RESULT_FILES, Run
-from helpers.runs import changed, task_split
+from helpers.runs import REPOSITORY, changed, task_split
 
 TASKS = [[3, 1], [0, 7, 5], [8, 2]]
 DENSE = {"density": 1.0, "init": "none", "growth": "none"}
@@ -196,6 +197,15 @@ def test_numbers_masks_and_tables_are_those_of_the_run(trained: Trained) -> None
         # And in the network nothing else is left.
         state = run.network(task).state_dict()
         assert all(not state[name][~mask].any() for name, mask in masks.items())
+
+
+def test_a_run_is_opened_as_the_tutorial_says(trained: Trained) -> None:
+    page = (REPOSITORY / "docs" / "tutorial.md").read_text()
+    lines = page[page.index("    run = dstcl.load_run(") :].partition("\n\n")[0]
+    block = dedent(lines).replace("results/quick/runs/...", str(trained.folder))
+    names: dict[str, Any] = {"dstcl": dstcl}
+    exec(block, names)
+    assert names["run"].run == trained.learner.run
 
 
 def test_neither_tables_nor_a_pickle_are_read_for_a_network(trained: Trained) -> None:

@@ -125,7 +125,8 @@ def test_a_recorded_study_is_compared_claim_by_claim(tmp_path: Path) -> None:
 def test_verdicts_come_before_figures_and_figures_before_runs(page: Path) -> None:
     text = page.read_text()
     places = [
-        text.index(f'id="{name}"') for name in ("verdicts", "paper", "figures", "runs", "how")
+        text.index(f'id="{name}"')
+        for name in ("verdicts", "paper", "differences", "figures", "runs", "how")
     ]
     assert places == sorted(places)
     assert text.index("supported badge") < text.index("<img")
@@ -137,6 +138,21 @@ def test_a_verdict_has_its_effect_interval_p_and_seeds(page: Path) -> None:
     # Differences 3.0, 3.1 and 3.2 points.
     words = " ".join(unescape(re.sub(r"<[^>]+>", " ", row)).split())
     assert "supported +3.10 (+2.85 to +3.35) p = 0.001, 3 seeds" in words
+
+
+def test_differences_are_those_of_the_summary_with_intervals(page: Path) -> None:
+    """ERK was made three points better than uniform, and a tenth of a point more a seed."""
+    text = page.read_text()
+    part = text[text.index('id="differences"') : text.index('id="figures"')]
+    rows = [
+        [unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)
+    ]
+    assert ["all cells", "erk - uniform", "3", "+3.1", "+2.9 to +3.3"] in rows
+    write_summary("quick", page.parent)
+    summary = (page.parent / "summary.md").read_text()
+    for row in rows[1:]:
+        assert f"| {' | '.join(row)} |" in summary
 
 
 def test_figures_that_do_not_apply_are_a_line_at_the_end(page: Path) -> None:
@@ -223,8 +239,8 @@ def test_words_of_a_verdict_are_apart(page: Path) -> None:
 def test_claims_that_no_protocol_tests_are_a_line_and_no_rows(page: Path) -> None:
     claims = [claim.id for claim in load_claims(REPOSITORY / "reference" / "claims.yaml")]
     text = " ".join(re.sub(r"<[^>]+>", " ", page.read_text()).split())
-    told = rf"Not tested under corrected: (\d+) of {len(claims)} claims; claims.csv says why."
-    pattern = told + r" ([\w-]+(?:, [\w-]+)*)"
+    told = rf"Not tested under corrected: (\d+) of {len(claims)} claims; "
+    pattern = told + r"claims.csv gives the reasons. ([\w-]+(?:, [\w-]+)*)"
     ((count, names),) = re.findall(pattern, text)
     untested = names.split(", ")
     assert len(untested) == int(count)

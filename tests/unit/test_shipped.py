@@ -107,3 +107,30 @@ def test_every_profile_is_in_the_table_of_profiles() -> None:
     rows = [line for line in (folder / "README.md").read_text().splitlines() if "| `" in line]
     named = [row.split("`")[1] for row in rows]
     assert sorted(named) == sorted(path.parent.name for path in folder.glob("*/config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["snakemake", "--workflow-profile", "slrum", "-n"], "slrum"),
+        (["snakemake", "--workflow-profile=slrum"], "slrum"),
+        (["snakemake", "--workflow-profile", "slurm"], None),
+        (["snakemake", "--workflow-profile", "mine"], None),
+        (["snakemake", "--workflow-profile", "sites/ours"], None),
+        (["snakemake", "--workflow-profile", "none"], None),
+        (["snakemake", "--cores", "1"], None),
+    ],
+)
+def test_a_profile_that_snakemake_would_ignore_is_named(
+    arguments: list[str], named: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path / "profiles" / "mine" / "config.yaml")
+    made(tmp_path / "sites" / "ours" / "config.yaml")
+    said = shipped.unknown_profile(arguments, [Path(), REPOSITORY / "workflow"])
+    if named is None:
+        assert said is None
+    else:
+        assert said is not None
+        assert said.startswith(f"--workflow-profile {named}: no such profile; there are default, ")
+        assert "mine" in said

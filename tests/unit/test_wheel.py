@@ -60,7 +60,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("copy")
     shutil.copytree(REPOSITORY / "src" / "dstcl", copy / "src" / "dstcl")
     files = ("LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.py")
-    for name in (*files, "envs", "params.yaml", "reference", "workflow"):
+    for name in (*files, "CITATION.cff", "envs", "params.yaml", "reference", "workflow"):
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
     tools = copy / "tools" / "bin"
@@ -137,6 +137,6 @@ def test_both_files_have_all_modules_and_their_data(dist: Path) -> None:
         for name in ("reference", "workflow")
         for path in (REPOSITORY / name).rglob("*")
         if path.is_file()
-    } - {"workflow/demo-remote.sh"} | {"params.yaml"}
+    } - {"workflow/demo-remote.sh"} | {"params.yaml", "CITATION.cff", "LICENSE"}
     assert shipped <= packed
     assert {f"dstcl/bundled/{name}" for name in shipped} <= inside

@@ -27,7 +27,7 @@ from dstcl.figures import FIGURES, caption
 from dstcl.jobs.handover import WARM
 from dstcl.jobs.warm import WarmParent
 from dstcl.reports.inputs import check_inputs
-from dstcl.shipped import CLAIMS, REPORT_PAGE, nearest
+from dstcl.shipped import CITATION, CLAIMS, REPORT_PAGE, nearest, unknown_profile
 from dstcl.study.data_standing import doubt_of_data, why_prepare_again, why_split_again
 from dstcl.study.plan import is_plan_of
 from dstcl.study.remarks import remarks
@@ -42,6 +42,18 @@ gc.set_threshold(100_000)
 # installed package. None where Snakemake takes them from a repository: `module` with github(...).
 RULES = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 CHECKOUT = RULES.parents[1] if RULES.is_dir() else None
+
+# Snakemake ignores a profile that it does not find, and ends with a traceback where it cannot write.
+if workflow.is_main_process:
+    if unknown := unknown_profile(
+        sys.argv, [Path(), Path(workflow.main_snakefile).parent]
+    ):
+        sys.exit(unknown)
+    if not os.access(Path.cwd(), os.W_OK):
+        sys.exit(
+            f"{Path.cwd()}: cannot be written to; data, results and logs go there, or into the "
+            "folder that --directory names"
+        )
 
 # What holds for this study: a module that is given no configuration has that of the command line.
 # Until here `config` holds what --configfile and --config say, and `configfile:` of who uses this
@@ -79,7 +91,7 @@ OF_CLAIMS = ["claims", "claim_units", "paper", "paper_tables"]
 REFERENCE = str(nearest(CLAIMS, CHECKOUT).parent)
 PAGE = str(nearest(REPORT_PAGE, CHECKOUT).parent)
 IMAGE = str(nearest("envs/dstcl.sif", CHECKOUT))
-CITATION = str(nearest("CITATION.cff", CHECKOUT))
+CITED = str(nearest(CITATION, CHECKOUT))
 PAGE_FILES = [
     "report.html.j2",
     "report.css",

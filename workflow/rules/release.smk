@@ -33,7 +33,7 @@ rule archive:
         summary=rules.summary.output,
         report=rules.report.output,
         manuscript=rules.manuscript.output,
-        citation=CITATION,
+        citation=CITED,
     output:
         f"{RESULTS}.zip",
     log:

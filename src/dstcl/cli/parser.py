@@ -8,7 +8,8 @@ parsing any command imports all of them.
 from __future__ import annotations
 
 import argparse
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -53,6 +54,13 @@ COMMANDS = (
 """In the order of `dstcl --help`; a word before another one is a group, a package of its own."""
 
 
+OF_STUDY = (
+    *("jinja2", "matplotlib", "mlflow", "mlxtend", "pandas", "PIL", "pydantic", "rocrate", "scipy"),
+    *("snakemake", "yaml"),
+)
+"""Modules that the extra `study` installs, and the library does without."""
+
+
 @cache
 def build_parser() -> argparse.ArgumentParser:
     """The parser; parsed options have the command's function as ``options.command``."""
@@ -67,8 +75,27 @@ def build_parser() -> argparse.ArgumentParser:
         module = import_module(module_of(command))
         own = _add(groups[group], name, module)
         module.add_arguments(own)
-        own.set_defaults(command=module.run)
+        own.set_defaults(command=_naming_the_extra(module.run))
     return parser
+
+
+def _naming_the_extra(run: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The function of a command; where the extra is not installed, it ends with one line."""
+
+    @wraps(run)
+    def ran(options: argparse.Namespace) -> None:
+        try:
+            run(options)
+        except ModuleNotFoundError as error:
+            module = (error.name or "").partition(".")[0]
+            if module not in OF_STUDY:
+                raise
+            raise ValueError(
+                f"{module} is not installed: the library and training need torch alone, this "
+                "command the extra study: pip install '.[study]' in a checkout, or make setup"
+            ) from None
+
+    return ran
 
 
 def module_of(command: str) -> str:

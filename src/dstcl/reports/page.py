@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from dstcl import __version__
-from dstcl.evaluation.axes import all_axes, cell_axes
+from dstcl.evaluation.axes import all_axes, cell_axes, mean_over
 from dstcl.evaluation.judge import VERDICTS
 from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
@@ -19,6 +19,7 @@ from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
 from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
 from dstcl.reports.confirmation import page_part
+from dstcl.reports.effects import HEADER, shown_effects
 from dstcl.reports.rendering import embedded, rendered
 from dstcl.reports.tables import claim_blocks, setting_words
 from dstcl.storage import read_json, write_text
@@ -53,7 +54,7 @@ def write_report(preset: str, study: Path, template: Path, recorded: Path | None
 def report_content(preset: str, study: Path) -> dict[str, Any]:
     """Everything that the template shows, by name."""
     summary, cells = read_table(study, "summary"), read_table(study, "cells")
-    claims = read_table(study, "claims")
+    claims, comparisons = read_table(study, "claims"), read_table(study, "comparisons")
     curves, tables = (read_table(study, name) for name in ("paper", "paper_tables"))
     made, title = read_table(study, "provenance"), dataset_titles(study)
     figures = [_figure(study / "figures", name) for name in FIGURES]
@@ -75,6 +76,8 @@ def report_content(preset: str, study: Path) -> dict[str, Any]:
         "front_protocols": shown_protocols(curves, tables),
         "paper": paper_parts(curves, tables, title),
         "signs": SIGNS,
+        "effects": shown_effects(comparisons, mean_over(summary)),
+        "effects_header": HEADER,
         "tolerance": TOLERANCE,
         "fewest": FEWEST,
         "first_figures": drawn[:FIRST],

@@ -9,11 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dstcl.evaluation.axes import (
-    CELL,
-    EVERY,
     METHOD_BLOCK,
-    NOT_READ,
-    is_varied,
     mean_over,
     values_read,
     varied_axes,
@@ -25,6 +21,7 @@ from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
 from dstcl.figures import FIGURES, caption
 from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
+from dstcl.reports.effects import HEADER, shown_effects
 from dstcl.reports.tables import claim_blocks
 from dstcl.storage import write_text
 
@@ -52,7 +49,6 @@ def write_summary(preset: str, study: Path) -> None:
         ValueError: a table is missing.
     """
     summary, comparisons = (read_table(study, name) for name in ("summary", "comparisons"))
-    comparisons = comparisons.astype(dict.fromkeys(CELL, str))
     title = dataset_titles(study)
     parts = [f"# Preset {preset}", _what_ran(summary)]
     if missing := read_missing(study):
@@ -195,45 +191,9 @@ def _accuracy_table(block: pd.DataFrame) -> str:
 
 
 def _effects_table(effects: pd.DataFrame, mean: str) -> str:
-    """Averages over all cells first; then single cells whose interval excludes zero.
-
-    Args:
-        effects: comparisons.csv, axes as text.
-        mean: what a mean over all cells is a mean over beside them.
-    """
-    if effects.empty:
-        return "There is nothing to compare: every axis has one value."
-    overall = effects["density"] == EVERY
-    clear = (effects["low"] > 0) | (effects["high"] < 0)
-    header = ["where", "comparison", "seeds", "difference in points", "95% interval"]
-    shown = [a for a in METHOD_BLOCK if len(set(effects[a]) - {EVERY}) > 1]
-    rows = [_effect_row(row, shown) for _, row in effects[overall | clear].iterrows()]
-    note = (
-        f"{int(clear[~overall].sum())} of {int((~overall).sum())} single cells have an interval "
-        "that excludes zero; about 1 in 20 is expected by chance."
-    )
-    if mean:
-        note += f" All cells: also {mean}, if methods read it and it is not compared itself."
-    return f"{_table(header, rows)}\n\n{note}"
-
-
-def _effect_row(row: pd.Series, shown: list[str]) -> list[str]:
-    axes = {"density": "density ", "init": "", "growth": ""}
-    parts = [f"{word}{row[a]}" for a, word in axes.items() if row[a] != EVERY]
-    varied = [str(axis) for axis in row.index if is_varied(axis)]
-    parts += [f"{axis} {row[axis]}" for axis in varied if row[axis] not in (EVERY, NOT_READ)]
-    cell = ", ".join(parts)
-    block = [row[a] for a in METHOD_BLOCK if row[a] != EVERY and a in shown]
-    place = ": ".join([" ".join(block), cell or "all cells"] if block else [cell or "all cells"])
-    interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
-    compared = row["axis"]
-    return [
-        place,
-        f"{f'{compared} ' if compared in varied else ''}{row['value']} - {row['reference']}",
-        str(row["seeds"]),
-        f"{100 * row['difference']:+.1f}",
-        interval if pd.notna(row["low"]) else "needs 2 seeds",
-    ]
+    """What `shown_effects` chooses, and its note."""
+    found = shown_effects(effects, mean)
+    return f"{_table(HEADER, found.rows)}\n\n{found.note}" if found.rows else found.note
 
 
 def _percent(values: list[float]) -> str:

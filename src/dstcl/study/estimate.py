@@ -145,7 +145,7 @@ def _speed(
         known = {s.device for s in (read_speeds() if speeds is None else speeds)}
         return None, (
             f"images/s: no measurement of {run.network} at {run.data.image_size} pixels on "
-            f"{device!r} (measured: {', '.join(sorted(known)) or 'nothing'}); "
+            f"{device!r} (devices measured: {', '.join(sorted(known)) or 'nothing'}); "
             "give --images-per-second, or measure with benchmarks/speed.py"
         )
     threads = f"{speed.threads} thread, " if speed.device == "cpu" else ""

@@ -232,17 +232,29 @@ def _documented(kind: type) -> dict[str, str]:
     return found
 
 
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+"""Pydantic's types of that problem."""
+
+
 def _one_line(error: ValidationError) -> str:
-    """The first problem as ``key: value; what is allowed``, and how many more there are."""
+    """The first problem as ``key: value; what is allowed``, and how many more there are.
+
+    An unknown key comes first: where it is a misspelt one, that one is missing too. Keys that are
+    missing side by side are named together.
+    """
     problems = error.errors(include_url=False)
-    first = problems[0]
+    first = next((one for one in problems if one["type"] in UNKNOWN_KEY), problems[0])
+    named = [first]
     key = ""
     for part in first["loc"]:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if first["type"] in UNKNOWN_KEY:
         text = f"{key}: unknown key; allowed: {', '.join(_siblings(first['loc']))}"
     elif first["type"] == "missing":
-        text = f"{key}: missing"
+        place, named = first["loc"][:-1], [p for p in problems if p["type"] == "missing"]
+        named = [one for one in named if one["loc"][:-1] == place]
+        others = ", ".join(str(one["loc"][-1]) for one in named[1:])
+        text = f"{key}: missing" + (f", and so are {others} beside it" if others else "")
     elif first["type"] == "value_error" and isinstance(first["input"], (dict, Model, Settings)):
         message = str(first["ctx"]["error"])
         text = f"{key}.{message}" if key else message
@@ -251,7 +263,8 @@ def _one_line(error: ValidationError) -> str:
         text = f"{key}: {first['input']!r}; {allowed}"
         if first["type"] == "float_type" and isinstance(first["input"], str):
             text += " (YAML takes 1e-3 for text: write 1.0e-3)"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    left = len(problems) - len(named)
+    more = f" (and {left} more)" if left else ""
     return " ".join(text.split()) + more
 
 
