@@ -9,17 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dstcl.continual.controllers.base import Controller, ControllerError, Decision, Seen
+from dstcl.continual.controllers.base import Controller, Decision, Seen
+from dstcl.continual.controllers.counts import DecidedCounts
 from dstcl.continual.controllers.survival import Numbers, Shares, Survival
-from dstcl.sparse import DynamicSparseTraining, growth_plan
-from dstcl.sparse.criteria import Criterion, Growth, GrowthPlan
-from dstcl.sparse.masks import Masks
-from dstcl.sparse.mixed_growth import MIXED_IN_STRUCTURE, is_mixed, shared_growth
-from dstcl.sparse.selection import select_top
-from dstcl.sparse.water_filling import draw_filled
+from dstcl.sparse.criteria import Criterion, Growth
 
 
-class ControlledTraining(DynamicSparseTraining):
+class ControlledTraining(DecidedCounts):
     """`DynamicSparseTraining` of one task, on which a controller decides anew.
 
     It is asked before the task begins, and after every update of the mask for those that follow.
@@ -57,16 +53,10 @@ class ControlledTraining(DynamicSparseTraining):
         switch_at: float = 0.5,
         **dynamic: Any,
     ) -> None:
-        if not 0 <= task < tasks:
-            raise ValueError(f"task {task} of {tasks}; tasks count from 0")
-        self.controller, self.task, self.tasks = controller, task, tasks
-        self._watched = type(controller).after_update is not Controller.after_update
-        self._choices = {name: growth_plan(name) for name in controller.growths}
-        super().__init__(model, optimizer, grow=grow, switch_at=switch_at, **dynamic)
-        self._own_growth = grow if isinstance(grow, str) else self.grow.first.name
-        self._choices[self._own_growth] = self.grow
-        self._growth = Decision(growth=self._own_growth)
-        self._group_growths = self._grow_of
+        super().__init__(
+            model, optimizer, controller=controller, task=task, tasks=tasks, grow=grow,
+            switch_at=switch_at, **dynamic,
+        )  # fmt: skip
         after = controller.survival_after if self._watched else 0
         self._survival = Survival(self.weights, after) if after else None
         self._survived: tuple[Shares, Numbers] = ({}, {})
@@ -74,29 +64,15 @@ class ControlledTraining(DynamicSparseTraining):
         self._looked = 0
         self._rate = 0.0
         self._settled: frozenset[str] = frozenset()
-        self._quota: dict[str, int] = {}
-        self._resizing = False
         # Active weights of each layer, added up over the steps before one.
         self._work, self._worked = dict.fromkeys(self.weights, 0), 0
         self._mask_change: dict[str, float] = {}
         self._gradient: dict[str, float] = {}
         self._validation: list[float] = []
-        free = torch.stack([(~frozen).count_nonzero() for frozen in self.frozen.values()])
-        self._free = dict(zip(self.weights, free.tolist(), strict=True))
-        self._new: dict[str, int] = {}
         opening = controller.opening(self._seen(self.budget))
         self._obey(opening)
         self._fill(opening)
         self._moments = self._new_moments()
-
-    def first_masks(self) -> Masks:
-        """As `SparseTraining.first_masks`, with as many new weights as the controller says."""
-        if not self._new:
-            return super().first_masks()
-        return {
-            name: draw_filled(~frozen, self.budget[name], self._new[name], self.generator)
-            for name, frozen in self.frozen.items()
-        }
 
     def changes_masks(self, step: int) -> bool:
         """Whether an update of the mask follows the step; intervals count from when they were
@@ -202,13 +178,6 @@ class ControlledTraining(DynamicSparseTraining):
         self._mask_change, self._gradient = dict(state["mask_change"]), dict(state["gradient"])
         self._validation = list(state["validation"])
 
-    def _needs(self, what: str) -> bool:
-        # A running gradient cannot be had later, so it is kept for all that may be chosen.
-        later = self._watched and what == "momentum"
-        return super()._needs(what) or (
-            later and any(plan.needs_momentum for plan in self._choices.values())
-        )
-
     def _seen(self, active: Mapping[str, int]) -> Seen:
         return Seen(
             task=self.task,
@@ -250,123 +219,9 @@ class ControlledTraining(DynamicSparseTraining):
             raise self._refused("settled", f"no layer {min(others)!r}")
         self._settled |= set(decision.settled)
 
-    def _grow_by(self, decision: Decision) -> None:
-        """Whose growth it is from now on; the decision names one."""
-        name, shares = decision.growth or self._own_growth, list(decision.shares.items())
-        if decision.mixed is not None:
-            if shares:
-                raise self._refused("mixed", "decided beside shares; one of them is possible")
-            other, share = decision.mixed
-            shares = [(other, share), (name, 1 - share)]
-        self.grow = self._mix(shares) if shares else self._choice(name)
-        if other_layers := set(decision.shares_of) - set(self.weights):
-            raise self._refused("shares_of", f"no layer {min(other_layers)!r}")
-        own = {n: self._mix(list(given.items())) for n, given in decision.shares_of.items()}
-        self._grow_of = self._group_growths | own
-        self._growth = decision
-
-    def _mix(self, shares: Sequence[tuple[str, float]]) -> GrowthPlan:
-        chosen = [(self._choice(name), share) for name, share in shares]
-        try:
-            criterion = shared_growth(chosen)
-        except ValueError as error:
-            raise self._refused("mixed", str(error)) from None
-        plan = GrowthPlan(criterion, criterion)
-        if self.structures and is_mixed(plan):
-            raise self._refused("mixed", MIXED_IN_STRUCTURE)
-        return plan
-
-    def _choice(self, name: str) -> GrowthPlan:
-        if name not in self._choices:
-            raise self._refused("growth", f"{name!r}; it may choose {', '.join(self._choices)}")
-        return self._choices[name]
-
-    def _fill(self, decision: Decision) -> None:
-        """Weights of each layer in the first mask."""
-        self._refuse_quota(decision)
-        if not decision.active:
-            return
-        if self.structures:
-            raise self._refused("active", "structures decide the counts of their layers")
-        active, new, sizes = decision.active, decision.new, self._seen(self.budget).sizes
-        wanted, layers = sum(self.budget.values()), len(self.budget)
-        free_number = self.controller.changes_density
-        if set(active) != set(self.budget) or not (free_number or sum(active.values()) == wanted):
-            must = f"counts must be of {layers} layers"
-            raise self._refused("active", must if free_number else f"{must} and add to {wanted}")
-        for name, count in active.items():
-            free, used = self._free[name], sizes[name] - self._free[name]
-            own = new.get(name, count)
-            if not 1 <= count <= sizes[name] or not max(0, count - used) <= own <= min(free, count):
-                raise self._refused(
-                    "active", f"{count} with {own} new in {name} of {free} free and {used} used"
-                )
-        self.budget, self._new, self._quota = dict(active), dict(new), dict(decision.quota)
-        self.densities = {name: count / sizes[name] for name, count in active.items()}
-
-    def _refuse_quota(self, decision: Decision) -> None:
-        quota, layers = decision.quota, set(self.weights)
-        if not quota:
-            return
-        if not set(quota) == set(decision.new) == set(decision.active) == layers:
-            raise self._refused("quota", "needs active, new and quota of every layer")
-        if self.redistribute != "none" or self.candidates == "free":
-            raise self._refused("quota", "needs redistribute: none, and used weights as candidates")
-        for name, most in quota.items():
-            if decision.new[name] > most:
-                raise self._refused(
-                    "quota", f"{most} in {name}, which has {decision.new[name]} new weights"
-                )
-
-    def _picked(self, name: str, scores: Tensor, candidates: Tensor, count: int) -> Tensor:
-        """The highest scores, of free weights no more than the quota still has room for."""
-        if self._quota:
-            free = ~self.frozen[name]
-            # What is no candidate is in the mask already, or was picked a moment ago.
-            taken, growable = free & ~candidates, free & candidates
-            held = torch.stack([taken.count_nonzero(), growable.count_nonzero()]).tolist()
-            most = min(self._quota[name] - held[0], held[1], count)
-            candidates = candidates & ~free | select_top(scores, growable, most)
-        return super()._picked(name, scores, candidates, count)
-
-    def _resize(self, decision: Decision, gradients: list[Tensor] | None) -> None:
-        """Grow or prune layers at once until they have as many weights as is decided."""
-        if not (decision.active or decision.new or decision.quota):
-            return
-        if not self.controller.changes_density or decision.new or decision.quota:
-            raise self._refused("active", "decided before a task, not within one")
-        if self.structures:
-            raise self._refused("active", "structures decide the counts of their layers")
-        self._gradients, self._resizing = gradients, True
-        fraction = self.steps / self.schedule.total_steps
-        for name, count in decision.active.items():
-            self._refuse_count(name, count)
-            mask, more = self.masks[name], count - self.counts[name]
-            if more > 0:
-                growth = self._grow_of.get(name, self.grow).at(fraction)
-                candidates = self._candidates(name, mask)
-                changed = mask | self._chosen(name, growth, self._view(name), candidates, more)
-            else:
-                scores = self._scores(self._prune_of.get(name, self.prune), self._view(name))
-                changed = select_top(scores, mask, count)
-            self.set_mask(name, changed, count)
-        self._gradients, self._resizing = None, False
-
-    def _refuse_count(self, name: str, count: int) -> None:
-        if name not in self.weights:
-            raise self._refused("active", f"no layer {name!r}")
-        size, free = self.weights[name].numel(), self._free[name]
-        most = min(self.counts[name] + self._room(name), size - free + self._quota.get(name, free))
-        if not 1 <= count <= most:
-            raise self._refused("active", f"{count} in {name}, which may have 1 to {most}")
-
     def _work_so_far(self) -> dict[str, int]:
         steps = self.steps - self._worked
         return {name: work + steps * self.counts[name] for name, work in self._work.items()}
-
-    def _refused(self, what: str, why: str) -> ControllerError:
-        words = self.controller.words()
-        return ControllerError(f"controller {words}: task {self.task + 1}: {what}: {why}")
 
     def _shares_changed(self, before: Sequence[Tensor]) -> dict[str, float]:
         """Of each layer, active weights that were not active before, over active ones."""
