@@ -174,7 +174,7 @@ def _tables(run: Run) -> dict[str, str]:
     accuracy = [(i, j, 0.8 if j <= i else 0.2) for i in range(run.tasks + 1) for j in tasks]
     history = [(t, e, 1 / e, 1 - 0.5 / e, "", 0.01, 0.3, 0.1, 0.2) for t in tasks for e in epochs]
     new = SIZE // 10
-    capacity = [(t, "conv", SIZE, new, new, 0, SIZE - new * t) for t in tasks]
+    capacity = [(t, "conv", SIZE, new, new, 0, SIZE - new * t, 9, 1, 0.5, 2.5) for t in tasks]
     overlap = [(t, other, 0, 0.0) for t in tasks for other in range(1, t)]
     return {
         "accuracy": csv_text(ACCURACY_COLUMNS, accuracy),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,21 @@ def capacity_rows(tasks: TaskMasks) -> list[dict[str, int | str]]:
                 }
             )
     return rows
+
+
+PLASTICITY = ("channels", "dead", "gradient", "rank")
+"""Columns of the capacity table that say how well a layer could learn as its task began; see
+`dstcl.continual.plasticity`."""
+
+
+def with_plasticity(
+    capacity: Sequence[Mapping[str, Any]], plasticity: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows of `capacity_rows`, each with what was seen of its layer as its task began; None where
+    nothing was."""
+    seen = {(row["task"], row["layer"]): row for row in plasticity}
+    nothing = dict.fromkeys(PLASTICITY)
+    return [{**nothing, **row, **seen.get((row["task"], row["layer"]), {})} for row in capacity]
 
 
 def used_fraction(tasks: TaskMasks) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dstcl.continual.capacity import with_plasticity
 from dstcl.continual.methods import method_of
 from dstcl.continual.precision import arithmetic_of
 from dstcl.continual.scoring import JointOutputs, Scoring, measure_accuracy, task_outputs
@@ -45,6 +46,8 @@ class Outcome:
         effort: time and images of training.
         fwt_by_position: forward transfer as the paper's code measures it; see `Learner`.
         decisions: rows ``task, step, layer, what, value, evidence`` of a controller.
+        plasticity: rows ``task, layer, channels, dead, gradient, rank`` as tasks begin; see
+            `dstcl.continual.plasticity`.
     """
 
     store: SubnetStore
@@ -53,6 +56,11 @@ class Outcome:
     effort: Effort = field(default_factory=Effort)
     fwt_by_position: float | None = None
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    plasticity: list[dict[str, Any]] = field(default_factory=list)
+
+    def capacity(self) -> list[dict[str, Any]]:
+        """For each task and layer: what it takes of the network, and how well it could learn."""
+        return with_plasticity(self.store.capacity(), self.plasticity)
 
 
 def learner_of(
@@ -185,6 +193,7 @@ class Learner:
         while self._stages_done < len(self.stages):
             if self._stage is None:
                 self._stage = self._open_stage()
+                self.outcome.plasticity += self._stage.plasticity()
                 self._measure_untrained()
             self._stage.train(lambda: self.pause(self.state_dict, False), self._after_epoch)
             self._close_stage(self._stage)
@@ -205,6 +214,7 @@ class Learner:
             "accuracy": self.outcome.accuracy,
             "history": self.outcome.history,
             "effort": asdict(self.outcome.effort),
+            "plasticity": self.outcome.plasticity,
             "probes": self._probes,
             "stage": self._stage.state_dict() if self._stage else None,
         }
@@ -222,6 +232,8 @@ class Learner:
         self.method.load_state_dict(state["method"], self.device)
         outcome.accuracy, outcome.history = list(state["accuracy"]), list(state["history"])
         outcome.effort = Effort(**state["effort"])
+        # Checkpoints of earlier code have none; the cells of those tasks stay empty.
+        outcome.plasticity = list(state.get("plasticity", ()))
         self._probes = [probe.to(self.device) for probe in state["probes"]]
         self._stages_done = state["stages_done"]
         self.network.load_state_dict(state["network"])

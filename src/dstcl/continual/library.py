@@ -110,9 +110,11 @@ class Learned:
         """Boolean masks of a task by parameter name; true where it uses a weight."""
         return dict(self.outcome.store.subnets[self._subnet(task)].masks)
 
-    def capacity(self) -> list[dict[str, int | str]]:
-        """For each task (from 1) and layer: size, active, new, shared and free weights."""
-        return self.outcome.store.capacity()
+    def capacity(self) -> list[dict[str, Any]]:
+        """For each task (from 1) and layer: size, active, new, shared and free weights; and as the
+        task begins: channels with a free weight, dead ones, norm of the gradient by free weights,
+        effective rank of the outputs (`dstcl.continual.plasticity`)."""
+        return self.outcome.capacity()
 
     def _subnet(self, task: int) -> int:
         if not 0 <= task < self.run.tasks:

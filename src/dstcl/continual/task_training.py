@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dstcl.continual.best_epoch import BestEpoch
 from dstcl.continual.methods import Method, OpenTask
 from dstcl.continual.optimizers import build_optimizer, set_learning_rate
+from dstcl.continual.plasticity import plasticity_rows
 from dstcl.continual.precision import STEP_GRAPHS
 from dstcl.continual.schedules import Moment, schedule_of
 from dstcl.continual.scoring import Scoring
@@ -69,7 +70,7 @@ class TaskTraining:
         self.run, self.network, self.index = run, network, index
         self._method = method
         self._validate = validate
-        self.examples, self.effort = examples, effort
+        self.examples, self.effort, self._scoring = examples, effort, scoring
         self.device = examples.labels.device
         training = run.training
         refuse_single_image(network, examples, training.batch_size, "batch_size")
@@ -137,6 +138,19 @@ class TaskTraining:
             after_epoch(row)
         if self.best is not None:
             self.best.restore(self.network, self.sparse)
+
+    def plasticity(self) -> list[dict[str, Any]]:
+        """How well the network can learn the stage, as rows of the capacity table: see
+        `plasticity_rows`. Of one batch of its training images, not augmented."""
+        images, labels = self.examples.spread(self.run.training.batch_size)
+        rows = plasticity_rows(
+            self.network,
+            self.sparse.weights,
+            self.sparse.frozen,
+            self._scoring.loss,
+            (self.examples.normalised(images), labels),
+        )
+        return [{"task": self.index + 1} | row for row in rows]
 
     def check_finite(self, logits: Tensor) -> None:
         """Look at what training has left: the last step can spoil it after its loss was taken.

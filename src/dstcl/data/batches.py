@@ -49,6 +49,15 @@ class Examples:
         """The first images, uint8 (count, C, S, S), without reading the others."""
         return self.stored[:count] if self.rows is None else self.stored[self.rows[:count]]
 
+    def spread(self, count: int) -> tuple[Tensor, Tensor]:
+        """So many images, uint8 (count, C, S, S), and their labels, at even distances; all where
+        there are no more."""
+        count = min(count, len(self))
+        places = torch.arange(count) * len(self) // count
+        there = places if self.rows is None else self.rows[places]
+        images = self.stored.index_select(0, there.to(self.stored.device))
+        return images, self.labels[places.to(self.labels.device)]
+
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 images to float32 of about zero mean and unit variance, on the device."""
         moved = images.to(self.mean.device, torch.float32, non_blocking=True, copy=True)

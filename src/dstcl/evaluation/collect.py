@@ -45,9 +45,12 @@ MEASURES = (
 MAY_BE_MISSING = ("bwt", "fwt", "fwt_by_position", "forgetting", "learning_accuracy")
 # Not measured by the code that made older runs.
 LATER = ("memory_bytes",)
+PLASTICITY = ("channels", "dead", "gradient", "rank")
+LATER_COLUMNS = {"capacity": PLASTICITY}
+"""Last columns of long tables that older runs do not have; their cells stay empty."""
 LONG_TABLES = {
     "accuracy": ("after_task", "task", "accuracy"),
-    "capacity": ("task", "layer", "size", "active", "new", "shared", "free"),
+    "capacity": ("task", "layer", "size", "active", "new", "shared", "free", *PLASTICITY),
 }
 OVERLAP = ("task", "other", "shared", "jaccard")
 DECISIONS = ("task", "step", "layer", "what", "value", "evidence")
@@ -167,12 +170,15 @@ def long_table(
         if optional and not path.exists():
             continue
         header, lines = read_lines(path)
-        places = places_of(path, header, columns)
+        later = [column for column in LATER_COLUMNS.get(name, ()) if column not in header]
+        places = places_of(path, header, [column for column in columns if column not in later])
+        blank = "," * len(later)
         if places == list(range(len(header))):
-            parts += [f"{run.digest},{line}\n" for line in lines]
+            parts += [f"{run.digest},{line}{blank}\n" for line in lines]
         else:
             for cells in (line.split(",") for line in lines):
-                parts.append(",".join([run.digest, *(cells[place] for place in places)]) + "\n")
+                row = [run.digest, *(cells[place] for place in places)]
+                parts.append(f"{','.join(row)}{blank}\n")
     return "".join(parts)
 
 

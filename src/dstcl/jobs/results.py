@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dstcl.continual.capacity import overlap_rows
+from dstcl.continual.capacity import PLASTICITY, overlap_rows
 from dstcl.continual.controllers import DECISION_COLUMNS
 from dstcl.continual.learner import Outcome
 from dstcl.continual.metrics import accuracy_matrix, all_metrics
@@ -32,7 +32,7 @@ HISTORY_COLUMNS = (
     "density",
     "explored",
 )
-CAPACITY_COLUMNS = ("task", "layer", "size", "active", "new", "shared", "free")
+CAPACITY_COLUMNS = ("task", "layer", "size", "active", "new", "shared", "free", *PLASTICITY)
 OVERLAP_COLUMNS = ("task", "other", "shared", "jaccard")
 
 
@@ -105,7 +105,7 @@ def write_results(
     write_json(path["config"], run.to_dict())
     write_table(path["accuracy"], ACCURACY_COLUMNS, outcome.accuracy)
     write_table(path["history"], HISTORY_COLUMNS, outcome.history)
-    write_table(path["capacity"], CAPACITY_COLUMNS, store.capacity())
+    write_table(path["capacity"], CAPACITY_COLUMNS, outcome.capacity())
     overlaps = overlap_rows([subnet.masks for subnet in store.subnets])
     write_table(path["overlap"], OVERLAP_COLUMNS, overlaps)
     if run.controller is not None:
