@@ -918,6 +918,25 @@ def test_decisions_are_shares_of_growth_and_of_layers(tmp_path):
     assert table.seeds.tolist() == [2, 2, 1, 1, 1, 1]
 
 
+def test_channels_that_are_drawn_anew_are_shares_of_those_with_free_weights(tmp_path):
+    """A guard draws 2 of 8 channels of a layer anew in task 1, and nothing in task 2."""
+    study = write_study(
+        tmp_path, FakeRun("a" * 10, axes={"topology.controller": "guard", "growth": "random"})
+    )
+    layer = next(iter(CAPACITY))
+    rows = decided("a" * 10, (1, layer, "anew", 2), (2, "", "nothing", ""))
+    study_tables(study, {"decisions": [row | {"step": 1} for row in rows]})
+    assert "not_drawn" in numbers(study, "decisions")  # runs of older code have no channels
+    table = pd.read_csv(study / "capacity.csv")
+    channels = np.where(table.layer == layer, 8, 0)
+    table.assign(channels=channels, dead=0).to_csv(study / "capacity.csv", index=False)
+    found = numbers(study, "decisions")
+    assert found[["layer", "task", "percent"]].to_numpy().tolist() == [
+        [layer, 1, 25.0], [layer, 2, 0.0],
+    ]  # fmt: skip
+    assert set(found.what) == {"drawn anew (%)"}
+
+
 def test_without_controllers_there_are_no_decisions_to_draw(tmp_path):
     table = numbers(two_seeds(tmp_path), "decisions")
     assert table.not_drawn.tolist() == ["no run has a controller that decides anything"]

@@ -1,4 +1,4 @@
-"""What controllers decided before each task: whose growth, and how many weights of each layer."""
+"""What controllers decided as each task begins: growth, weights and channels of each layer."""
 
 from __future__ import annotations
 
@@ -18,26 +18,32 @@ from dstcl.figures.tables import NotDrawnError, Tables
 from dstcl.study.controllers import CONTROLLER, SHARE
 
 CAPTION = (
-    "Decisions of controllers before each task. Lines are means over seeds, and bands are 95% "
+    "Decisions of controllers as each task begins. Lines are means over seeds, and bands are 95% "
     "intervals. Growth: the share of grown weights that the run's own criterion did not choose; a "
     "rule that switches is at 0 or 100% in each seed, so its mean is the share of seeds that have "
     "switched. Layers: active weights at the start of the task, from the input (dark) to the "
-    "output (light). Runs without a controller are not shown."
+    "output (light). Channels: of a layer's channels with free weights, the share that is drawn "
+    "anew after the first batch of the task. Runs without a controller are not shown."
 )
 
 LIMITS = (-4.0, 104.0)
 GROWTH, LAYERS = "another growth (%)", "active in a layer (%)"
+CHANNELS = "drawn anew (%)"
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    rows = tables.decisions[tables.decisions.step == 0]
+    rows, batch = (tables.decisions[tables.decisions.step == step] for step in (0, 1))
     by = [*METHOD_BLOCK, *SUBNETWORK, "growth"]
     by += [CONTROLLER] if CONTROLLER in rows else []
-    found = [_growth(rows, by), _layers(rows, by, tables.capacity)]
+    found = [
+        _growth(rows, by),
+        _layers(rows, by, tables.capacity),
+        _channels(batch, by, tables.capacity),
+    ]
     parts = [one for one in found if not one.empty]
     if not parts:
-        raise NotDrawnError("no controller decided on growth or on the weights of layers")
+        raise NotDrawnError("no controller decided on growth, or on weights or channels of layers")
     numbers = pd.concat(parts, ignore_index=True)
     panels = [
         (f"{title} · {name}", kind, part)
@@ -45,7 +51,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         for name, own in _by_controller(block)
         for kind, part in own.groupby("what", sort=False)
     ]
-    others = [axis for axis in varied_axes(rows) if axis != CONTROLLER]
+    others = [axis for axis in varied_axes(tables.decisions) if axis != CONTROLLER]
     figure, subfigures = stacked([48] * len(panels), note=mean_over(rows, others))
     for (title, kind, part), subfigure in zip(panels, subfigures):
         _draw_part(title, str(kind), part, subfigure)
@@ -82,6 +88,23 @@ def _layers(rows: pd.DataFrame, by: Sequence[str], capacity: pd.DataFrame) -> pd
     active = active.merge(sizes, on=["digest", "layer"])
     active = active.assign(percent=100 * pd.to_numeric(active.value) / active["size"])
     return _means(active, by).assign(what=LAYERS)
+
+
+def _channels(rows: pd.DataFrame, by: Sequence[str], capacity: pd.DataFrame) -> pd.DataFrame:
+    """Share of each layer's channels that is drawn anew after the first batch, for each task of
+    the runs that decide on it; 0 where they decided for none."""
+    if "channels" not in capacity:
+        return pd.DataFrame()
+    place = ["digest", "task", "layer"]
+    anew = rows[rows.what == "anew"]
+    asked = rows[rows.what.isin(["anew", "nothing"]) & rows.digest.isin(anew.digest)]
+    asked = asked.drop_duplicates(["digest", "task"]).drop(columns=["layer", "value"])
+    sizes = capacity.loc[capacity.channels > 0, [*place, "channels"]]
+    layers = asked.merge(sizes, on=["digest", "task"]).merge(
+        anew[[*place, "value"]], on=place, how="left"
+    )
+    percent = 100 * pd.to_numeric(layers.value).fillna(0) / layers.channels
+    return _means(layers.assign(percent=percent), by).assign(what=CHANNELS)
 
 
 def _means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -44,9 +44,12 @@ class Tables:
 
     @cached_property
     def capacity(self) -> pd.DataFrame:
-        """Weights of each layer by task: active, shared, free; with the axes of its run."""
+        """Weights of each layer by task: active, shared, free; channels with free ones, where runs
+        have recorded them; with the axes of its run."""
         columns = ["digest", "task", "layer", "size", "active", "shared", "free"]
-        return self._with_axes("capacity", self._filled("capacity")[columns])
+        rows = self._filled("capacity")
+        columns += [name for name in ("channels",) if name in rows]  # not of older runs
+        return self._with_axes("capacity", rows[columns])
 
     @cached_property
     def overlap(self) -> pd.DataFrame:

@@ -34,6 +34,7 @@ BUILT_IN = {
     "settling": f"{_PLACE}.settling:Settling",
     "random_switch": f"{_PLACE}.random_switch:RandomSwitch",
     "survival_bandit": f"{_PLACE}.survival_bandit:SurvivalBandit",
+    "plasticity_guard": f"{_PLACE}.plasticity_guard:PlasticityGuard",
 }
 """The package's controllers by name."""
 LITERALS: dict[str, type] = {"needs_validation": bool}

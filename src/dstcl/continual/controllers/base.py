@@ -47,6 +47,10 @@ class Seen:
             `Controller.survival_after` updates ago that are still active; empty where nothing was
             grown then, and in layers with a structure.
         grown: how many weights those were.
+        channels: of each layer without a structure, after one of the first batches of a task, the
+            channels (rows of the weight) with a free weight.
+        dead: those of them by whose free weights that batch had no gradient
+            (`dstcl.continual.plasticity.dead_channels`).
     """
 
     task: int
@@ -65,6 +69,8 @@ class Seen:
     validation: tuple[float, ...] = ()
     survival: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     grown: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dead: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def pooled_survival(self) -> dict[str, tuple[float, int]]:
         """`survival` over all layers, by criterion: the share, and of how many weights."""
@@ -113,6 +119,10 @@ class Decision:
             no output channel without input, as far as counts allow. Only before a task.
         quota: free weights that each layer may hold at any moment of the task; only before it, with
             ``new`` within it.
+        anew: channels of each layer whose free active weights get other places in them and fresh
+            initial values (`dstcl.continual.controllers.revival`); only after one of the first
+            batches of a task.
+        inputs: active free weights that each of these channels gets, as far as counts allow.
         evidence: what it was decided on, in a few words.
         evidence_of: the same for single layers.
     """
@@ -127,6 +137,8 @@ class Decision:
     active: dict[str, int] = field(default_factory=dict)
     new: dict[str, int] = field(default_factory=dict)
     quota: dict[str, int] = field(default_factory=dict)
+    anew: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    inputs: int = 1
     evidence: str = ""
     evidence_of: dict[str, str] = field(default_factory=dict)
 
@@ -145,6 +157,7 @@ class Decision:
         found += [(layer, "settled", "") for layer in self.settled]
         for name in ("active", "new", "quota"):
             found += [(layer, name, count) for layer, count in getattr(self, name).items()]
+        found += [(layer, "anew", len(channels)) for layer, channels in self.anew.items()]
         if not found and self.evidence:
             found.append(("", "nothing", ""))
         return [
@@ -171,8 +184,9 @@ def _one_cell(text: str) -> str:
 class Controller:
     """Decides before each task, and after each update of the mask, from what it sees.
 
-    A subclass overrides `before_task`, `after_update` or both. The facts below are read from the
-    text of the file when a study is planned, so a subclass writes them as literals.
+    A subclass overrides some of `before_task`, `after_batch` and `after_update`. The facts below
+    are read from the text of the file when a study is planned, so a subclass writes them as
+    literals.
 
         class Hurried(Controller):
             growths = ("gradient",)
@@ -192,6 +206,7 @@ class Controller:
             settings leave. Their running gradients are kept from the start of a task.
         survival_after: updates after which `Seen.survival` is measured, at most 1000; 0 for
             nothing, which costs nothing.
+        first_batches: batches at the start of each task after which `after_batch` is asked.
         settings: class of its own settings (a frozen dataclass, subclass of
             `dstcl.study.fields.Settings`), on an object the settings themselves; None without any.
         rows: what it decided so far, as decisions.csv has it.
@@ -202,6 +217,7 @@ class Controller:
     settings: Any = None
     growths: tuple[str, ...] = ()
     survival_after: int = 0
+    first_batches: int = 0
 
     def __init__(self, *, seed: int = 0, **settings: Any) -> None:
         self.seed = seed
@@ -215,6 +231,11 @@ class Controller:
 
     def before_task(self, seen: Seen) -> Decision:
         """What is decided before a task; nothing unless a controller says so."""
+        return NOTHING
+
+    def after_batch(self, seen: Seen) -> Decision:
+        """What is decided after each of the first `first_batches` steps of a task, when `Seen.dead`
+        is known."""
         return NOTHING
 
     def after_update(self, seen: Seen) -> Decision:

@@ -11,14 +11,20 @@ from torch import Tensor, nn
 
 from dstcl.continual.controllers.base import Controller, Decision, Seen
 from dstcl.continual.controllers.counts import DecidedCounts
+from dstcl.continual.controllers.revival import drawn_anew, fresh_values
 from dstcl.continual.controllers.survival import Numbers, Shares, Survival
+from dstcl.continual.plasticity import dead_channels, open_channels
 from dstcl.sparse.criteria import Criterion, Growth
+
+Channels = dict[str, tuple[int, ...]]
+"""Rows of weights, by layer."""
 
 
 class ControlledTraining(DecidedCounts):
     """`DynamicSparseTraining` of one task, on which a controller decides anew.
 
-    It is asked before the task begins, and after every update of the mask for those that follow.
+    It is asked before the task begins, after its first batches if it wants to be, and after every
+    update of the mask for those that follow.
     The same controller is passed on from task to task, and remembers what it decided.
 
         controller = Saturation(threshold=0.5)
@@ -69,14 +75,21 @@ class ControlledTraining(DecidedCounts):
         self._mask_change: dict[str, float] = {}
         self._gradient: dict[str, float] = {}
         self._validation: list[float] = []
+        self._alive: tuple[Channels, Channels] = ({}, {})
         opening = controller.opening(self._seen(self.budget))
+        self._refuse_anew(opening)
         self._obey(opening)
         self._fill(opening)
         self._moments = self._new_moments()
 
     def changes_masks(self, step: int) -> bool:
-        """Whether an update of the mask follows the step; intervals count from when they were
-        decided, and where all layers are settled there is none."""
+        """Whether an update of the mask follows the step, or the controller is asked about one of
+        the first batches."""
+        return step <= self.controller.first_batches or self._due(step)
+
+    def _due(self, step: int) -> bool:
+        """Whether an update follows the step; intervals count from when they were decided, and
+        where all layers are settled there is none."""
         schedule = self.schedule
         if len(self._settled) == len(self.weights):
             return False
@@ -85,10 +98,19 @@ class ControlledTraining(DecidedCounts):
     def before_masking(self, gradients: list[Tensor]) -> None:
         """See `SparseTraining.before_masking`."""
         super().before_masking(gradients)
-        self._looked += self._gradients is not None
+        first = self.steps <= self.controller.first_batches
+        if first:
+            self._alive = self._channels(gradients)
+        self._looked += first or self._gradients is not None
 
     def update_topology(self) -> None:
-        """Prune and grow every layer, then ask the controller about the updates that follow."""
+        """Prune and grow every layer, then ask the controller about the updates that follow; after
+        one of the first batches, ask it about channels before."""
+        if self.steps <= self.controller.first_batches:
+            self._after_batch()
+        if not self._due(self.steps):
+            self._gradients = None
+            return
         self._idle |= self._settled
         self._work, self._worked = self._work_so_far(), self.steps
         if not self._watched:
@@ -103,6 +125,7 @@ class ControlledTraining(DecidedCounts):
             self._survived = self._survival.judge(self.updates - 1, self.masks)
         seen = self._seen(self.counts)
         decision = self.controller.after_update(seen)
+        self._refuse_anew(decision)
         # By the growth of this update, whose gradients were recorded.
         self._resize(decision, gradients)
         self._obey(decision)
@@ -196,7 +219,59 @@ class ControlledTraining(DecidedCounts):
             validation=tuple(self._validation),
             survival=self._survived[0],
             grown=self._survived[1],
+            channels=self._alive[0],
+            dead=self._alive[1],
         )
+
+    def _channels(self, gradients: Sequence[Tensor]) -> tuple[Channels, Channels]:
+        """Of layers without a structure, channels with free weights, and dead ones; one wait for
+        the device."""
+        found = [
+            (name, open_channels(frozen), dead_channels(gradient, frozen))
+            for gradient, (name, frozen) in zip(gradients, self.frozen.items(), strict=True)
+            if name not in self.structures and name not in self._idle
+        ]
+        if not found:
+            return {}, {}
+        rows = torch.cat([torch.stack([known, dead]) for _, known, dead in found], 1).tolist()
+        channels: Channels = {}
+        dead: Channels = {}
+        begin = 0
+        for name, flags, _ in found:
+            for into, row in zip((channels, dead), rows):
+                own = row[begin : begin + len(flags)]
+                into[name] = tuple(index for index, true in enumerate(own) if true)
+            begin += len(flags)
+        return channels, dead
+
+    def _after_batch(self) -> None:
+        """Ask about one of the first batches, and draw weights anew where that is decided."""
+        seen = self._seen(self.counts)
+        self._alive = ({}, {})
+        decision = self.controller.after_batch(seen)
+        if decision.active or decision.new or decision.quota:
+            raise self._refused("active", "decided before a task, not after a batch")
+        if decision.inputs < 1:
+            raise self._refused("inputs", f"{decision.inputs}; should be at least 1")
+        for name, channels in decision.anew.items():
+            if others := set(channels) - set(seen.channels.get(name, ())):
+                raise self._refused("anew", f"no channel {min(others)} with free weights in {name}")
+            self._draw_anew(name, channels, decision.inputs)
+        self._obey(decision)
+        self.controller.note(decision, seen)
+
+    def _draw_anew(self, name: str, channels: Sequence[int], inputs: int) -> None:
+        weight, frozen, count = self.weights[name], self.frozen[name], self.counts[name]
+        stay, drawn = drawn_anew(self.masks[name], frozen, channels, inputs, weight, self.generator)
+        number = int(drawn.count_nonzero())
+        values = fresh_values(self.stored[name], frozen, number, self.generator)
+        self.set_mask(name, stay, count - number)  # the optimiser forgets those that are drawn
+        self.set_mask(name, stay | drawn, count)
+        weight.masked_scatter_(drawn, values.to(weight.dtype))
+
+    def _refuse_anew(self, decision: Decision) -> None:
+        if decision.anew:
+            raise self._refused("anew", "decided after one of the first batches of a task, not now")
 
     def _obey(self, decision: Decision) -> None:
         """Growth and schedule from now on."""
