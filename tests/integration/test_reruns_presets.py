@@ -50,6 +50,7 @@ CUT: dict[str, dict[str, Any]] = {
     "adaptive": ADAPTIVE | {"vary": {"topology.controller": ["saturation"]}},
     "adaptive-digits": ADAPTIVE | {"vary": {"topology.controller": ["free_capacity"]}},
     "adaptive-schedule": ADAPTIVE | {"vary": {"topology.controller": ["density_by_gain"]}},
+    "adaptive-guard": ADAPTIVE | {"vary": {"topology.controller": ["plasticity_guard"]}},
     "peers": {"methods": ["wsn"], "extra": [{"part": "units", "methods": ["hat"]}]},
     "peers-cifar100": {"methods": ["unisolated"], "growths": ["gradient"], "extra": []},
 }
