@@ -157,6 +157,31 @@ def test_a_layer_settles_when_little_lasts_in_updates_in_a_row() -> None:
     assert rule.memory() == {"quiet": {}, "settled": [], "change": {}}
 
 
+def test_a_full_layer_is_settled_by_its_first_update() -> None:
+    """Not one that is full by now but has exchanged something, as where layers compete."""
+    rule = Settling(patience=3)
+    first = replace(
+        after_update(1, 10, {"a": 0.0, "b": 0.0, "c": 0.1}, {}),
+        active={"a": 100, "b": 20, "c": 100},
+    )
+    decision = rule.after_update(first)
+    assert decision.settled == ("a",)
+    assert decision.evidence_of == {"a": "full; nothing to exchange"}
+    assert rule.after_update(first).settled == ()
+
+
+def test_with_a_full_layer_updates_end_when_the_others_are_settled() -> None:
+    rule = Settling(lasting=1.0, patience=1, longer=1.0)
+    masks = {"0.weight": torch.ones(30, 20).bool(), "2.weight": torch.zeros(10, 30).bool()}
+    masks["2.weight"][:, ::2] = True
+    model, training = controlled(rule, masks=masks)
+    steps(model, training, 1, 100)
+    assert training.updates == 2  # after the first of them the other layer cannot be judged yet
+    assert [(row["step"], row["layer"]) for row in rule.rows] == [
+        (10, "0.weight"), (20, "2.weight"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("every", "kept", "longer"), [(8, 1, 12), (1, 1, 2), (3, 1, 4), (8, 3, None), (8, 9, None)]
 )

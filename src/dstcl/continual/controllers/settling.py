@@ -37,8 +37,10 @@ class Settling(Controller):
     """Exchanges less where exchange does not last, layer by layer, and waits longer for it.
 
     When all layers are settled there are no more updates, and growth looks at no more gradients. A
-    layer that is full, or has a structure, grows nothing that could be judged and never settles, so
-    with such a layer updates go on.
+    layer that is full, and in which the first update changed nothing, is settled by it: there is
+    nothing to exchange. (Where layers compete for what is grown, a full layer loses weights, and is
+    judged like any other.) A layer with a structure grows nothing that could be judged and never
+    settles, so with such a layer updates go on.
     """
 
     settings = SettlingSettings
@@ -59,7 +61,8 @@ class Settling(Controller):
         """Layers that are settled by now, and the next interval; from the second update on."""
         lasting = {n: share * self._change.get(n, 0.0) for n, share in survived(seen).items()}
         self._change = dict(seen.mask_change)
-        evidence_of = {}
+        evidence_of = {name: "full; nothing to exchange" for name in self._full(seen)}
+        self._settled += evidence_of
         for name, share in lasting.items():
             if name in self._settled:
                 continue
@@ -85,6 +88,16 @@ class Settling(Controller):
         """See `Controller.remember`."""
         self._quiet, self._change = dict(memory["quiet"]), dict(memory["change"])
         self._settled = list(memory["settled"])
+
+    def _full(self, seen: Seen) -> list[str]:
+        """Open layers without an inactive weight, in which the update changed nothing."""
+        return [
+            name
+            for name, count in seen.active.items()
+            if count == seen.sizes[name]
+            and not seen.mask_change.get(name, 1.0)
+            and name not in self._settled
+        ]
 
     def _least(self) -> str:
         return f"{self.settings.lasting:g} in one of {self.settings.patience} updates"
