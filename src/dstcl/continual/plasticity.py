@@ -36,9 +36,9 @@ def dead_channels(gradient: Tensor, frozen: Tensor) -> Tensor:
     """True for the dead channels of a layer, (out,).
 
     A channel (a row of the weight: an output of the layer) is *dead* if it has free weights and the
-    loss of a batch has no gradient by any of them, active or not. Nothing in the layer can bring it
-    back: its active weights do not move, growth by gradient sees nothing to choose by, and a new
-    weight, which starts at zero, leaves its output as it is. A channel without any active weight is
+    loss of a batch has no gradient by any of them, active or not. Its free weights cannot revive
+    it: active ones do not move, growth by gradient sees nothing to choose by, and a new one, which
+    starts at zero, leaves the output as it is. A channel without any active weight is
     dead behind batch norm and ReLU (its output is constant, and the slope of ReLU at zero is zero);
     so is one that reads silent inputs only, one that no active weight reads, and one whose ReLU is
     off for all of the batch. A channel whose weights are all frozen cannot learn either, but that

@@ -1,9 +1,9 @@
 """Channels that get other active weights, with fresh values: an exchange within a layer.
 
-Growth cannot bring a dead channel back: a new weight starts at zero and leaves a constant output
-constant. So free weights of such channels are drawn anew, place and value, before the task has
-trained them (ReDo draws the incoming weights of dormant neurons anew; Sokar et al. 2023, section 4;
-it also sets outgoing weights to zero, as its network is trained, which a task that begins is not).
+Growth of free weights cannot bring a dead channel back: they start at zero and leave a constant
+output constant. So free weights of such channels are drawn anew, place and value, before the task
+has trained them. (ReDo draws the incoming weights of dormant neurons anew; Sokar et al. 2023,
+section 4. It also sets outgoing weights to zero, since it acts within training.)
 """
 
 from __future__ import annotations
