@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a wheel has a copy of rules, reference, params.yaml and who is cited.
+"""What pyproject.toml cannot say: a wheel has a copy of rules, reference, params.yaml and citation.
 
 They stay where people look for them, at the top; `dstcl.shipped` finds either. All of the reference
 is in it, not the claims alone, so that a study is compared with the recorded one as in a checkout;
