@@ -25,7 +25,7 @@ HERE = ["--slurm-status-command", "squeue", "--slurm-no-account", "--latency-wai
 HERE += ["--slurm-init-seconds-before-status-checks", "1", "--max-jobs-per-timespan", "9/1s"]
 IMPATIENT = [sys.executable, "-P", str(Path(__file__).with_name("impatient.py"))]
 
-LONG = 20
+LONG = 40
 """Epochs of runs that are to be at work, some ten seconds, while something happens to them."""
 
 

@@ -1,5 +1,6 @@
 """Real digits, few enough for unit tests."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -39,8 +40,9 @@ def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     first, make = tmp_path_factory.mktemp("mlflow") / "new.db", database._make_database
 
     def made(path: Path) -> None:
-        if first.exists():
-            shutil.copy(first, path)
+        if first.exists():  # whole at once, as the real one
+            shutil.copy(first, part := path.with_suffix(f".{os.getpid()}"))
+            part.replace(path)
         else:
             make(path)
             shutil.copy(path, first)

@@ -750,6 +750,17 @@ def test_every_offset_and_both_directions_are_drawn_equally_often() -> None:
     assert len(set(drawn)) == 162
 
 
+def test_a_spread_of_examples_is_of_even_distances() -> None:
+    """Of images that are chosen from those that are stored, too; label k stands by image 2k."""
+    stored = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1)
+    zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    examples = Examples(stored, torch.arange(10), zero, one, rows=torch.arange(0, 20, 2))
+    images, labels = examples.spread(4)
+    assert labels.tolist() == [0, 2, 5, 7]
+    assert images.flatten().tolist() == [0, 4, 10, 14]
+    assert len(examples.spread(99)[1]) == 10
+
+
 def test_augmentation_reaches_the_batches() -> None:
     """Each image is one of the crops of its own, seldom the middle one."""
     stored = noise(40, channels=1, size=8)

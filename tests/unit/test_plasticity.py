@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.continual.capacity import PLASTICITY, with_plasticity
+from dstcl.continual.library import PROTOCOLS
 from dstcl.continual.plasticity import (
     dead_channels,
     effective_rank,
@@ -71,9 +72,11 @@ def test_the_rank_of_equal_numbers(value: float, rank: float) -> None:
 
 
 def three_layers() -> nn.Sequential:
-    """Two convolutions with batch norm and ReLU, and a head, all with weights of one."""
+    """Two convolutions of weights of one, with batch norm and ReLU, and a head."""
+    torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(1, 3, 1, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5),
+        # Of one input alone, batch norm would undo any change of the weight.
+        nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5),
         nn.Conv2d(3, 2, 1, bias=False), nn.BatchNorm2d(2), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2),
     )  # fmt: skip
@@ -103,7 +106,7 @@ def test_empty_and_unread_channels_are_dead() -> None:
     assert (rows["4.weight"]["channels"], rows["4.weight"]["dead"]) == (2, 0)
     assert rows["0.weight"]["rank"] == 1  # of three outputs one is zero, two are the same
     assert rows["0.weight"]["gradient"] > 0
-    held = torch.zeros(3, 1, 1, 1).bool()
+    held = torch.zeros(3, 1, 3, 3).bool()
     held[:2] = True
     assert rows_of(network, of_0=held)["0.weight"] | {"gradient": 0} == {
         "channels": 1, "dead": 0, "rank": 1.0, "gradient": 0,
@@ -140,6 +143,40 @@ def test_numbers_that_are_not_finite_are_left_out() -> None:
     rows = rows_of(network)
     assert rows["0.weight"]["rank"] is None
     assert rows["0.weight"]["gradient"] is None
+
+
+class Unusual(nn.Module):
+    """A transposed convolution, a layer that is not called, and one that is given a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 3, 1), nn.ConvTranspose2d(3, 2, 2)
+        self.unused, self.token = nn.Linear(4, 4), nn.Linear(5, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        token = self.token(torch.ones(5))
+        return self.up(self.down(images)).mean((2, 3)) + token
+
+
+def test_layers_of_all_kinds_are_looked_at_as_far_as_there_is_something_to_see() -> None:
+    torch.manual_seed(0)
+    network = Unusual()
+    weights = {n: p for n, p in network.named_parameters() if n.endswith("weight")}
+    held = {name: torch.zeros_like(weight).bool() for name, weight in weights.items()}
+    batch = torch.randn(4, 1, 3, 3), torch.tensor([0, 1, 0, 1])
+    rows = plasticity_rows(network, weights, held, nn.functional.cross_entropy, batch)
+    found = {row["layer"]: row for row in rows}
+    assert (found["down.weight"]["channels"], found["down.weight"]["dead"]) == (3, 0)
+    assert (found["up.weight"]["channels"], found["up.weight"]["dead"]) == (None, None)
+    assert found["up.weight"]["gradient"] > 0
+    unused = found["unused.weight"]
+    assert [unused[name] for name in PLASTICITY] == [4, None, None, None]
+    assert found["token.weight"]["rank"] == 1
+
+
+def test_more_channels_than_outputs_have_the_rank_of_the_outputs() -> None:
+    outputs = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
+    assert effective_rank(outputs) == pytest.approx(effective_rank(outputs.T))
 
 
 # In a run
@@ -190,7 +227,21 @@ def test_every_kind_of_method_is_looked_at(method: str, short_run: Run, digits: 
         run = replace(run, density=1.0, init="none")
     rows = learner(run, digits, TASKS[:2]).fit().capacity()
     assert {row["task"] for row in rows} == ({1} if method == "joint" else {1, 2})
-    assert all(row["gradient"] > 0 and row["rank"] >= 1 for row in rows if row["channels"])
+    if method == "supsup":  # its weights are never trained
+        assert all((row["channels"], row["dead"], row["gradient"]) == (0, 0, 0) for row in rows)
+    else:
+        assert all(row["gradient"] > 0 and row["rank"] >= 1 for row in rows if row["channels"])
+        assert any(row["channels"] for row in rows)
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "shared"])
+def test_the_published_protocol_is_looked_at(
+    batch_norm: str, short_run: Run, digits: Prepared
+) -> None:
+    run = changed(short_run, growth="random", tasks=2, epochs=1)
+    run = replace(run, switches=replace(PROTOCOLS["published"], batch_norm=batch_norm))
+    rows = learner(run, digits, TASKS[:2]).fit().capacity()
+    assert all(row["channels"] and row["gradient"] > 0 and row["rank"] >= 1 for row in rows)
 
 
 # In tables

@@ -300,7 +300,15 @@ class Scripted(Controller):
         ({"batch": Decision(anew={"0.weight": (8,)})}, "anew: no channel 8 with free weights in 0"),
         ({"batch": Decision(anew={"1.weight": (0,)})}, "anew: no channel 0 with free weights in 1"),
         ({"batch": Decision(anew={"0.weight": (1,)}, inputs=0)}, "inputs: 0; should be at least 1"),
-        ({"batch": Decision(active={"0.weight": 3})}, "active: decided before a task, not after a"),
+        *(
+            ({"batch": decision}, "after_batch: only anew and inputs are decided after a batch")
+            for decision in (
+                Decision(active={"0.weight": 3}),
+                Decision(update_every=400),
+                Decision(growth="gradient"),
+                Decision(settled=("0.weight",), anew={"0.weight": (1,)}),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,13 @@ def test_the_power_is_that_of_simulated_studies(distance: float, sd: float, leve
         found = (np.sign(distance) * t > stats.t.isf(level / 2, n - 1)).mean()
         assert found == pytest.approx(power_for_mean(distance, sd, n, level), abs=0.01)
         assert (power_for_mean(distance, sd, n, level) >= 0.9) == (n == units)
+
+
+@pytest.mark.parametrize("ratio", np.geomspace(0.1, 50, 40))
+def test_more_units_have_more_power_however_large_the_effect(ratio: float) -> None:
+    powers = [power_for_mean(ratio, 1.0, n, 0.05) for n in range(2, 200)]
+    assert all(0 <= power <= 1 for power in powers)
+    assert all(later >= power - 1e-9 for power, later in pairwise(powers))
 
 
 def test_machines_are_pooled_and_add_no_degrees_of_freedom() -> None:

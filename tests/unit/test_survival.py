@@ -104,6 +104,13 @@ def test_survival_counts_what_is_left_of_an_update() -> None:
     assert survival.judge(4, {"layer": bits(0, 1, 2)}) == ({}, {})
 
 
+def test_what_is_drawn_anew_did_not_survive() -> None:
+    survival = Survival({"layer": torch.zeros(6)}, after=1)
+    survival.grew(0, "layer", "a", bits(0, 1, 2), 3)
+    survival.forget("layer", bits(1))
+    assert survival.judge(1, {"layer": bits(0, 1, 2)})[0] == {"layer": {"a": pytest.approx(2 / 3)}}
+
+
 def test_origins_are_used_again_without_a_mix_up() -> None:
     """With each update judged one later, origins of update 0 have the number of update 2."""
     survival = Survival({"layer": torch.zeros(6)}, after=1)

@@ -143,7 +143,7 @@ def figure_code(wildcards):
 def study_json(wildcards):
     """The part of params.yaml that decides which runs there are, as one comparable text.
 
-    In the order of the file: that of varied settings is the order of a run's folders.
+    Mappings keep their order: that of varied settings is the order of a run's folders.
     """
     science = PARAMS.model_dump() | {"presets": {PRESET: PARAMS.study.model_dump()}}
     science["figures"] = {}

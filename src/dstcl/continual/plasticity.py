@@ -1,7 +1,8 @@
 """Whether a network can still learn, seen as a task begins: dead channels, gradient and rank.
 
 One forward and one backward pass over a batch, which leave no trace: no gradient is stored, and
-statistics of batch norm and states of random generators are what they were.
+buffers, such as statistics of batch norm, and states of torch's random generators are what they
+were.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.sparse.layers import LAYER_TYPES
+from dstcl.sparse.structure.parse import rows_are_outputs
 
 POSITIONS = 4096
 """Rows of a layer's outputs that are looked at for its rank, about."""
@@ -35,13 +37,13 @@ def open_channels(frozen: Tensor) -> Tensor:
 def dead_channels(gradient: Tensor, frozen: Tensor) -> Tensor:
     """True for the dead channels of a layer, (out,).
 
-    A channel (a row of the weight: an output of the layer) is *dead* if it has free weights and the
-    loss of a batch has no gradient by any of them, active or not. Its free weights cannot revive
-    it: active ones do not move, growth by gradient sees nothing to choose by, and a new one, which
-    starts at zero, leaves the output as it is. A channel without any active weight is
-    dead behind batch norm and ReLU (its output is constant, and the slope of ReLU at zero is zero);
-    so is one that reads silent inputs only, one that no active weight reads, and one whose ReLU is
-    off for all of the batch. A channel whose weights are all frozen cannot learn either, but that
+    A channel (a row of the weight that is an output of the layer) is *dead* if it has free weights
+    and the loss of a batch has no gradient by any of them, active or not. Its free weights cannot
+    revive it: active ones do not move, growth by gradient sees nothing to choose by, and a new one,
+    which starts at zero, leaves the output as it is. A channel without any active weight is dead
+    behind batch norm and ReLU (its output is constant, and the slope of ReLU at zero is zero); so
+    is one that reads silent inputs only, one that no active weight reads, and one whose ReLU is off
+    for all of the batch. A channel whose weights are all frozen cannot learn either, but that
     is what isolation is for: it does not count.
 
     Sokar et al. (2023) call a neuron dormant by its activation, relative to the mean of its layer.
@@ -67,7 +69,8 @@ def effective_rank(outputs: Tensor) -> float:
         From 1 to the smaller of the two; 0 for a matrix of zeros, NaN for one that is not finite.
     """
     wide = outputs.detach().double()
-    gram = wide.T @ wide
+    # Either product has the singular values; the smaller one is cheaper.
+    gram = wide @ wide.T if len(wide) < wide.shape[1] else wide.T @ wide
     if not gram.isfinite().all():
         return torch.nan
     size = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
@@ -96,32 +99,35 @@ def plasticity_rows(
     Returns:
         Rows ``layer, channels, dead, gradient, rank``: channels with a free weight; those of them
         that are dead (`dead_channels`); the norm of the gradient by free weights, active or not;
-        `effective_rank` of what the layer puts out, before batch norm and activation, None for
-        other layers than linear and convolutional ones. The last two to four digits, None where
-        they are not finite.
+        `effective_rank` of what the layer puts out, before batch norm and activation. The last two
+        to four digits. None where there is no such thing: channels and dead of a layer whose weight
+        has its inputs first (`rows_are_outputs`), dead and gradient of a layer that the network
+        does not call, rank of other layers than linear and convolutional ones, and what is not
+        finite.
     """
     images, labels = batch
     with _left_as_it_is(network, images.device), _ranks(network, weights) as ranks:
         network.train()
         value = loss(network(images), labels)
-        gradients = torch.autograd.grad(
-            value, list(weights.values()), allow_unused=True, materialize_grads=True
-        )
-    rows = []
-    for (name, held), gradient in zip(frozen.items(), gradients, strict=True):
-        counts = torch.stack([open_channels(held).sum(), dead_channels(gradient, held).sum()])
-        channels, dead = counts.tolist()
-        norm = float((gradient * ~held).float().norm())
-        rows.append(
-            {
-                "layer": name,
-                "channels": channels,
-                "dead": dead,
-                "gradient": _digits(norm),
-                "rank": _digits(ranks[name]) if name in ranks else None,
-            }
-        )
-    return rows
+        gradients = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+    return [
+        {
+            "layer": name,
+            **_channels(network, name, gradient, held),
+            "gradient": None if gradient is None else _digits(float((gradient * ~held).norm())),
+            "rank": _digits(ranks[name]) if name in ranks else None,
+        }
+        for (name, held), gradient in zip(frozen.items(), gradients, strict=True)
+    ]
+
+
+def _channels(
+    network: nn.Module, name: str, gradient: Tensor | None, frozen: Tensor
+) -> dict[str, int | None]:
+    if not rows_are_outputs(network, name):
+        return {"channels": None, "dead": None}
+    dead = None if gradient is None else int(dead_channels(gradient, frozen).sum())
+    return {"channels": int(open_channels(frozen).sum()), "dead": dead}
 
 
 def _digits(value: float) -> float | None:
@@ -150,9 +156,14 @@ def _ranks(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[dict[s
     found: dict[str, float] = {}
 
     def watching(name: str, linear: bool) -> Callable[..., None]:
-        def look(layer: nn.Module, inputs: Any, outputs: Tensor) -> None:
+        def look(layer: nn.Module, inputs: Any, outputs: Any) -> None:
+            # Convolutions may also take an image without a batch; own layers may return anything.
+            if not isinstance(outputs, Tensor) or (
+                not linear and outputs.dim() != weights[name].dim()
+            ):
+                return
             channels_last = outputs if linear else outputs.movedim(1, -1)
-            rows = channels_last.detach().flatten(0, -2)
+            rows = channels_last.detach().reshape(-1, channels_last.shape[-1])
             found[name] = effective_rank(rows[:: max(1, len(rows) // POSITIONS)])
 
         return look

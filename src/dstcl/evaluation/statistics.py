@@ -254,7 +254,8 @@ def power_for_mean(distance: float, sd: float, units: int, level: float) -> floa
     if sd < 1e-12:
         return float(abs(distance) > 1e-12)
     critical = special.stdtrit(units - 1, 1 - level / 2)
-    return float(1 - special.nctdtr(units - 1, abs(distance) / sd * sqrt(units), critical))
+    # special.nctdtr is NaN for large distances. scipy loads stats, which is slow, only when asked.
+    return float(scipy.stats.nct.sf(critical, units - 1, abs(distance) / sd * sqrt(units)))
 
 
 def units_for_mean(distance: float, sd: float, level: float, power: float = POWER) -> int | None:

@@ -75,7 +75,8 @@ class LoadedRun:
 
     @cached_property
     def capacity(self) -> DataFrame:
-        """One row per task and layer: weights that are active, new, shared and free."""
+        """One row per task and layer: weights that are active, new, shared and free, and how well
+        the layer could learn at the start of the task (`dstcl.continual.plasticity`)."""
         return self._table("capacity")
 
     @cached_property

@@ -17,7 +17,7 @@ class Effects:
 
     Attributes:
         rows: as wide as `HEADER`; averages over all cells first, then single cells whose interval
-            excludes zero. None where nothing was compared.
+            excludes zero. Empty if nothing was compared.
         note: how many cells that is, or that there is nothing to compare.
     """
 

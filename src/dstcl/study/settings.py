@@ -110,10 +110,11 @@ class Topology(Settings):
     switch_at: Fraction = 0.5
     """For growth "a-then-b": the fraction of the task's steps after which b takes over."""
     controller: Annotated[str | dict[str, Any], Check(check_controller)] = FIXED
-    """Rule that decides before each task and after each update, from the state of training:
-    saturation, saturation_mix, free_capacity, random_switch, or module:attribute; with settings
-    as {name: saturation, threshold: 0.3}, under another label as {name: early, from: saturation,
-    threshold: 0.8}. Growth and init are the starting point. See docs/adaptive.md."""
+    """Rule that decides before each task and during it, from the state of training: saturation,
+    saturation_mix, free_capacity, random_switch, survival_bandit, density_by_gain, settling,
+    plasticity_guard, or module:attribute; with settings as {name: saturation, threshold: 0.3},
+    under another label as {name: early, from: saturation, threshold: 0.8}. Growth and init are the
+    starting point. See docs/adaptive.md."""
 
     def __post_init__(self) -> None:
         if self.prune_rate_floor > self.prune_rate:

@@ -48,7 +48,8 @@ class Seen:
             grown then, and in layers with a structure.
         grown: how many weights those were.
         channels: of each layer without a structure, after one of the first batches of a task, the
-            channels (rows of the weight) with a free weight.
+            channels (rows of the weight) with a free weight. Layers whose weight has its inputs
+            first, such as transposed convolutions, are left out.
         dead: those of them by whose free weights that batch had no gradient
             (`dstcl.continual.plasticity.dead_channels`).
     """
@@ -182,7 +183,7 @@ def _one_cell(text: str) -> str:
 
 
 class Controller:
-    """Decides before each task, and after each update of the mask, from what it sees.
+    """Decides before each task, after its first batches and after each update of the mask.
 
     A subclass overrides some of `before_task`, `after_batch` and `after_update`. The facts below
     are read from the text of the file when a study is planned, so a subclass writes them as
@@ -235,7 +236,7 @@ class Controller:
 
     def after_batch(self, seen: Seen) -> Decision:
         """What is decided after each of the first `first_batches` steps of a task, when `Seen.dead`
-        is known."""
+        is known: only `Decision.anew` and `Decision.inputs`."""
         return NOTHING
 
     def after_update(self, seen: Seen) -> Decision:

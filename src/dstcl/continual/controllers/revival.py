@@ -67,9 +67,10 @@ def drawn_anew(
 def fresh_values(stored: Tensor, frozen: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """So many initial values of a layer, (count,).
 
-    They are drawn from the values that its free weights hold as the task begins, which are those of
-    the network's own init, whatever that is. Where all of these are zero: uniform between -1 and 1
-    over the square root of the inputs of a channel, as torch draws them.
+    They are drawn from the values that its free weights hold as the task begins. In a sequence of
+    tasks with ``free_weights: keep`` these are those of the network's own init, whatever that is.
+    Where all of them are zero, as from the second task on with ``free_weights: zero``: uniform
+    between -1 and 1 over the square root of the inputs of a channel, as torch draws them.
 
     Args:
         stored: values of all weights as the task begins, (out, ...).

@@ -37,10 +37,10 @@ class Settling(Controller):
     """Exchanges less where exchange does not last, layer by layer, and waits longer for it.
 
     When all layers are settled there are no more updates, and growth looks at no more gradients. A
-    layer that is full, and in which the first update changed nothing, is settled by it: there is
-    nothing to exchange. (Where layers compete for what is grown, a full layer loses weights, and is
-    judged like any other.) A layer with a structure grows nothing that could be judged and never
-    settles, so with such a layer updates go on.
+    layer that is full, and in which an update changed nothing, is settled by it: there is nothing
+    to exchange. (Where layers compete for what is grown, a full layer loses weights. It is judged
+    like any other, unless it wins exactly these back.) A layer with a structure that is not full
+    grows nothing that could be judged and never settles, so with such a layer updates go on.
     """
 
     settings = SettlingSettings

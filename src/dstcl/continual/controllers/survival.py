@@ -51,6 +51,10 @@ class Survival:
         own = self._grown.setdefault(update, {}).setdefault(layer, {})
         own[criterion] = own.get(criterion, 0) + count  # one criterion may pick twice in a mix
 
+    def forget(self, layer: str, places: Tensor) -> None:
+        """Weights there were not grown: what was, did not survive."""
+        self._origin[layer].masked_fill_(places, 0)
+
     def judge(self, update: int, masks: Mapping[str, Tensor]) -> tuple[Shares, Numbers]:
         """After an update, the share of the weights grown ``after`` updates ago that are active.
 

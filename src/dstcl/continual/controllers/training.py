@@ -15,6 +15,7 @@ from dstcl.continual.controllers.revival import drawn_anew, fresh_values
 from dstcl.continual.controllers.survival import Numbers, Shares, Survival
 from dstcl.continual.plasticity import dead_channels, open_channels
 from dstcl.sparse.criteria import Criterion, Growth
+from dstcl.sparse.structure.parse import rows_are_outputs
 
 Channels = dict[str, tuple[int, ...]]
 """Rows of weights, by layer."""
@@ -76,6 +77,7 @@ class ControlledTraining(DecidedCounts):
         self._gradient: dict[str, float] = {}
         self._validation: list[float] = []
         self._alive: tuple[Channels, Channels] = ({}, {})
+        self._by_output = {name for name in self.weights if rows_are_outputs(model, name)}
         opening = controller.opening(self._seen(self.budget))
         self._refuse_anew(opening)
         self._obey(opening)
@@ -224,12 +226,12 @@ class ControlledTraining(DecidedCounts):
         )
 
     def _channels(self, gradients: Sequence[Tensor]) -> tuple[Channels, Channels]:
-        """Of layers without a structure, channels with free weights, and dead ones; one wait for
-        the device."""
+        """Of layers without a structure and with outputs as rows, channels with free weights, and
+        dead ones; one wait for the device."""
         found = [
             (name, open_channels(frozen), dead_channels(gradient, frozen))
             for gradient, (name, frozen) in zip(gradients, self.frozen.items(), strict=True)
-            if name not in self.structures and name not in self._idle
+            if name not in self.structures and name not in self._idle and name in self._by_output
         ]
         if not found:
             return {}, {}
@@ -249,15 +251,21 @@ class ControlledTraining(DecidedCounts):
         seen = self._seen(self.counts)
         self._alive = ({}, {})
         decision = self.controller.after_batch(seen)
-        if decision.active or decision.new or decision.quota:
-            raise self._refused("active", "decided before a task, not after a batch")
+        # The rest would interfere with an update that is due after the same batch.
+        drawing = Decision(
+            anew=decision.anew,
+            inputs=decision.inputs,
+            evidence=decision.evidence,
+            evidence_of=decision.evidence_of,
+        )
+        if decision != drawing:
+            raise self._refused("after_batch", "only anew and inputs are decided after a batch")
         if decision.inputs < 1:
             raise self._refused("inputs", f"{decision.inputs}; should be at least 1")
         for name, channels in decision.anew.items():
             if others := set(channels) - set(seen.channels.get(name, ())):
                 raise self._refused("anew", f"no channel {min(others)} with free weights in {name}")
             self._draw_anew(name, channels, decision.inputs)
-        self._obey(decision)
         self.controller.note(decision, seen)
 
     def _draw_anew(self, name: str, channels: Sequence[int], inputs: int) -> None:
@@ -268,6 +276,8 @@ class ControlledTraining(DecidedCounts):
         self.set_mask(name, stay, count - number)  # the optimiser forgets those that are drawn
         self.set_mask(name, stay | drawn, count)
         weight.masked_scatter_(drawn, values.to(weight.dtype))
+        if self._survival is not None:
+            self._survival.forget(name, ~stay)
 
     def _refuse_anew(self, decision: Decision) -> None:
         if decision.anew:

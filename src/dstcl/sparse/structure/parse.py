@@ -90,13 +90,23 @@ def refuse_other_order(structures: Mapping[str, Structure], model: nn.Module) ->
         ValueError: naming the layer.
     """
     for name, structure in structures.items():
-        module = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(module, INPUTS_FIRST) or is_huggingface_conv1d(module):
+        if not rows_are_outputs(model, name):
+            kind = type(_layer_of(model, name)).__name__
             raise ValueError(
-                f"structure {structure.name}: layer {name!r} ({type(module).__name__}) does not "
+                f"structure {structure.name}: layer {name!r} ({kind}) does not "
                 f"have outputs first; give it none: structure={{{name!r}: 'none', "
                 f"'*': {structure.name!r}}}"
             )
+
+
+def rows_are_outputs(model: nn.Module, name: str) -> bool:
+    """Whether the first axis of a weight, given by its name, is that of its layer's outputs."""
+    layer = _layer_of(model, name)
+    return not (isinstance(layer, INPUTS_FIRST) or is_huggingface_conv1d(layer))
+
+
+def _layer_of(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])
 
 
 def structured_overrides(
