@@ -1,6 +1,5 @@
 """Real digits, few enough for unit tests."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,18 +36,17 @@ def memory_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 @pytest.fixture(scope="session", autouse=True)
 def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Of the first one: the migrations of a new database of MLflow take a second."""
-    first, make = tmp_path_factory.mktemp("mlflow") / "new.db", database._make_database
+    first, make = tmp_path_factory.mktemp("mlflow") / "new.db", database._make_tables
 
     def made(path: Path) -> None:
-        if first.exists():  # whole at once, as the real one
-            shutil.copy(first, part := path.with_suffix(f".{os.getpid()}"))
-            part.replace(path)
+        if first.exists():
+            shutil.copy(first, path)
         else:
             make(path)
             shutil.copy(path, first)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "_make_database", made)
+        patch.setattr(database, "_make_tables", made)
         yield
 
 

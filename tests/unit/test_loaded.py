@@ -186,7 +186,7 @@ def test_numbers_masks_and_tables_are_those_of_the_run(trained: Trained) -> None
     assert (run.image, run.outputs) == ((1, 28, 28), 3)
     assert run.accuracy.to_dict("records") == outcome.accuracy
     assert run.history["loss"].tolist() == [row["loss"] for row in outcome.history]
-    assert run.capacity.to_dict("records") == outcome.store.capacity()
+    assert run.capacity.to_dict("records") == outcome.capacity()
     assert len(run.overlap) > 0
     for task, subnet in enumerate(outcome.store.subnets, start=1):
         masks = run.masks(task)

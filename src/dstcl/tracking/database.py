@@ -237,11 +237,16 @@ def hurried(uri: str) -> Iterator[None]:
 def _make_database(path: Path) -> None:
     """Make an SQLite database that appears at once: who opens it while MLflow makes its tables, as
     `mlflow ui` does, breaks it."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        made = Path(folder, path.name)
+        _make_tables(made)
+        os.replace(made, path)
+
+
+def _make_tables(path: Path) -> None:
     from mlflow import MlflowClient
 
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        MlflowClient(tracking_uri=f"sqlite:///{folder}/{path.name}")
-        os.replace(f"{folder}/{path.name}", path)
+    MlflowClient(tracking_uri=f"sqlite:///{path}")
 
 
 def _entry(run: Any) -> Entry:
