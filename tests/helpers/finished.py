@@ -11,14 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from dstcl.jobs.results import (
-    ACCURACY_COLUMNS,
-    CAPACITY_COLUMNS,
-    HISTORY_COLUMNS,
-    OVERLAP_COLUMNS,
-)
 from dstcl.storage import read_json, write_bytes, write_json, write_text
 from dstcl.study.code import training_code
+from dstcl.study.columns import ACCURACY, CAPACITY, HISTORY, OVERLAP
 from dstcl.study.plan import write_plan
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.study.seal import sealed
@@ -177,8 +172,8 @@ def _tables(run: Run) -> dict[str, str]:
     capacity = [(t, "conv", SIZE, new, new, 0, SIZE - new * t, 9, 1, 0.5, 2.5) for t in tasks]
     overlap = [(t, other, 0, 0.0) for t in tasks for other in range(1, t)]
     return {
-        "accuracy": csv_text(ACCURACY_COLUMNS, accuracy),
-        "history": csv_text(HISTORY_COLUMNS, history),
-        "capacity": csv_text(CAPACITY_COLUMNS, capacity),
-        "overlap": csv_text(OVERLAP_COLUMNS, overlap),
+        "accuracy": csv_text(ACCURACY, accuracy),
+        "history": csv_text(HISTORY, history),
+        "capacity": csv_text(CAPACITY, capacity),
+        "overlap": csv_text(OVERLAP, overlap),
     }

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dstcl.continual.capacity import PLASTICITY, with_plasticity
+from dstcl.continual.capacity import with_plasticity
 from dstcl.continual.library import PROTOCOLS
 from dstcl.continual.plasticity import (
     dead_channels,
@@ -22,7 +22,7 @@ from dstcl.continual.task_training import TaskTraining
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.evaluation.collect import LONG_TABLES, long_table
-from dstcl.jobs.results import CAPACITY_COLUMNS
+from dstcl.study.columns import CAPACITY, PLASTICITY
 from dstcl.study.run import Run
 from helpers.runs import changed, learner
 
@@ -250,7 +250,7 @@ def test_the_published_protocol_is_looked_at(
 def test_tables_of_older_runs_are_read_with_blanks(tmp_path: Any, short_run: Run) -> None:
     folder = tmp_path / short_run.folder
     folder.mkdir(parents=True)
-    new = ",".join(CAPACITY_COLUMNS)
+    new = ",".join(CAPACITY)
     for header, line, expected in [
         ("task,layer,size,active,new,shared,free", "1,a,9,3,3,0,6", "1,a,9,3,3,0,6,,,,"),
         ("layer,task,size,active,new,shared,free", "a,1,9,3,3,0,6", "1,a,9,3,3,0,6,,,,"),

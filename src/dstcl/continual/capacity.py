@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dstcl.study.columns import PLASTICITY
+
 TaskMasks = Sequence[Mapping[str, Tensor]]
 """For each task, in order: boolean masks by layer."""
 
@@ -37,11 +39,6 @@ def capacity_rows(tasks: TaskMasks) -> list[dict[str, int | str]]:
                 }
             )
     return rows
-
-
-PLASTICITY = ("channels", "dead", "gradient", "rank")
-"""Columns of the capacity table that say how well a layer could learn as its task began; see
-`dstcl.continual.plasticity`."""
 
 
 def with_plasticity(

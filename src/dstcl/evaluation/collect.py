@@ -22,6 +22,7 @@ from dstcl.evaluation.verify import (
     verify_runs,
 )
 from dstcl.storage import write_text
+from dstcl.study.columns import ACCURACY, CAPACITY, DECISIONS, OVERLAP, PLASTICITY
 from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.seal import FILES as SEAL
 from dstcl.study.standing import vouched_for
@@ -45,16 +46,10 @@ MEASURES = (
 MAY_BE_MISSING = ("bwt", "fwt", "fwt_by_position", "forgetting", "learning_accuracy")
 # Not measured by the code that made older runs.
 LATER = ("memory_bytes",)
-PLASTICITY = ("channels", "dead", "gradient", "rank")
 LATER_COLUMNS = {"capacity": PLASTICITY}
 """Last columns of long tables that older runs do not have; their cells stay empty."""
-LONG_TABLES = {
-    "accuracy": ("after_task", "task", "accuracy"),
-    "capacity": ("task", "layer", "size", "active", "new", "shared", "free", *PLASTICITY),
-}
-OVERLAP = ("task", "other", "shared", "jaccard")
-DECISIONS = ("task", "step", "layer", "what", "value", "evidence")
-HISTORY = ("task", "epoch", "explored")
+LONG_TABLES = {"accuracy": ACCURACY, "capacity": CAPACITY}
+EXPLORED = ("task", "epoch", "explored")
 ARITHMETIC = ("precision", "layout", "device", "threads")
 """Columns of provenance.csv that decide how a run's sums are rounded."""
 EPOCHS_KEPT = 20
@@ -184,13 +179,13 @@ def long_table(
 
 def history_table(runs: Sequence[Run], folder: Path) -> str:
     """Digest, task, epoch and explored fraction of every run, for some epochs of each task."""
-    parts = [",".join(("digest", *HISTORY)) + "\n"]
+    parts = [",".join(("digest", *EXPLORED)) + "\n"]
     for run in runs:
         path = folder / run.folder / RESULT_FILES["history"]
         if not path.exists():
             continue
         header, lines = read_lines(path)
-        task, epoch, explored = places_of(path, header, HISTORY)
+        task, epoch, explored = places_of(path, header, EXPLORED)
         step = max(1, -(-run.training.epochs // EPOCHS_KEPT))
         kept = {str(number) for number in range(run.training.epochs, 0, -step)} | {"1"}
         for cells in (line.split(",") for line in lines):

@@ -10,30 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dstcl.continual.capacity import PLASTICITY, overlap_rows
-from dstcl.continual.controllers import DECISION_COLUMNS
+from dstcl.continual.capacity import overlap_rows
 from dstcl.continual.learner import Outcome
 from dstcl.continual.metrics import accuracy_matrix, all_metrics
 from dstcl.data.stored import Prepared
 from dstcl.networks.head import find_head
 from dstcl.storage import write_json, write_table, write_tensors
+from dstcl.study.columns import ACCURACY, CAPACITY, DECISIONS, HISTORY, OVERLAP
 from dstcl.study.run import ALL_FILES, Run
 from dstcl.study.seal import sealed
-
-ACCURACY_COLUMNS = ("after_task", "task", "accuracy")
-HISTORY_COLUMNS = (
-    "task",
-    "epoch",
-    "loss",
-    "accuracy",
-    "validation_accuracy",
-    "learning_rate",
-    "prune_rate",
-    "density",
-    "explored",
-)
-CAPACITY_COLUMNS = ("task", "layer", "size", "active", "new", "shared", "free", *PLASTICITY)
-OVERLAP_COLUMNS = ("task", "other", "shared", "jaccard")
 
 
 def summarise(run: Run, outcome: Outcome, seconds: float) -> dict[str, Any]:
@@ -103,13 +88,13 @@ def write_results(
     outputs = find_head(store.network)[1].out_features
     path["metrics"].unlink(missing_ok=True)
     write_json(path["config"], run.to_dict())
-    write_table(path["accuracy"], ACCURACY_COLUMNS, outcome.accuracy)
-    write_table(path["history"], HISTORY_COLUMNS, outcome.history)
-    write_table(path["capacity"], CAPACITY_COLUMNS, outcome.capacity())
+    write_table(path["accuracy"], ACCURACY, outcome.accuracy)
+    write_table(path["history"], HISTORY, outcome.history)
+    write_table(path["capacity"], CAPACITY, outcome.capacity())
     overlaps = overlap_rows([subnet.masks for subnet in store.subnets])
-    write_table(path["overlap"], OVERLAP_COLUMNS, overlaps)
+    write_table(path["overlap"], OVERLAP, overlaps)
     if run.controller is not None:
-        write_table(path["decisions"], DECISION_COLUMNS, outcome.decisions)
+        write_table(path["decisions"], DECISIONS, outcome.decisions)
     write_tensors(path["masks"], masks, {"shapes": shapes})
     write_tensors(
         path["weights"], weights, {"digest": run.digest, "outputs": outputs, "data": data}

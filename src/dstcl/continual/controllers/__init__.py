@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dstcl import plugins
 from dstcl.continual.controllers.base import (
-    DECISION_COLUMNS,
     NOTHING,
     Controller,
     ControllerError,
@@ -22,7 +21,6 @@ from dstcl.study.controllers import BUILT_IN, CONTROLLER
 from dstcl.study.run import Run
 
 __all__ = [
-    "DECISION_COLUMNS",
     "NOTHING",
     "ControlledTraining",
     "Controller",

@@ -13,9 +13,6 @@ from dstcl.seeds import generator
 from dstcl.study.controllers import SHARE
 from dstcl.study.fields import Settings, plain_settings, read_settings
 
-DECISION_COLUMNS = ("task", "step", "layer", "what", "value", "evidence")
-"""Of decisions.csv."""
-
 
 class ControllerError(ValueError):
     """A controller that decides what cannot be done; one line with its name."""
