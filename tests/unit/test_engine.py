@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from dstcl.continual import learner_of
 from dstcl.continual import precision as engine
-from dstcl.continual.precision import arithmetic_of, bfloat16_units, training_forward
+from dstcl.continual.precision import (
+    arithmetic_of,
+    bfloat16_gain,
+    bfloat16_pays,
+    bfloat16_units,
+    training_forward,
+)
 from dstcl.data.stored import Prepared
 from dstcl.data.tasks import split_classes
 from dstcl.networks.arithmetic import Arithmetic
@@ -44,8 +50,42 @@ def test_auto_becomes_what_the_device_is_made_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(engine, "bfloat16_units", lambda device: "AMX" * units)
+    monkeypatch.setattr(engine, "bfloat16_gain", lambda: 8.0)
     run = changed(short_run, precision=asked[0], layout=asked[1])
     assert arithmetic_of(run.engine, CPU) == Arithmetic(*expected)
+
+
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [
+        (0.53, Arithmetic("float32", "contiguous")),  # Intel, AVX512_BF16 without AMX
+        (1.98, Arithmetic("bfloat16", "unfolded")),  # AMD, AVX512_BF16
+    ],
+)
+def test_instructions_that_are_slower_than_float32_do_not_count(
+    gain: float, expected: Arithmetic, short_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "bfloat16_units", lambda device: "AVX512_BF16")
+    monkeypatch.setattr(engine, "bfloat16_gain", lambda: gain)
+    run = changed(short_run, precision="auto", layout="auto")
+    assert arithmetic_of(run.engine, CPU) == expected
+
+
+def test_a_processor_is_measured_once() -> None:
+    bfloat16_gain.cache_clear()
+    first = bfloat16_gain()
+    assert 0 < first < 100
+    assert bfloat16_gain() == first  # a second measurement would differ
+
+
+def test_the_choice_of_precision_is_the_same_each_time() -> None:
+    if not bfloat16_units(CPU):
+        pytest.skip("this processor has nothing for bfloat16")
+    choices = set()
+    for _ in range(5):
+        bfloat16_gain.cache_clear()
+        choices.add(bfloat16_pays(CPU))
+    assert len(choices) == 1
 
 
 def test_on_cuda_auto_leaves_small_maps_to_its_kernels(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,10 @@ COMPILED = ("on", "graphs", "compiled-step-graph")
 """Values of ``compile`` for which the network goes through torch.compile."""
 STEP_GRAPHS = ("step-graph", "compiled-step-graph")
 """Values of ``compile`` for which the whole step is one CUDA graph (`dstcl.continual.step`)."""
+WORTHWHILE = 1.2
+"""Gain in speed from which "auto" takes bfloat16 on a processor. Measured gains are 0.5 (Intel,
+AVX512_BF16 without AMX) or about 2 and more (AMD with AVX512_BF16, Intel with AMX), so noise does
+not change the choice."""
 
 
 def arithmetic_of(engine: Engine, device: torch.device) -> Arithmetic:
@@ -32,7 +38,7 @@ def arithmetic_of(engine: Engine, device: torch.device) -> Arithmetic:
     if precision == "tf32" and device.type != "cuda":
         raise ValueError(f"precision: 'tf32' needs an NVIDIA GPU; this run is on {device.type}")
     if precision == "auto":
-        precision = "bfloat16" if bfloat16_units(device) else "float32"
+        precision = "bfloat16" if bfloat16_pays(device) else "float32"
     if layout == "auto":
         fast = "unfolded" if device.type == "cpu" else "channels_last"
         layout = "contiguous" if precision == "float32" else fast
@@ -46,8 +52,41 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
 
 
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether a device computes faster in bfloat16 than in float32.
+
+    A GPU with units for it does. A processor with instructions for it need not: Intel's have half
+    the float32 rate where AMX is missing. So its speed is measured.
+    """
+    if not bfloat16_units(device):
+        return False
+    return device.type == "cuda" or bfloat16_gain() >= WORTHWHILE
+
+
+@cache
+def bfloat16_gain(size: int = 512, rounds: int = 7) -> float:
+    """How many times as fast this processor multiplies matrices in bfloat16 as in float32.
+
+    Measured once in a process, in about 0.05 s; the fastest round of each counts, as other work on
+    the processor only slows rounds down.
+
+    Args:
+        size: of the square matrices.
+        rounds: of one product in each precision.
+    """
+    factors = torch.linspace(-1, 1, size * size).view(size, size)
+    kinds = {kind: factors.to(kind) for kind in (torch.float32, torch.bfloat16)}
+    best = dict.fromkeys(kinds, float("inf"))
+    for _ in range(rounds):
+        for kind, matrix in kinds.items():
+            started = time.perf_counter()
+            torch.mm(matrix, matrix)
+            best[kind] = min(best[kind], time.perf_counter() - started)
+    return best[torch.float32] / best[torch.bfloat16]
+
+
 def bfloat16_units(device: torch.device) -> str:
-    """What makes bfloat16 faster than float32 on a device by design; empty where nothing does.
+    """What a device has for bfloat16; empty where it has nothing.
 
     "tensor cores" (NVIDIA since Ampere) or, for processors, the instructions that oneDNN uses for
     products: "AMX", "AVX512_BF16" (Intel and AMD) or "BF16" (ARM). Where torch was built without

@@ -77,8 +77,8 @@ class Engine(Settings):
 
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Precision of matrix products and convolutions; weights, gradients and optimiser state are
-    always float32. tf32 needs an NVIDIA GPU. auto: bfloat16 if the device has hardware support
-    for it (NVIDIA Ampere or later; processors with AMX, AVX512_BF16 or ARM's BF16), else
+    always float32. tf32 needs an NVIDIA GPU. auto: bfloat16 on NVIDIA GPUs since Ampere, and
+    on processors with AMX, AVX512_BF16 or ARM's BF16 that are measured to be faster in it; else
     float32."""
     layout: Literal["auto", "contiguous", "channels_last", "unfolded"] = "auto"
     """Memory layout of feature maps. unfolded: channels_last, and on CPUs small maps with many
