@@ -248,7 +248,7 @@ def test_summary_has_a_column_for_a_varied_setting_and_says_what_means_are_over(
     rows += accuracies("none", RANDOM, method="static", **{STEPS: "none"})
     text = write_study(tmp_path, table(*rows))
     assert f"| init | growth | {STEPS} | density 0.2 | weights used |" in text
-    assert "| erk | random | 400 | 80.0 ± 24.8 | 50% |" in text
+    assert "| ERK | random | 400 | 80.0 ± 24.8 | 50% |" in text
     assert "| init | growth | density 0.2 | weights used |" in text
     assert f"| {STEPS} 400 - 50 | 3 | +0.0 |" in text
     assert f"is tested on the mean over {STEPS} 50, 400." in text
@@ -293,14 +293,14 @@ def test_summary_shows_mean_interval_and_paired_difference(tmp_path: Path) -> No
     rows = [*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT)]
     text = write_study(tmp_path, table(*rows))
     # 80% with sd 10 over 3 seeds: half interval 4.303 * 10 / sqrt(3) = 24.8
-    assert "| erk | random | 80.0 ± 24.8 | 50% |" in text
+    assert "| ERK | random | 80.0 ± 24.8 | 50% |" in text
     assert "| all cells | gradient - random | 3 | +5.0 | +2.5 to +7.5 |" in text
 
 
 def test_a_cell_without_runs_is_a_dash_in_the_summary(tmp_path: Path) -> None:
     rows = [*accuracies("random", RANDOM), *accuracies("gradient", GRADIENT, density=0.05)]
     text = write_study(tmp_path, table(*rows))
-    assert "| erk | random | 80.0 ± 24.8 | - | 50% / - |" in text
+    assert "| ERK | random | 80.0 ± 24.8 | - | 50% / - |" in text
 
 
 def test_summary_shows_contrasts_between_protocols_and_comparisons_of_methods(
@@ -312,13 +312,13 @@ def test_summary_shows_contrasts_between_protocols_and_comparisons_of_methods(
     rows += accuracies("none", [0.6, 0.7, 0.8], method="static")
     text = write_study(tmp_path, table(*rows))
     assert "| (gradient - random) under published - under corrected | 3 | -5.0 |" in text
-    assert "| static - dst | 3 | -12.5 |" in text
+    assert "| static - DST | 3 | -12.5 |" in text
 
 
 def test_summary_of_one_seed_claims_no_interval(tmp_path: Path) -> None:
     rows = [*accuracies("random", [0.7]), *accuracies("gradient", [0.9])]
     text = write_study(tmp_path, table(*rows))
-    assert "| erk | random | 70.0 | 50% |" in text
+    assert "| ERK | random | 70.0 | 50% |" in text
     assert "needs 2 seeds" in text
 
 
@@ -356,8 +356,8 @@ def test_summary_tells_forgetting_and_gains_by_method_and_protocol(tmp_path: Pat
     rows[-2]["forgetting"] = -0.03
     text = write_study(tmp_path, table(*rows))
     assert (
-        "(below zero: later tasks helped earlier ones): dst under corrected 0.0; finetune under "
-        "corrected 40.0; ewc under corrected -2.0; dst under published -3.0 to 1.0."
+        "(below zero: later tasks helped earlier ones): DST under corrected 0.0; finetune under "
+        "corrected 40.0; EWC under corrected -2.0; DST under published -3.0 to 1.0."
     ) in text
 
 

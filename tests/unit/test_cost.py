@@ -31,7 +31,7 @@ from dstcl.study.load import load_file, runs, runs_by_part
 from helpers.runs import changed
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-PIPELINE = PARAMS.parent / "benchmarks" / "pipeline.json"
+PIPELINE = PARAMS.parent / "benchmarks" / "pipeline-amd-avx2.json"
 QUICK = runs(load_file(PARAMS, "quick"))
 PAPER = runs(load_file(PARAMS, "paper", ["table-1", "table-2", "table-3", "table-4"]))
 
@@ -90,9 +90,9 @@ def test_seconds_are_start_and_images() -> None:
 
 
 def test_the_recorded_run_of_preset_quick_took_what_is_estimated() -> None:
-    """As many runs as were recorded, all of one size, at 17,940 images per second."""
+    """All runs are of one size; that processor takes 1.8 times as long as the measured one."""
     recorded = json.loads(PIPELINE.read_text())
-    estimated = recorded["runs"] * run_seconds(work_of(QUICK[0]), 17_940)
+    estimated = recorded["runs"] * run_seconds(work_of(QUICK[0]), 14_188 / 1.8)
     measured = recorded["commands"]["preset quick, everything"]
     assert estimated == pytest.approx(measured["cpu_seconds"], rel=0.1)
 

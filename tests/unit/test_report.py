@@ -148,7 +148,7 @@ def test_differences_are_those_of_the_summary_with_intervals(page: Path) -> None
         [unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
         for row in re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)
     ]
-    assert ["all cells", "erk - uniform", "3", "+3.1", "+2.9 to +3.3"] in rows
+    assert ["all cells", "ERK - uniform", "3", "+3.1", "+2.9 to +3.3"] in rows
     write_summary("quick", page.parent)
     summary = (page.parent / "summary.md").read_text()
     for row in rows[1:]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dstcl.evaluation.axes import CELL, EVERY, METHOD_BLOCK, NOT_READ, is_varied
+from dstcl.evaluation.spelling import spelled_words
 
 HEADER = ("where", "comparison", "seeds", "difference in points", "95% interval")
 
@@ -58,9 +59,10 @@ def _row(row: pd.Series, shown: list[str]) -> list[str]:
     place = ": ".join([" ".join(block), cell or "all cells"] if block else [cell or "all cells"])
     interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
     compared = row["axis"]
+    named = f"{compared} " if compared in varied else ""
     return [
-        place,
-        f"{f'{compared} ' if compared in varied else ''}{row['value']} - {row['reference']}",
+        spelled_words(place),
+        named + spelled_words(f"{row['value']} - {row['reference']}"),
         str(row["seeds"]),
         f"{100 * row['difference']:+.1f}",
         interval if pd.notna(row["low"]) else "needs 2 seeds",

@@ -17,6 +17,7 @@ from dstcl.evaluation.axes import (
 from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.replication import INTERVALS
+from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
 from dstcl.figures import FIGURES, caption
@@ -159,7 +160,7 @@ def _forgetting(summary: pd.DataFrame) -> str:
     found = []
     for (protocol, method), runs in known.groupby(["protocol", "method"], sort=False):
         low, high = 100 * runs["forgetting"].min(), 100 * runs["forgetting"].max()
-        where = f"{method} under {protocol}"
+        where = f"{spelled(method)} under {protocol}"
         found.append(f"{where} {low:.1f} to {high:.1f}" if low != high else f"{where} {low:.1f}")
     return (
         "Forgetting of single runs, least to most, in points (below zero: later tasks helped "
@@ -171,7 +172,7 @@ def _block_title(block: pd.DataFrame, title: Title) -> str:
     first = block.iloc[0]
     return (
         f"## {title.setting(first['dataset'], first['tasks'])}: {first['network']}, "
-        f"{first['method']}, protocol {first['protocol']}"
+        f"{spelled(first['method'])}, protocol {first['protocol']}"
     )
 
 
@@ -186,7 +187,7 @@ def _accuracy_table(block: pd.DataFrame) -> str:
         used = " / ".join(
             "-" if cell.empty else f"{100 * cell['used_fraction'].mean():.0f}%" for cell in cells
         )
-        rows.append([*map(str, key), *accuracies, used])
+        rows.append([*(spelled(str(name)) for name in key), *accuracies, used])
     return _table(header, rows)
 
 

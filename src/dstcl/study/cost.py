@@ -28,9 +28,11 @@ SPEED_COLUMNS = (
     "gpu_mb",
     "source",
 )
-START_SECONDS = 3.0
-"""Of a run that are not training or testing: starting Python and torch, reading, writing.
-benchmarks/pipeline.json: (444.4 s of CPU - 90 x 40,000 images / 17,940 a second) / 90 = 2.7."""
+START_SECONDS = 1.0
+"""Of a run that are not training or testing: starting, reading, writing, and its share of tables
+and figures. benchmarks/pipeline-amd-avx2.json: 1,043.7 s of CPU / 170 runs = 6.1, of which 5.1 are
+40,000 images at 14,188 a second on a processor that takes 1.8 times as long. A run that is started
+in a process of its own takes 3 s more (docs/benchmarks.md, Start-up)."""
 TEST_SHARE = 1 / 3
 """Time of a tested image as a share of a trained one: a forward pass, and no backward pass, which
 takes about two."""
