@@ -160,7 +160,7 @@ def _forgetting(summary: pd.DataFrame) -> str:
     found = []
     for (protocol, method), runs in known.groupby(["protocol", "method"], sort=False):
         low, high = 100 * runs["forgetting"].min(), 100 * runs["forgetting"].max()
-        where = f"{spelled(method)} under {protocol}"
+        where = f"{spelled(str(method))} under {protocol}"
         found.append(f"{where} {low:.1f} to {high:.1f}" if low != high else f"{where} {low:.1f}")
     return (
         "Forgetting of single runs, least to most, in points (below zero: later tasks helped "

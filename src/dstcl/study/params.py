@@ -57,16 +57,10 @@ class Params(Model):
             allowed = ", ".join(known) or f"none, as preset {self.preset} has no parts"
             raise ValueError(f"parts: {unknown[0]!r}; allowed: {allowed}")
         for name, preset in self.presets.items():
-            places = {"": preset.protocols} | {
-                f".extra[{k}]": extra.protocols or [] for k, extra in enumerate(preset.extra)
-            }
-            for place, names in places.items():
-                for protocol in names:
-                    if protocol not in self.protocols:
-                        raise ValueError(
-                            f"presets.{name}{place}.protocols: {protocol!r}; "
-                            f"allowed: {', '.join(self.protocols)}"
-                        )
+            for key, protocols in preset.written("protocols"):
+                if unknown := [one for one in protocols if one not in self.protocols]:
+                    allowed = ", ".join(self.protocols)
+                    raise ValueError(f"presets.{name}.{key}: {unknown[0]!r}; allowed: {allowed}")
         return self
 
     @model_validator(mode="after")
@@ -77,12 +71,9 @@ class Params(Model):
                     f"datasets.{name}: is the name of a known data set; choose another"
                 )
         for name, preset in self.presets.items():
-            places = {"": preset.benchmarks} | {
-                f".extra[{k}]": extra.benchmarks or [] for k, extra in enumerate(preset.extra)
-            }
-            for place, benchmarks in places.items():
+            for key, benchmarks in preset.written("benchmarks"):
                 for k, benchmark in enumerate(benchmarks):
-                    self._check_benchmark(f"presets.{name}{place}.benchmarks[{k}]", benchmark)
+                    self._check_benchmark(f"presets.{name}.{key}[{k}]", benchmark)
         return self
 
     def _check_benchmark(self, key: str, benchmark: Benchmark) -> None:

@@ -151,6 +151,13 @@ class Preset(Axes):
             blocks.append(Axes.model_construct(**(own | {"part": None} | given)))
         return blocks
 
+    def written(self, axis: str) -> Iterator[tuple[str, list[Any]]]:
+        """Every list of an axis as the file has it, with its key in the preset."""
+        yield axis, getattr(self, axis)
+        for k, extra in enumerate(self.extra):
+            if values := getattr(extra, axis):
+                yield f"extra[{k}].{axis}", values
+
     def parts(self) -> list[str]:
         """Names of the blocks that have one."""
         return list(dict.fromkeys(block.part for block in self.blocks() if block.part))
