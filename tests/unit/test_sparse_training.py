@@ -492,6 +492,36 @@ def test_competing_layers_keep_the_total_exact(redistribute, candidates):
     assert dst.counts != first
 
 
+@pytest.mark.parametrize("redistribute", ["momentum", "gradient", "nonzeros"])
+def test_a_layer_that_wins_nothing_keeps_its_last_weight(redistribute):
+    """Half of every layer goes at each update, and the first layer's gradient is zero."""
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+    dst = dynamic(
+        model, torch.optim.SGD(model.parameters(), 0.0), grow="gradient", redistribute=redistribute,
+        density=0.1, prune_rate=0.5, floor=0.5, update_every=1, total_steps=20, init="uniform",
+    )  # fmt: skip
+    for _ in range(12):
+        model[0].weight.grad = torch.full((8, 8), 1e-30)
+        model[1].weight.grad = torch.randn(8, 8)
+        dst.step()
+        assert min(dst.counts.values()) >= 1
+        assert sum(dst.counts.values()) == sum(dst.budget.values())
+
+
+def test_a_layer_made_dense_does_not_compete():
+    """Its gradient is so small that it would win back nothing of what it lost."""
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+    dst = dynamic(
+        model, torch.optim.SGD(model.parameters(), 0.0), grow="random", redistribute="gradient",
+        density=0.6, overrides={"0": 1.0}, prune_rate=0.5, floor=0.5, update_every=1,
+    )  # fmt: skip
+    for layer, size in zip(model, (1e-9, 1.0)):
+        layer.weight.grad = torch.full((8, 8), size)
+    dst.step()
+    assert dst.counts == dst.budget
+    assert dst.counts["0.weight"] == 64
+
+
 def test_layers_with_larger_gradients_win_weights():
     """Two equal layers lose two weights each; the second one's gradients are three times larger."""
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))

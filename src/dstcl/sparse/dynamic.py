@@ -332,9 +332,16 @@ class DynamicSparseTraining(SparseTraining):
     def _to_remove(self, name: str, rate: float) -> int:
         if name in self._idle:  # without a gradient nothing was learned about it
             return 0
-        asked = rounded_up(rate, self.counts[name])
-        # Competing layers may lose weights that they cannot grow again; a layer alone may not.
-        return min(asked, self._room(name)) if self.redistribute == "none" else asked
+        active = self.counts[name]
+        asked = rounded_up(rate, active)
+        # A layer alone may lose no weight that it cannot grow again. Competing layers may, but for
+        # the last one, without which they would pass on nothing and never grow again; and a layer
+        # that was made dense takes no part.
+        if self.redistribute == "none":
+            return min(asked, self._room(name))
+        if self.budget[name] == self.masks[name].numel():
+            return 0
+        return min(asked, max(active - 1, 0))
 
     def _candidates(self, name: str, kept: Tensor) -> Tensor:
         return ~kept & ~self.frozen[name] if self.candidates == "free" else ~kept
