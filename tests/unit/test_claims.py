@@ -1,6 +1,7 @@
 """Claims: what a file may say, the tests behind a verdict, and each verdict on made-up studies."""
 
 import re
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import isnan, sqrt
 from pathlib import Path
@@ -12,17 +13,20 @@ import pytest
 import yaml
 from scipy import stats
 
+from dstcl.evaluation.axes import BLOCK
 from dstcl.evaluation.claim_kinds import KINDS
 from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claims import ClaimsError, load_claims
 from dstcl.evaluation.judge import COLUMNS, judge_claims
 from dstcl.evaluation.judge import test_randomness as randomness_of
 from dstcl.evaluation.statistics import above, every, holm, interaction, units_for_mean
-from dstcl.study.load import load_file, runs
+from dstcl.study.load import load_file, runs, runs_by_part
+from dstcl.study.run import Run
 from helpers.runs import changed
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
-RUN = runs(load_file(REFERENCE.parent / "params.yaml", "quick"))[0]
+PARAMS = REFERENCE.parent / "params.yaml"
+RUN = runs(load_file(PARAMS, "quick"))[0]
 CONTRACT = ["claim", "statement", "effect", "low", "high", "p", "units", "verdict"]
 
 # Statistics
@@ -429,7 +433,7 @@ def test_dynamic_masks_are_judged_against_the_baselines_of_the_study() -> None:
 
 def test_claims_of_peers_are_tested_on_the_cells_that_their_preset_plans() -> None:
     """Each this is a point ahead of its that; SupSup at 20% alone is."""
-    planned = runs(load_file(REFERENCE.parent / "params.yaml", "peers-cifar100"))
+    planned = runs(load_file(PARAMS, "peers-cifar100"))
     rows = pd.DataFrame([run.axes() | {"digest": run.digest} for run in planned])
     lead = 0.01 * (rows.method.eq("dst") | (rows.method.eq("supsup") & rows.density.eq(0.2)))
     lead += 0.01 * (rows.method.eq("supsup") | rows.growth.str.contains("random"))
@@ -449,6 +453,71 @@ def test_claims_of_peers_are_tested_on_the_cells_that_their_preset_plans() -> No
         }
     )
     assert set(tested.verdict) == {"supported"}
+
+
+def planned_tables(planned: Sequence[Run], accuracy_of: Callable[[Run], float]) -> Tables:
+    """What runs of a plan might measure; two layers, of which every task leaves half free."""
+    rows, accuracy, capacity = [], [], []
+    for run in planned:
+        acc, tasks = accuracy_of(run), range(1, run.learned + 1)
+        rows.append(run.axes() | {"acc": acc, "forgetting": 0.0, "learning_accuracy": acc})
+        rows[-1] |= {"used_fraction": 0.5, "digest": run.digest, "tasks_learned": run.learned}
+        accuracy += [(run.digest, after, task, acc) for after in tasks for task in tasks]
+        capacity += [(run.digest, t, size, size // 2) for t in tasks for size in (100, 200)]
+    return Tables(
+        pd.DataFrame(rows),
+        pd.DataFrame(accuracy, columns=["digest", "after_task", "task", "accuracy"]),
+        pd.DataFrame(capacity, columns=["digest", "task", "size", "free"]),
+    )
+
+
+def units_tested(tables: Tables) -> dict[tuple[Any, ...], int]:
+    """Of every claim that is tested, the number of seeds or intervals, by claim and block."""
+    table = judge_claims(load_claims(REFERENCE / "claims.yaml"), tables)
+    tested = table[table["verdict"] != "not tested"]
+    return tested.set_index(["claim", *BLOCK])["units"].to_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", sorted(yaml.safe_load(PARAMS.read_text())["presets"]))
+def test_what_a_part_can_test_the_whole_preset_tests_too(preset: str) -> None:
+    """And on as many seeds or intervals: another part must not take a claim its cells."""
+    params, rng = load_file(PARAMS, preset), np.random.default_rng(0)
+    tables = planned_tables(runs(params), lambda run: 0.6 + 0.02 * rng.normal())
+    digests = {part: {r.digest for r in planned} for part, planned in runs_by_part(params).items()}
+    parts = {part: own for part, own in digests.items() if len(own) < len(tables.summary)}
+    whole = units_tested(tables) if parts else {}
+    for part, own in parts.items():
+        some = tables.summary[tables.summary["digest"].isin(own)]
+        for claim, units in units_tested(Tables(some, tables.accuracy, tables.capacity)).items():
+            assert whole.get(claim, 0) >= units, (part, claim)
+
+
+def test_claims_of_fixed_settings_are_tested_beside_controllers() -> None:
+    """Gradient growth is ahead by 1 point, ERK by 2, and every rule of preset adaptive by 5."""
+
+    def accuracy(run: Run) -> float:
+        lead = 0.01 * (run.growth == "gradient") + 0.02 * (run.init == "erk")
+        return 0.5 + lead + 0.05 * (run.controller is not None) + 0.01 * run.seed
+
+    tables = planned_tables(runs(load_file(PARAMS, "adaptive")), accuracy)
+    table = judge_claims(load_claims(REFERENCE / "claims.yaml"), tables).set_index("claim")
+    found = table[table.index.str.startswith("two-growths-")]
+    assert found["effect"].to_dict() == pytest.approx(
+        {
+            "two-growths-erk-at-80": 0.02,
+            "two-growths-uniform-at-95": -0.02,
+            "two-growths-uniform-saturates": 0.0,
+            "two-growths-erk-saturates": 0.0,
+            "two-growths-random-at-80": -0.01,
+            "two-growths-gradient-at-95": 0.01,
+            "two-growths-by-sparsity": 0.0,
+            "two-growths-by-init": 0.0,
+        }
+    )
+    assert set(found["units"]) == {3}
+    with_rules = found["detail"].drop("two-growths-uniform-saturates")  # uniform has no rules
+    assert with_rules.str.contains("topology.controller fixed only").all()
 
 
 SPREAD = {
@@ -613,6 +682,7 @@ def test_a_seed_that_lacks_a_cell_is_left_out_and_named(tmp_path: Path) -> None:
 
 
 EVERY_50, RATE = "topology.update_every", "training.learning_rate"
+CONTROLLER = "topology.controller"
 
 
 def varied(tables: Tables, gains: dict[str, float], axis: str = EVERY_50, **only: Any) -> Tables:
@@ -662,9 +732,84 @@ def test_a_seed_or_a_cell_that_lacks_a_value_is_no_part_of_the_mean(tmp_path: Pa
     row = judged(tmp_path, Tables(runs[~gone], tables.accuracy, tables.capacity))
     assert row["units"] == 4
     assert "left out: 4" in row["detail"]
-    gone = runs["digest"].str.endswith("erk-0.2-random400")
-    row = judged(tmp_path, Tables(runs[~gone], tables.accuracy, tables.capacity))
-    assert row["detail"] == "not in the study: dst density 0.2 erk random topology.update_every 400"
+    row = judged(tmp_path, with_only(tables, "random", EVERY_50, "50"))
+    assert (row["units"], row["verdict"]) == (5, "supported")
+    assert row["detail"] == "topology.update_every 50 only, as not all cells have 400"
+
+
+def with_only(tables: Tables, growth: str, axis: str, *values: str, **only: Any) -> Tables:
+    """The study without ERK's runs with this growth at other values of a varied setting."""
+    runs = tables.summary
+    own = runs["init"].eq("erk") & runs["growth"].eq(growth) & ~runs[axis].isin(values)
+    return Tables(runs[~own], tables.accuracy, tables.capacity)
+
+
+def test_both_sides_are_compared_at_the_values_that_all_cells_have(tmp_path: Path) -> None:
+    """Erk gains 1 point at 50, 3 at 100 and 8 at 400, where gradient growth was not run."""
+    plain = study(erk_gains(0.0), noise=0.0)
+    tables = varied(plain, {"50": 0.01, "100": 0.03, "400": 0.08}, init="erk")
+    tables = with_only(tables, "gradient", EVERY_50, "50", "100")
+    row = judged(tmp_path, tables)
+    assert row["effect"] == pytest.approx(0.02)
+    assert row["detail"] == (
+        "mean over topology.update_every 50, 100; "
+        "topology.update_every 50, 100 only, as not all cells have 400"
+    )
+    # The growths that have all three are compared at all three.
+    row = judged(tmp_path, tables, where={"density": 0.2, "growth": "random"})
+    assert row["effect"] == pytest.approx(0.04)
+    one = with_only(tables, "random", EVERY_50, "400")
+    row = judged(tmp_path, one)
+    assert row["verdict"] == "not tested"
+    assert row["detail"] == (
+        "the cells that the claim names have no value of topology.update_every in common"
+    )
+
+
+def test_settings_that_vary_together_are_compared_at_the_same_combinations(tmp_path: Path) -> None:
+    """Uniform has all four combinations, ERK only (50, 0.1) and (400, 0.2): it gains 1 and 3 points
+    there. A rate of 0.2 brings both 5 points."""
+    plain = study(erk_gains(0.0), noise=0.0)
+    tables = varied(plain, {"50": 0.01, "400": 0.03}, init="erk")
+    tables = varied(tables, {"0.1": 0.0, "0.2": 0.0}, RATE)
+    runs = tables.summary.assign(acc=lambda t: t["acc"] + 0.05 * t[RATE].eq("0.2"))
+    pairs = runs[EVERY_50].eq("50") == runs[RATE].eq("0.1")
+    tables = Tables(runs[runs["init"].ne("erk") | pairs], tables.accuracy, tables.capacity)
+    row = judged(tmp_path, tables)
+    assert row["effect"] == pytest.approx(0.02)
+    assert row["detail"].endswith(
+        "only combinations of topology.update_every and training.learning_rate that all cells have"
+    )
+
+
+def test_none_is_a_value_where_a_cell_has_others(tmp_path: Path) -> None:
+    """ERK gains 4 points with augmentation, which uniform was not trained with."""
+    augment = "training.augment"
+    tables = varied(study(erk_gains(1.0), noise=0.0), {"none": 0, "crop-flip": 0.04}, augment)
+    runs = tables.summary
+    some = runs[runs["init"].eq("erk") | runs[augment].eq("none")]
+    row = judged(tmp_path, Tables(some, tables.accuracy, tables.capacity))
+    assert row["effect"] == pytest.approx(0.01)
+    assert row["detail"] == "training.augment none only, as not all cells have crop-flip"
+
+
+def test_a_claim_that_names_no_controller_is_about_none(tmp_path: Path) -> None:
+    """A rule that every cell has is left out too: under it, ERK is a name only."""
+    plain = study(erk_gains(1.0), noise=0.0)
+    tables = varied(plain, {"free_capacity": 0.04, "fixed": 0.0}, CONTROLLER, init="erk")
+    row = judged(tmp_path, tables)
+    assert row["effect"] == pytest.approx(0.01)
+    assert row["detail"] == "topology.controller fixed only, as the claim names no other"
+    sides = {"this": {CONTROLLER: "free_capacity"}, "that": {}}
+    row = judged(tmp_path, tables, where=WHERE | {"init": "erk"}, **sides)
+    assert row["effect"] == pytest.approx(0.04)
+    sides = {"this": {CONTROLLER: "fixed"}, "that": {}}
+    row = judged(tmp_path, tables, where=WHERE | {"init": "erk"}, **sides)
+    assert row["detail"] == "both sides are the same cells"
+    rules = varied(plain, {"free_capacity": 0.04, "saturation": 0.0}, CONTROLLER, init="erk")
+    row = judged(tmp_path, rules)
+    assert row["effect"] == pytest.approx(0.03)
+    assert row["detail"] == "mean over topology.controller free_capacity, saturation"
 
 
 def test_values_of_a_varied_setting_are_compared(tmp_path: Path) -> None:

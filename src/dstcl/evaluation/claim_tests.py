@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from dstcl.evaluation.axes import values_read
-from dstcl.evaluation.claim_grid import Cell, Grid, NotTested, restricted
+from dstcl.evaluation.claim_common import Cell
+from dstcl.evaluation.claim_grid import Grid, NotTested, Sets, restricted
 from dstcl.evaluation.claim_kinds import (
     Alike,
     AnyClaim,
@@ -27,9 +28,6 @@ from dstcl.evaluation.claim_kinds import (
 from dstcl.evaluation.claim_measures import Phases, Tables, learned_tasks, measured
 from dstcl.evaluation.replication import INTERVAL, SEEDS, Unit, unit_of
 from dstcl.evaluation.statistics import Evidence, above, every, interaction, mean_interval
-
-Sets = dict[str, list[list[Cell]]]
-"""Cells by the key of the claim that names them, a list for each selection."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def find(claim: AnyClaim, block: dict[str, Any], runs: pd.DataFrame, tables: Tab
     selections = claim.selections()
     unit = _unit(selections, runs)
     grid = Grid(runs, unit)
-    sets = {key: [grid.cells(axes) for axes in found] for key, found in selections.items()}
+    sets, used = grid.sets(selections)
     _check_compared(claim, sets, grid)
     values = {
         name: runs.assign(value=found).pivot_table("value", unit.column, grid.axes, aggfunc="mean")
@@ -116,7 +114,7 @@ def find(claim: AnyClaim, block: dict[str, Any], runs: pd.DataFrame, tables: Tab
     evidence, agrees, detail, parts = _TESTS[type(claim)](claim, given)
     there = values_read(runs, INTERVAL) if unit is not SEEDS else sorted(set(runs["seed"]))
     left_out = [str(value) for value in there if value not in given.first.index]
-    details = [grid.averaged(selections), detail]
+    details = [used, detail]
     if left_out:
         details.append(f"{unit.many} without all cells left out: {', '.join(left_out)}")
     return Finding(evidence, agrees, unit, "; ".join(filter(None, details)), parts)
@@ -160,6 +158,8 @@ def _check_compared(claim: Claim, sets: Sets, grid: Grid) -> None:
         if not grid.reads(method, axis):
             raise NotTested(f"method {method} does not read {axis}")
     if grid.varied and _same_on_both_sides(sets):
+        if all(grid.reads(method, axis) for method, axis in product(methods, grid.varied)):
+            raise NotTested("both sides are the same cells")
         raise NotTested(f"method {', '.join(methods)} does not read the setting that is compared")
 
 
@@ -240,6 +240,7 @@ def _contrast(claim: Contrast, given: Measured) -> Tested:
 def _interaction(claim: Interaction, given: Measured) -> Tested:
     """The F-test, and the best level under each condition."""
     axes = claim.selections()["where"][0]
+    meant = set(given.sets["where"][0])
     levels = axes[claim.of]
     depends = list(claim.depends_on)
     conditions = list(product(*(axes[axis] for axis in depends)))
@@ -248,7 +249,7 @@ def _interaction(claim: Interaction, given: Measured) -> Tested:
         for j, level in enumerate(levels):
             fixed = dict(zip(depends, condition)) | {claim.of: level}
             cells = given.grid.cells(axes | {axis: [value] for axis, value in fixed.items()})
-            cube[:, i, j] = given.first[cells].mean(axis=1)
+            cube[:, i, j] = given.first[[cell for cell in cells if cell in meant]].mean(axis=1)
     if not len(cube):
         return above([]), False, "", ()
     best = cube.mean(0).argmax(1)

@@ -1,0 +1,106 @@
+"""Which values of the settings that a claim does not name all of its cells have.
+
+Both sides of a claim must be compared at the same values of everything else. A study may vary a
+setting in some of its cells alone, as preset paper varies the update interval under random growth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dstcl.evaluation.axes import NOT_READ
+from dstcl.study.controllers import FIXED
+
+Cell = tuple[Any, ...]
+Offers = dict[Cell, list[Cell]]
+"""Cells of a study by the named one that means them, with `ANY` in place of unnamed settings."""
+Choice = tuple[tuple[int, str], ...]
+"""Values of unnamed settings, each with its place in a cell."""
+ANY = None
+"""In place of the value of a varied setting that a claim does not name."""
+
+
+def in_common(offers: Offers) -> Offers:
+    """Of each named cell, the cells whose unnamed settings all others have too.
+
+    A cell that does not read a setting says nothing of it.
+    """
+    read = places_read(offers)
+    choices = {
+        one: [tuple((place, cell[place]) for place in read[one]) for cell in cells]
+        for one, cells in offers.items()
+    }
+    common = _that_all_have({frozenset(found) for found in choices.values()})
+    return {
+        one: [cell for cell, choice in zip(cells, choices[one]) if choice in common]
+        for one, cells in offers.items()
+    }
+
+
+def without_rules(offers: Offers, place: int) -> Offers:
+    """Without cells under a controller that is not named, if there are some without any.
+
+    Under a rule, growths, inits and densities are not what a claim that names no rule says of them.
+
+    Args:
+        offers: that have their unnamed settings in common.
+        place: of the controller in a cell.
+    """
+    free = {one: cells for one, cells in offers.items() if one[place] is ANY}
+    if not any(cell[place] == FIXED for cells in free.values() for cell in cells):
+        return offers
+    return offers | {
+        one: [cell for cell in cells if cell[place] in (FIXED, NOT_READ)]
+        for one, cells in free.items()
+    }
+
+
+def places_read(offers: Offers) -> dict[Cell, list[int]]:
+    """Where in a cell the unnamed settings are that each named one reads.
+
+    A cell does not read a setting of which it has `NOT_READ` alone; beside other values "none" is a
+    value, as of ``training.augment``.
+    """
+    values = {
+        one: {
+            place: {cell[place] for cell in cells}
+            for place, wanted in enumerate(one)
+            if wanted is ANY
+        }
+        for one, cells in offers.items()
+    }
+    none_is_a_value = {
+        place
+        for found in values.values()
+        for place, there in found.items()
+        if NOT_READ in there and len(there) > 1
+    }
+    return {
+        one: [p for p, there in found.items() if p in none_is_a_value or there != {NOT_READ}]
+        for one, found in values.items()
+    }
+
+
+def _that_all_have(offers: set[frozenset[Choice]]) -> set[Choice]:
+    """The choices that agree with one of each offer.
+
+    Repeated until none is lost, since a choice may have agreed only with one that was.
+    """
+    while True:
+        fewer = {
+            frozenset(
+                choice
+                for choice in offer
+                if all(any(_agree(choice, one) for one in other) for other in offers)
+            )
+            for offer in offers
+        }
+        if fewer == offers:
+            return {choice for offer in offers for choice in offer}
+        offers = fewer
+
+
+def _agree(one: Choice, other: Choice) -> bool:
+    """Whether two choices have the same value of each setting that is in both."""
+    there = dict(other)
+    return all(there.get(place, value) == value for place, value in one)
