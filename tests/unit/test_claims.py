@@ -86,6 +86,32 @@ def test_every_is_as_weak_as_its_weakest_part_and_fails_with_one_clear_failure()
     assert every([strong]).p == strong.p
 
 
+def test_every_needs_the_units_of_one_failure_or_of_all_parts() -> None:
+    """Of two clear parts the weaker one's; of two failures the clearer one's, at half the level."""
+    strong, weak = above([0.10, 0.11, 0.12]), above([0.01, 0.02, 0.03])
+    near, far = above([-0.01, -0.02, 0.02]), above([-0.05, -0.07, -0.06])
+    tie = above([0.01, -0.01, 0.0])
+    assert every([strong, weak]).needed(0.05, 0.8) == units_for_mean(0.02, 0.01, 0.05)
+    assert every([strong, tie]).needed(0.05, 0.8) is None
+    lost = every([strong, near, tie, far]).needed(0.05, 0.8)
+    assert lost == units_for_mean(0.06, 0.01, 0.05 / 4)
+    assert every([far]).needed(0.05, 0.8) == units_for_mean(0.06, 0.01, 0.05)
+
+
+def test_the_units_that_one_failure_needs_have_the_power_promised() -> None:
+    """Six points behind one of two opponents and as good as the other, with normal noise."""
+    behind, equal = above([-0.03, -0.06, -0.09]), above([0.01, -0.01, 0.0])
+    units = every([behind, equal]).needed(0.05, 0.8)
+    assert units is not None
+    rng = np.random.default_rng(11)
+    shares = []
+    for n in (units - 1, units):
+        samples = rng.normal((-0.06, 0.0), (0.03, 0.01), (2000, n, 2))
+        tests = [every([above(part.tolist()) for part in sample.T]) for sample in samples]
+        shares.append(np.mean([test.p < 0.05 and test.against < test.support for test in tests]))
+    assert shares[0] < 0.8 <= shares[1] + 0.02
+
+
 def test_holm_by_hand() -> None:
     # Sorted .005 .01 .03 .04: times 4, 3, 2, 1 and never falling.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -409,6 +435,42 @@ def test_both_others_must_be_beaten(tmp_path: Path) -> None:
     tie = judged(tmp_path, study(gains), **both, that=[{"growth": "random"}, {"growth": "unfired"}])
     assert tie["verdict"] == "inconclusive"
     assert abs(tie["effect"]) < 0.01
+
+
+def opponents(random: Sequence[float]) -> Tables:
+    """Gradient growth at 80, with as many seeds; random growth as given, unfired about as good."""
+    unfired = (79.0, 81.0, 80.0)
+    rows = [
+        {"dataset": "mnist5k", "tasks": 2, "protocol": "corrected", "network": "convnet"}
+        | {"method": "dst", "density": 0.2, "init": "erk", "growth": growth}
+        | {"seed": seed, "acc": acc / 100, "digest": f"{seed}{growth}"}
+        for growth, values in (("gradient", [80] * 3), ("random", random), ("unfired", unfired))
+        for seed, acc in enumerate(values)
+    ]
+    none = pd.DataFrame(columns=["digest", "after_task", "task", "accuracy", "size", "free"])
+    return Tables(pd.DataFrame(rows), none, none)
+
+
+@pytest.mark.parametrize(
+    ("random", "words"),
+    [
+        # 3, 6 and 9 points behind: -13.5 to 1.5.
+        ((83.0, 86.0, 89.0), "the interval holds both answers"),
+        # 3, 6 and 4.5 points behind: -8.2 to -0.8, and p is 0.035 alone.
+        ((83.0, 86.0, 84.5), "clear alone, but not as one of 2 comparisons"),
+    ],
+)
+def test_a_defeat_that_is_not_clear_says_how_many_seeds_make_it_so(
+    tmp_path: Path, random: Sequence[float], words: str
+) -> None:
+    """As good as unfired growth, which no number of seeds would tell apart; but behind random."""
+    sides = {"this": {"growth": "gradient"}, "that": [{"growth": "random"}, {"growth": "unfired"}]}
+    row = judged(tmp_path, opponents(random), where={"density": 0.2, "init": "erk"}, **sides)
+    assert row["verdict"] == "inconclusive"
+    seeds = units_for_mean(row["effect"], row["sd"], 0.05 / 2)
+    assert row["units_needed"] == seeds
+    expected = f"{words}; if effect and spread are as seen, {seeds} seeds settle it 4 times in 5"
+    assert row["detail"] == expected
 
 
 def test_dynamic_masks_are_judged_against_the_baselines_of_the_study() -> None:

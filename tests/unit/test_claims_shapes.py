@@ -92,6 +92,15 @@ def test_a_saturation_that_chance_may_have_made_is_open(tmp_path: Path) -> None:
     assert row["verdict"] == "inconclusive"
 
 
+def test_a_saturation_that_is_clear_in_one_part_says_that_the_other_is_not(tmp_path: Path) -> None:
+    """Later tasks lost 40 points, plainly more than 10; those before them about 10."""
+    tables = learned({"uniform": [0.8, 0.8, 0.7, 0.7, 0.4, 0.4]}, noise=0.02)
+    row = judged(tmp_path, tables, **SATURATES)
+    assert row["low"] > 0.3
+    assert row["verdict"] == "inconclusive"
+    assert "; the comparison shown is clear, another is not; " in row["detail"]
+
+
 def test_a_saturation_is_freed_of_what_makes_tasks_hard(tmp_path: Path) -> None:
     """Later tasks are 20 points harder for both; uniform loses 5 points more, ERK nothing."""
     hard = [0.8, 0.8, 0.8, 0.8, 0.6, 0.6]

@@ -118,6 +118,17 @@ def test_every_part_of_a_claim_must_have_the_power(tmp_path: Path) -> None:
     assert row["effect"] == pytest.approx(-0.01)
 
 
+def test_one_part_on_the_wrong_side_decides_at_the_level_of_its_correction(tmp_path: Path) -> None:
+    """Alike within 2 points, ahead by 3: 1 point too much, and one of two comparisons."""
+    study = recorded(tmp_path / "study", [0.025, 0.03, 0.035])
+    alike = CLAIM | {"id": "alike", "kind": "alike", "within": 0.02}
+    table, _ = power_table(load_claims(claims_file(tmp_path / "c", alike)), [study], 5)
+    (row,) = table.to_dict("records")
+    assert (row["effect"], row["boundary"]) == pytest.approx((-0.03, -0.02))
+    assert row["seeds_needed"] == units_for_mean(0.01, 0.005, 0.05 / 2, 0.9)
+    assert row["power"] == pytest.approx(power_for_mean(0.01, 0.005, 5, 0.05 / 2))
+
+
 def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = recorded(tmp_path / "study", [0.01, 0.02, 0.03])
     claims_file(tmp_path / "c", {"id": "planned", **CLAIM})

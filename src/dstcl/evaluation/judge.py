@@ -182,13 +182,19 @@ def _judge(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _why_inconclusive(row: dict[str, Any], tests: int) -> str:
+    parts, boundary = len(row["parts"]), row["more_than"]
     if row["p"] < LEVEL:
         reason = f"clear alone, but not as one of {tests} tests (Holm)"
+    elif parts > 1 and row["high"] < boundary:
+        reason = f"clear alone, but not as one of {parts} comparisons"
+    elif parts > 1 and row["low"] > boundary:
+        reason = "the comparison shown is clear, another is not"
     else:
         reason = "the interval holds both answers"
     needed, many = row["units_needed"], row["unit"]
     if needed is None:
-        return f"{reason}; the effect is so close to the boundary that {MOST_UNITS} {many} are few"
+        close = "an effect is so close to its" if parts > 1 else "the effect is so close to the"
+        return f"{reason}; {close} boundary that {MOST_UNITS} {many} are few"
     if needed <= row["units"]:
         return f"{reason}; with as many new {many} it would come out 4 times in 5"
     return f"{reason}; if effect and spread are as seen, {needed} {many} settle it 4 times in 5"

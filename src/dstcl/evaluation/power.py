@@ -27,7 +27,13 @@ from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claim_tests import Finding, find
 from dstcl.evaluation.judge import LEVEL
 from dstcl.evaluation.same_study import same_runs
-from dstcl.evaluation.statistics import mean_interval, power_for_mean, units_for_mean
+from dstcl.evaluation.statistics import (
+    mean_interval,
+    power_for_mean,
+    units_for_all,
+    units_for_mean,
+    units_for_one,
+)
 from dstcl.evaluation.tables import TABLES, read_table
 
 POWER = 0.9
@@ -141,24 +147,24 @@ def _row(
     row |= block | {"claim": claim.id, "left_out": bool(claim.not_for.holds(block))}
     if not (parts := planned_parts(findings) if findings else []):
         return row
-    # All parts must be found, so the weakest decides.
-    weakest = min(parts, key=lambda part: power_for_mean(part.distance, part.sd, seeds, level))
-    as_seen = [units_for_mean(part.distance, part.sd, level, POWER) for part in parts]
-    cautious = [units_for_mean(part.distance, part.cautious_sd, level, POWER) for part in parts]
-    boundary = findings[0].parts[parts.index(weakest)].boundary
+    # One part beyond its boundary on the wrong side decides, at the level of the test that corrects
+    # for the number of parts (`dstcl.evaluation.statistics.every`). Otherwise all must be found.
+    below = [part for part in parts if part.distance < 0]
+    deciding, level = (below, level / len(parts)) if below else (parts, level)
+    units, pick = (units_for_one, max) if below else (units_for_all, min)
+    powers = [power_for_mean(part.distance, part.sd, seeds, level) for part in deciding]
+    shown = deciding[powers.index(pick(powers))]
+    as_seen = [units_for_mean(part.distance, part.sd, level, POWER) for part in deciding]
+    cautious = [units_for_mean(part.distance, part.cautious_sd, level, POWER) for part in deciding]
+    boundary = findings[0].parts[parts.index(shown)].boundary
     return row | {
-        "effect": weakest.distance + boundary,
+        "effect": shown.distance + boundary,
         "boundary": boundary,
-        "sd": weakest.sd,
-        "power": power_for_mean(weakest.distance, weakest.sd, seeds, level),
-        "seeds_needed": _most(as_seen),
-        "seeds_cautious": _most(cautious),
+        "sd": shown.sd,
+        "power": pick(powers),
+        "seeds_needed": units(as_seen),
+        "seeds_cautious": units(cautious),
     }
-
-
-def _most(numbers: Sequence[int | None]) -> int | None:
-    """The largest; None, which is too many, if any is."""
-    return None if None in numbers else max(number for number in numbers if number is not None)
 
 
 def _of_block(study: Tables, block: dict[str, Any]) -> pd.DataFrame:

@@ -107,15 +107,19 @@ def every(tests: Sequence[Evidence]) -> Evidence:
 
     Support is as weak as the weakest part and needs no correction; one part clearly below
     speaks against the whole, corrected for the number of parts. Effect and interval are those
-    of the weakest part.
+    of the weakest part. Units needed are those that settle one of the parts that are below, with
+    that correction; where none is, those that settle all parts.
     """
     weakest = max(tests, key=lambda test: test.support if isfinite(test.support) else -test.effect)
     if any(test.units < 2 for test in tests):
         return weakest
 
+    below = [test for test in tests if test.against < test.support]
+
     def needed(level: float, power: float) -> int | None:
-        wanted = [test.needed(level, power) for test in tests]
-        return None if None in wanted else max(n for n in wanted if n is not None)
+        if below:
+            return units_for_one([test.needed(level / len(tests), power) for test in below])
+        return units_for_all([test.needed(level, power) for test in tests])
 
     against = min(1.0, len(tests) * min(test.against for test in tests))
     return replace(weakest, against=against, needed=needed)
@@ -263,6 +267,16 @@ def units_for_mean(distance: float, sd: float, level: float, power: float = POWE
     if sd < 1e-12:
         return 3 if abs(distance) > 1e-12 else None
     return _fewest(lambda n: power_for_mean(distance, sd, n, level) >= power)
+
+
+def units_for_one(numbers: Sequence[int | None]) -> int | None:
+    """Units that settle one of several parts: the smallest number; None where all are too many."""
+    return min((number for number in numbers if number is not None), default=None)
+
+
+def units_for_all(numbers: Sequence[int | None]) -> int | None:
+    """Units that settle each of several parts: the largest number; None where any is too many."""
+    return None if None in numbers else max(number for number in numbers if number is not None)
 
 
 def _never(level: float, power: float) -> int | None:
