@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from itertools import product
+from math import isnan, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from dstcl.cli import main
 from dstcl.evaluation.confirm import OUTCOMES, confirm, outcome_of
 from dstcl.evaluation.rounding import COLUMNS, distance
 from dstcl.evaluation.same_study import Incomparable
-from dstcl.reports.confirmation import page_part, three_lines
+from dstcl.reports.confirmation import page_part, rows, three_lines
 from dstcl.study.plan import write_plan
 from dstcl.study.run import Run
 from helpers.finished import csv_text, finished_run
@@ -52,7 +54,10 @@ def accuracies(acc: float) -> str:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Write a study with all of its tables, trained in no time."""
+    """Write a study with all of its tables, trained in no time.
+
+    ``more`` has the leads of ERK with other growths.
+    """
     reference = tmp_path / "claims"
     reference.mkdir()
     (reference / "paper").symlink_to(REPOSITORY / "reference" / "paper")
@@ -63,6 +68,7 @@ def make(tmp_path: Path) -> Make:
         *,
         preset: str = "tiny",
         uniform: Mapping[int, float] | None = None,
+        more: Mapping[str, Mapping[int, float]] | None = None,
         device: str = "cpu (x86_64, AVX2)",
         images: str = "5e5e",
         claims: list[dict] = CLAIMS,
@@ -71,12 +77,12 @@ def make(tmp_path: Path) -> Make:
     ) -> Path:
         (reference / "claims.yaml").write_text(yaml.safe_dump({"claims": claims}))
         study, runs = tmp_path / name, []
-        for seed, lead in leads.items():
+        growths = [({}, leads), *(({"growth": name}, own) for name, own in (more or {}).items())]
+        for (growth, own), seed in product(growths, leads):
             base = (uniform or {}).get(seed, 0.8 + seed / 100)
-            for init, acc in (("uniform", base), ("erk", base + lead)):
-                run: Run = quick_run(
-                    tasks=2, density=0.2, init=init, seed=seed, epochs=epochs, **settings
-                )
+            for init, acc in (("uniform", base), ("erk", base + own[seed])):
+                axes = {"tasks": 2, "density": 0.2, "init": init, "seed": seed} | growth
+                run: Run = quick_run(**axes, epochs=epochs, **settings)
                 made = {"device": device, "data_digest": images}
                 finished_run(study, run, provenance=made, files={"accuracy": accuracies(acc)})
                 runs.append(run)
@@ -155,6 +161,15 @@ def test_an_open_verdict_is_weaker_and_no_failure(
     assert len(others) == 2
 
 
+def test_where_no_verdict_agrees_nothing_is_called_reproduced(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded, study = make("recorded"), make("study", {0: 0.03, 1: 0.031})
+    main(["confirm", str(study), str(recorded), "--brief"])  # and ends with 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == "verdicts: not contradicted; 0 of 2 agree, 2 weaker (erk-leads, kept)"
+
+
 def test_effects_are_paired_by_seed(make: Make) -> None:
     """Differences of the leads by hand: -1, 0, 1 and 2 points."""
     recorded = make("recorded", {0: 0.05, 1: 0.01, 2: 0.06, 3: 0.02})
@@ -185,6 +200,34 @@ def test_effects_of_other_seeds_are_compared_without_pairs(make: Make, without: 
     interval = welch.confidence_interval()
     assert one.paired == 0
     assert (one.difference.low, one.difference.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_an_interaction_has_a_difference_without_an_interval(make: Make) -> None:
+    """Gains 1, 2 and 3 points here, 3, 4 and 5 recorded: in each of four cells a quarter of them.
+
+    The root mean square is without what noise adds: 0.5 and 1 points squared, less 1 / 16 / 3.
+    """
+    interaction = {
+        "id": "depends",
+        "statement": "It depends.",
+        "source": "made up",
+        "kind": "interaction",
+        "of": "growth",
+        "depends_on": ["init"],
+        "where": {"density": 0.2, "init": ["uniform", "erk"], "growth": ["random", "gradient"]},
+    }
+    level, leads = {"gradient": dict.fromkeys(range(3), 0.0)}, {0: 0.01, 1: 0.02, 2: 0.03}
+    study = make("study", leads, more=level, claims=[interaction])
+    leads = {seed: lead + 0.02 for seed, lead in leads.items()}
+    recorded = make("recorded", leads, more=level, claims=[interaction])
+    (one,) = confirm(study, recorded).claims
+    effects = [sqrt(mean**2 - 1 / 48) / 100 for mean in (0.5, 1.0)]
+    assert (one.effect, one.recorded_effect) == pytest.approx(effects)
+    assert one.difference.mean == pytest.approx(effects[0] - effects[1])
+    assert isnan(one.difference.low)
+    assert isnan(one.difference.high)
+    (row,) = rows(confirm(study, recorded))
+    assert row["difference"] == "-0.51 (-)"
 
 
 def test_a_partial_study_is_confirmed_for_what_it_has(make: Make) -> None:

@@ -40,7 +40,8 @@ class Compared:
         outcome: one of `OUTCOMES`.
         here, recorded: verdicts; "" where the claim was not tested.
         effect, recorded_effect: as fractions; NaN where not tested.
-        difference: of the effects, here minus recorded, with its 95 % interval.
+        difference: of the effects, here minus recorded, with its 95 % interval; NaN where there
+            is none.
         paired: over how many seeds (or intervals) the difference is paired; 0 where it is not.
     """
 
@@ -231,7 +232,8 @@ def _difference(
     """Of the effects, with its interval; and over how many seeds or intervals it is paired.
 
     Of a claim of several parts the one that its recorded effect is of is compared. Without two
-    seeds in common: Welch's interval, from both standard deviations.
+    seeds in common: Welch's interval, from both standard deviations. There is none of an
+    interaction: its effect is a root mean square over cells, of which ``sd`` is not the spread.
     """
     part = min(
         recorded, key=lambda number: abs(recorded[number].mean() - theirs["effect"]), default=0
@@ -243,7 +245,8 @@ def _difference(
     mean = ours["effect"] - theirs["effect"]
     squares = [row["sd"] ** 2 / row["units"] for row in (ours, theirs) if row["units"] > 1]
     total = sum(squares)
-    if len(squares) < 2 or not total > 0:  # an exact claim, or one repetition
+    no_error = len(squares) < 2 or not total > 0  # an exact claim, or one repetition
+    if no_error or ours["kind"] == "interaction":
         return Estimate(mean, nan, nan, nan), 0
     freedom = total**2 / sum(
         square**2 / (row["units"] - 1) for square, row in zip(squares, (ours, theirs))

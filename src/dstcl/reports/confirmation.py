@@ -18,12 +18,8 @@ MOST_NAMED = 4
 
 def three_lines(found: Confirmation) -> list[str]:
     """What a person who reproduces a study wants to know: verdicts, accuracies, machines."""
-    both = any(one.here and one.recorded for one in found.claims)
-    result = "reproduced" if both else "nothing to compare"
-    if found.contradicts:
-        result = "NOT reproduced"
     return [
-        f"verdicts: {result}; {_verdicts(found)}",
+        f"verdicts: {_result(found)}; {_verdicts(found)}",
         f"accuracies: {_accuracies(found)}",
         f"machines: here {_machines(found.machines)}; "
         f"recorded ({found.reference}) {_machines(found.recorded_machines)}",
@@ -47,6 +43,14 @@ def page_part(study: Path, reference: Path | None) -> dict[str, Any] | None:
     except Incomparable as differs:
         return {"lines": [f"not compared: {differs}"], "rows": []}
     return {"lines": three_lines(found), "rows": rows(found)}
+
+
+def _result(found: Confirmation) -> str:
+    if found.contradicts:
+        return "NOT reproduced"
+    if not any(one.here and one.recorded for one in found.claims):
+        return "nothing to compare"
+    return "reproduced" if found.named("agrees") else "not contradicted"
 
 
 def _verdicts(found: Confirmation) -> str:
@@ -109,13 +113,19 @@ def _row(one: Compared) -> dict[str, str]:
         "outcome": one.outcome,
         "here": _verdict(one.here, one.effect),
         "recorded": _verdict(one.recorded, one.recorded_effect),
-        "difference": _points(one.difference.mean) + _interval(one.difference),
+        "difference": _difference(one.difference),
         "paired": f"paired, {one.paired}" if one.paired else "",
     }
 
 
 def _verdict(verdict: str, effect: float) -> str:
     return f"{verdict} {_points(effect)}".strip() if verdict else "-"
+
+
+def _difference(found: Estimate) -> str:
+    """With a dash where no interval can be given; empty where there is no difference."""
+    points = _points(found.mean)
+    return points and points + (_interval(found) or " (-)")
 
 
 def _points(value: float) -> str:
