@@ -180,6 +180,17 @@ def test_other_parameter_files_are_all_kept(tmp_path: Path) -> None:
     assert len(params["merged_from"]) == 2
 
 
+def test_studies_that_were_merged_before_are_named_one_by_one(tmp_path: Path) -> None:
+    own = [{"preset": "quick", "protocols": {}, "figures": {"dpi": dpi}} for dpi in (50, 60, 70)]
+    studies = [machine(tmp_path / name, run) for name, run in zip("abc", RUNS)]
+    for study, params in zip(studies, own):
+        (study / "params.json").write_text(json.dumps(params))
+    merge(studies[:2], tmp_path / "two")
+    merge([tmp_path / "two", studies[2], studies[0]], tmp_path / "three")
+    params = json.loads((tmp_path / "three" / "params.json").read_text())
+    assert params == own[0] | {"merged_from": own}
+
+
 def test_the_command_needs_no_torch_and_says_what_it_did(tmp_path: Path) -> None:
     study = machine(tmp_path / "a", *RUNS[:3])
     code = (

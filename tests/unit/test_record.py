@@ -129,6 +129,33 @@ def test_protocols_of_all_parts_are_kept(tmp_path: Path, reference: Path) -> Non
     assert content(out) == before
 
 
+def test_every_part_is_named_once_however_often_it_is_recorded(
+    tmp_path: Path, reference: Path
+) -> None:
+    out = tmp_path / "out"
+    own = [{"preset": "tiny", "protocols": {}, "figures": {"dpi": dpi}} for dpi in (50, 60, 70)]
+    parts = [study(tmp_path / name, k) for k, name in enumerate("abc")]
+    for part, params in zip(parts, own):
+        write_json(part / "params.json", params)
+    for part in [*parts, *parts]:
+        record(part, out, reference)
+    assert read_json(out / "params.json") == own[0] | {"merged_from": own}
+
+
+def test_parts_that_an_earlier_version_nested_are_told_apart(
+    tmp_path: Path, reference: Path
+) -> None:
+    """What it wrote after three parts: those before the last one in an entry of their own."""
+    out = tmp_path / "out"
+    own = [{"preset": "tiny", "protocols": {}, "figures": {"dpi": dpi}} for dpi in (50, 60, 70)]
+    two = own[0] | {"merged_from": own[:2]}
+    write_json(out / "params.json", two | {"merged_from": [two, own[2]]})
+    part = study(tmp_path / "c", 2)
+    write_json(part / "params.json", own[2])
+    record(part, out, reference)
+    assert read_json(out / "params.json") == own[0] | {"merged_from": own}
+
+
 def test_a_run_that_found_something_else_is_refused_unless_it_shall_replace(
     tmp_path: Path, reference: Path
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.evaluation.collect import provenance
+from dstcl.evaluation.merged_params import MERGED_FROM, parts_of
 from dstcl.evaluation.verify import CollectError, Unverified, read_mapping, verify_run
 from dstcl.storage import read_json, write_json
 from dstcl.study.plan import read_plan, write_plan
@@ -156,19 +157,21 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def joined_params(studies: Sequence[Path]) -> dict[str, Any] | None:
-    """The studies' params.json: the same, or the first with all protocols and all the others.
+    """The studies' params.json: the same, or the first with all protocols, and that of each.
 
-    It only describes; what a run is, its plan and its config.json say.
+    It only describes; what a run is, its plan and its config.json say. A study that is itself of
+    several counts as these, so that recording one again adds nothing.
 
     Raises:
         MergeError: a protocol has other switches in one of them.
     """
     found = [read_json(path) for s in studies if (path := s / "params.json").exists()]
-    if not found or all(params == found[0] for params in found):
-        return found[0] if found else None
+    parts = parts_of({MERGED_FROM: found})
+    if len(parts) < 2:
+        return parts[0] if parts else None
     protocols: dict[str, Any] = {}
-    for params in found:
+    for params in parts:
         for name, switches in params.get("protocols", {}).items():
             if protocols.setdefault(name, switches) != switches:
                 raise MergeError(f"protocol {name}: not the same switches in all params.json")
-    return found[0] | {"protocols": protocols, "merged_from": found}
+    return parts[0] | {"protocols": protocols, MERGED_FROM: parts}

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dstcl.data.catalog import dataset_title
 from dstcl.evaluation.axes import BLOCK, CELL, varied_axes
+from dstcl.evaluation.merged_params import parts_of
 from dstcl.storage import read_json
 from dstcl.study.parts import AXES
 
@@ -214,8 +215,7 @@ def dataset_titles(study: Path) -> Title:
     """
     try:
         params = read_json(study / "params.json")
-        parts = [params, *params.get("merged_from", [])]
-        entries = [entry for part in parts for entry in part.get("datasets", {}).items()]
+        entries = [entry for part in parts_of(params) for entry in part.get("datasets", {}).items()]
         own = {name: entry["title"] for name, entry in entries if entry["title"]}
     except (ValueError, KeyError, TypeError, AttributeError):
         own = {}

@@ -13,6 +13,7 @@ import yaml
 from dstcl import __version__
 from dstcl.evaluation.axes import all_axes, cell_axes, mean_over
 from dstcl.evaluation.judge import VERDICTS
+from dstcl.evaluation.merged_params import parts_of
 from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.tables import dataset_titles, read_table
@@ -151,7 +152,7 @@ def _params(study: Path, preset: str) -> str:
     """
     params = read_json(study / "params.json")
     try:
-        parts = [_of_preset(part, preset) for part in params.get("merged_from", [params])]
+        parts = [_of_preset(part, preset) for part in parts_of(params)]
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{study / 'params.json'}: no configuration of preset {preset}") from None
     return yaml.safe_dump_all(parts, sort_keys=False)
