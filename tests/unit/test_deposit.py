@@ -22,6 +22,7 @@ from dstcl.evaluation.judge import write_claims
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.figures import FIGURES
 from dstcl.storage import read_json, write_bytes, write_json, write_text
+from dstcl.study.missing import write_missing
 from dstcl.study.plan import read_plan
 from helpers.finished import finished_run, small_study
 from helpers.runs import REPOSITORY, quick_run
@@ -212,9 +213,9 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda study: (study / "report.html").unlink(),
         "report.html: no such file",
     ),
-    "tables are of some runs": (
-        lambda study: write_json(study / "missing.json", {"planned": 3, "missing": []}),
-        "missing.json: tables are of some runs only",
+    "merged, and planned runs are in no folder": (
+        lambda study: write_missing(study, 2, ["3 runs that were not trained"]),
+        "missing.json: not the whole study: 2 of 5 planned runs; train the rest",
     ),
     "another run lies there": (
         lambda study: shutil.copytree(

@@ -3,18 +3,22 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from dstcl.cli import main
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.merge import MergeError, merge
+from dstcl.evaluation.tables import read_table
 from dstcl.study.load import load_file, runs
+from dstcl.study.missing import read_missing, write_missing
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.run import RESULT_FILES, Run
-from helpers.finished import finished_run
+from helpers.finished import finished_run, small_study
 from helpers.runs import changed
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -58,15 +62,67 @@ def test_halves_of_two_machines_are_one_study_that_can_be_collected(tmp_path: Pa
 
 def test_planned_runs_that_nobody_made_are_named(tmp_path: Path) -> None:
     merged = merge([machine(tmp_path / "a", *RUNS[:3])], tmp_path / "out")
-    assert merged.missing == [RUNS[3].folder]
+    assert merged.missing == [f"{RUNS[3].folder}: not run yet"]
     assert read_plan(tmp_path / "out")[1] == RUNS[:3]
+    assert read_missing(tmp_path / "out") == {"planned": 4, "missing": merged.missing}
+
+
+def test_a_merged_study_is_whole_once_its_last_run_is_merged_too(tmp_path: Path) -> None:
+    """Of the missing run, the first merged study has no plan; the second plans it alone."""
+    first = tmp_path / "first"
+    merge([machine(tmp_path / "a", *RUNS[:2])], first)
+    third, fourth = (tmp_path / "third", tmp_path / "fourth")
+    for study, run in ((third, RUNS[2]), (fourth, RUNS[3])):
+        small_study(study, [run], "quick", provenance={"data_digest": "d1"})
+    merged = merge([first, third], tmp_path / "second")
+    assert (merged.planned, merged.missing) == (4, [f"{RUNS[3].folder}: not run yet"])
+    merge([tmp_path / "second", fourth], tmp_path / "whole")
+    assert read_missing(tmp_path / "whole") is None
+
+
+def test_a_new_plan_in_a_merged_study_says_itself_what_is_missing(tmp_path: Path) -> None:
+    merge([machine(tmp_path / "a", *RUNS[:3])], tmp_path / "out")
+    plan = tmp_path / "out" / "plan.json"
+    main(["config", "plan", "--params", str(PARAMS), "--preset", "quick", "--out", str(plan)])
+    assert len(read_plan(tmp_path / "out")[1]) > 4
+    assert read_missing(tmp_path / "out") is None
+
+
+def test_runs_of_which_only_a_number_is_known_are_counted(tmp_path: Path) -> None:
+    """As a study tells of those that were not trained because others failed."""
+    study = small_study(tmp_path / "a", RUNS[:1], "quick")
+    lines = [f"{RUNS[1].folder} failed: no memory", "5 runs that were not trained"]
+    assert write_missing(study, 1, lines) == 7
+    other = small_study(tmp_path / "b", RUNS[1:2], "quick")
+    merged = merge([study, other], tmp_path / "out")
+    assert (merged.planned, merged.missing) == (7, lines[1:])
+
+
+def test_a_setting_that_one_machine_alone_varies_is_an_axis_of_all_runs(tmp_path: Path) -> None:
+    """The runs of the other have the value of their own setting; the same run is one run."""
+    key = "topology.update_every"
+    plain = [changed(RUN, seed=seed, update_every=8) for seed in range(3)]
+    varied = [replace(changed(r, update_every=k), vary=(key,)) for k in (8, 20) for r in plain]
+    one = small_study(tmp_path / "a", plain, "quick", finished=plain[:2])
+    other = small_study(tmp_path / "b", varied, "quick", finished=varied[1:5])
+    for studies in ((one, other), (other, one)):
+        out = tmp_path / studies[0].name / "merged"
+        merged = merge(studies, out)
+        assert (len(merged.runs), merged.twice, merged.planned) == (5, 1, 6)
+        assert merged.missing == [f"{varied[5].folder}: not run yet"]
+        planned = read_plan(out)[1]
+        assert {run.folder for run in planned} == {run.folder for run in varied[:5]}
+        table = collect(planned, out)
+        found = {(row[key], row["seed"]) for row in table.to_dict("records")}
+        assert found == {("8", 0), ("8", 1), ("8", 2), ("20", 0), ("20", 1)}
+        assert read_table(out, "summary")[key].notna().all()
 
 
 def test_a_run_made_twice_with_the_same_result_is_kept_once(tmp_path: Path) -> None:
     one, other = machine(tmp_path / "a", *RUNS), machine(tmp_path / "b", *RUNS[:1], device="x")
     merged = merge([one, other], tmp_path / "out")
     assert (len(merged.runs), merged.twice) == (4, 1)
-    assert merged.source[RUNS[0].digest] == one
+    assert merged.source[RUNS[0].digest] == one / "runs" / RUNS[0].folder
 
 
 def refused(tmp_path: Path, *studies: Path) -> str:

@@ -1,5 +1,6 @@
 """Recorded studies: runs added over time are the tables of a study that was run at once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from dstcl.cli import main
 from dstcl.evaluation import record as record_module
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.confirm import confirm
-from dstcl.evaluation.merge import MergeError
-from dstcl.evaluation.missing import read_missing
+from dstcl.evaluation.merge import MergeError, merge
 from dstcl.evaluation.record import RecordError, record
+from dstcl.evaluation.tables import read_table
 from dstcl.figures import draw_figure
 from dstcl.storage import read_json, write_json, write_text
 from dstcl.study.load import load_file, runs
-from dstcl.study.plan import read_plan
+from dstcl.study.missing import read_missing
+from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.run import Run
 from helpers.finished import finished_run, small_study
 from helpers.runs import changed
 
@@ -154,6 +157,69 @@ def test_parts_that_an_earlier_version_nested_are_told_apart(
     write_json(part / "params.json", own[2])
     record(part, out, reference)
     assert read_json(out / "params.json") == own[0] | {"merged_from": own}
+
+
+KEY = "topology.update_every"
+
+
+def vary(runs: list[Run], every: int) -> list[Run]:
+    """These runs as of a study that varies how often masks are updated."""
+    return [replace(changed(run, update_every=every), vary=(KEY,)) for run in runs]
+
+
+@pytest.mark.parametrize("first", ["plain", "varied"])
+def test_a_part_that_does_not_vary_a_setting_has_its_own_value_of_it(
+    tmp_path: Path, reference: Path, first: str
+) -> None:
+    plain = [changed(run, update_every=8) for run in RUNS[:3]]
+    parts = {
+        "plain": small_study(tmp_path / "plain", plain[:2]),
+        "varied": small_study(tmp_path / "varied", [*vary(plain, 8)[2:], *vary(plain, 20)]),
+    }
+    second = "varied" if first == "plain" else "plain"
+    for name in (first, second, first):
+        found = record(parts[name], tmp_path / "out", reference)
+    assert (found.runs, found.planned, found.added) == (6, 6, set())
+    table = read_table(tmp_path / "out", "summary")
+    assert list(table).index(KEY) + 1 == list(table).index("seed")
+    rows = {(row[KEY], row["seed"], row["digest"]) for row in table.to_dict("records")}
+    assert rows == {("8", run.seed, run.digest) for run in plain} | {
+        ("20", run.seed, run.digest) for run in vary(plain, 20)
+    }
+    cells = read_table(tmp_path / "out", "cells")
+    assert sorted(zip(cells[KEY], cells["seeds"])) == [("20", 3), ("8", 3)]
+
+
+def test_a_folder_with_gaps_in_a_varied_column_is_mended(tmp_path: Path, reference: Path) -> None:
+    """An earlier version left them where one part alone varied the setting."""
+    out, plain = tmp_path / "out", [changed(run, update_every=8) for run in RUNS[:2]]
+    part = small_study(tmp_path / "b", vary(plain, 20))
+    record(small_study(tmp_path / "a", plain), out, reference)
+    record(part, out, reference)
+    whole = content(out)
+    summary = pd.read_csv(out / "summary.csv", dtype=str, keep_default_na=False)
+    summary[KEY] = summary[KEY].where(summary[KEY] != "8", "")
+    summary[[*(c for c in summary if c != KEY), KEY]].to_csv(out / "summary.csv", index=False)
+    write_plan("tiny", [*plain, *vary(plain, 20)], out / "plan.json")
+    record(part, out, reference)
+    assert content(out) == whole
+
+
+def test_what_a_merged_study_lacks_is_missing_from_its_record(
+    tmp_path: Path, reference: Path
+) -> None:
+    merge([study(tmp_path / "a", 0, 1), study(tmp_path / "b", 3, 4)], tmp_path / "merged")
+    out = tmp_path / "out"
+    found = record(tmp_path / "merged", out, reference)
+    assert (found.runs, found.planned) == (4, 6)
+    assert read_missing(out) == {
+        "planned": 6,
+        "missing": [f"{RUNS[k].folder}: not run yet" for k in (2, 5)],
+    }
+    found = record(small_study(tmp_path / "c", RUNS[2:3]), out, reference)
+    assert (found.runs, found.planned) == (5, 6)
+    record(small_study(tmp_path / "d", RUNS[5:]), out, reference)
+    assert read_missing(out) is None
 
 
 def test_a_run_that_found_something_else_is_refused_unless_it_shall_replace(

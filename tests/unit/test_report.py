@@ -278,12 +278,25 @@ def test_machines_have_a_column_for_all_that_tells_them_apart(page: Path) -> Non
     assert (found["precision"], found["layout"], found["torch"]) == ("float32", "nhwc", "2.15.0")
 
 
+def test_the_report_shows_the_configuration_of_every_part_once(tmp_path: Path) -> None:
+    """Also where an earlier version nested those that were recorded before the last one."""
+    study = write_study(tmp_path / "study")
+    params = json.loads((study / "params.json").read_text())
+    one, two, three = (params | {"figures": {"dpi": dpi}} for dpi in (71, 72, 73))
+    nested = one | {"merged_from": [one, two]}
+    (study / "params.json").write_text(json.dumps(one | {"merged_from": [nested, three, two]}))
+    write_report("quick", study, TEMPLATE)
+    text = (study / "report.html").read_text()
+    assert re.findall(r"dpi: (\d+)", text) == ["71", "72", "73"]
+
+
 def test_data_sets_of_ones_own_have_the_title_of_params_json(tmp_path: Path) -> None:
     title = dataset_titles(tmp_path)
     assert (title("cifar100"), title("flowers")) == ("CIFAR-100", "flowers")
     own = {"flowers": {"title": "Flowers-12"}, "plain": {"title": None}}
     other = {"datasets": {"birds": {"title": "Birds"}}}
-    params = {"datasets": own, "merged_from": [{"datasets": own}, other]}
+    nested = {"datasets": own, "merged_from": [{"datasets": own}, other]}
+    params = {"datasets": own, "merged_from": [nested, {"datasets": {}}]}
     (tmp_path / "params.json").write_text(json.dumps(params))
     title = dataset_titles(tmp_path)
     names = ("flowers", "plain", "birds", "cifar100", "other")

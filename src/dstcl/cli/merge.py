@@ -26,5 +26,5 @@ def run(options: argparse.Namespace) -> None:
     for line in merged.unverified.lines():
         print(line, file=sys.stderr)
     if merged.missing:
-        first = merged.missing[0]
-        print(f"{len(merged.missing)} planned runs are in no folder: {first} ...", file=sys.stderr)
+        missing = merged.planned - len(merged.runs)
+        print(f"{missing} planned runs are in no folder: {merged.missing[0]} ...", file=sys.stderr)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dstcl.evaluation.collect import what_was_found
-from dstcl.evaluation.missing import FILE as MISSING
 from dstcl.evaluation.tables import OF_CLAIMS
 from dstcl.evaluation.verify import check_files, read_mapping
 from dstcl.figures import FIGURES
 from dstcl.reports.manuscript import FOLDER as MANUSCRIPT
 from dstcl.reports.manuscript import is_part
+from dstcl.study.missing import FILE as MISSING
+from dstcl.study.missing import read_missing
 from dstcl.study.plan import read_plan
 from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.standing import VOUCHED
@@ -91,8 +92,11 @@ def _check_finished(study: Path, runs: Sequence[Run]) -> None:
             f"{study}: {len(runs) - len(lacking)} of {len(runs)} runs are finished, "
             f"{lacking[0]} is not; run the rest first"
         )
-    if (study / MISSING).exists():
-        raise ValueError(f"{study / MISSING}: tables are of some runs only; collect them again")
+    if missing := read_missing(study):
+        raise ValueError(
+            f"{study / MISSING}: not the whole study: {len(runs)} of {missing['planned']} planned "
+            "runs; train the rest, then merge and collect again"
+        )
 
 
 def _check_tables(study: Path, runs: Sequence[Run]) -> None:

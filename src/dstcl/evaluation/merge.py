@@ -14,7 +14,8 @@ from dstcl.evaluation.collect import provenance
 from dstcl.evaluation.merged_params import MERGED_FROM, parts_of
 from dstcl.evaluation.verify import CollectError, Unverified, read_mapping, verify_run
 from dstcl.storage import read_json, write_json
-from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.missing import still_missing, write_missing
+from dstcl.study.plan import read_plan, with_the_same_axes, write_plan
 from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 
 # What a run found out; config.json is compared by its digest, metrics.json without times, and of
@@ -33,10 +34,11 @@ class Merged:
     """What was merged.
 
     Attributes:
-        runs: those that are finished.
-        source: the study that each was taken from, by its digest.
+        runs: those that are finished, each with all settings as axes that any study varies.
+        source: the folder that each was taken from, by its digest.
         twice: how many were found twice.
-        missing: folders of planned runs that are nowhere.
+        planned: how many the studies plan together.
+        missing: lines about planned runs that are nowhere, each with the run's folder.
         unverified: what the runs do not say of themselves.
     """
 
@@ -44,6 +46,7 @@ class Merged:
     runs: list[Run] = field(default_factory=list)
     source: dict[str, Path] = field(default_factory=dict)
     twice: int = 0
+    planned: int = 0
     missing: list[str] = field(default_factory=list)
     unverified: Unverified = field(default_factory=Unverified)
 
@@ -71,9 +74,10 @@ def merge(studies: Sequence[Path], out: Path, *, data: Path | None = None) -> Me
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         new = Path(folder) / "study"
         for run in merged.runs:
-            _copy(merged.source[run.digest] / "runs" / run.folder, new / "runs" / run.folder)
+            _copy(merged.source[run.digest], new / "runs" / run.folder)
         _same_data(merged.runs, new)
         write_plan(merged.preset, merged.runs, new / "plan.json")
+        merged.planned = write_missing(new, len(merged.runs), merged.missing)
         params = joined_params(studies)
         if params is not None:
             write_json(new / "params.json", params)
@@ -94,32 +98,36 @@ def _chosen(studies: Sequence[Path], data: Path | None) -> Merged:
     for study, _, runs in plans:
         for run in runs:
             planned.setdefault(run.digest, run)
-            if not (study / "runs" / run.folder / RESULT_FILES["metrics"]).exists():
+            folder = study / "runs" / run.folder
+            if not (folder / RESULT_FILES["metrics"]).exists():
                 continue
-            _check(run, study, merged.unverified, data)
+            _check(run, folder, merged.unverified, data)
             if run.digest in merged.source:
-                _same_findings(run, merged.source[run.digest], study)
+                _same_findings(run, merged.source[run.digest], folder)
                 merged.twice += 1
             else:
-                merged.source[run.digest] = study
-    merged.runs = [run for run in planned.values() if run.digest in merged.source]
-    merged.missing = [r.folder for r in planned.values() if r.digest not in merged.source]
+                merged.source[run.digest] = folder
+    for run in with_the_same_axes(list(planned.values())):
+        if run.digest in merged.source:
+            merged.runs.append(run)
+        else:
+            merged.missing.append(f"{run.folder}: not run yet")
+    merged.missing += still_missing(studies, planned)
     if not merged.runs:
         raise MergeError(f"{', '.join(map(str, studies))}: no finished run")
     return merged
 
 
-def _check(run: Run, study: Path, found: Unverified, data: Path | None) -> None:
+def _check(run: Run, folder: Path, found: Unverified, data: Path | None) -> None:
     found.runs += 1
     try:
-        verify_run(run, study / "runs" / run.folder, found, data, tuple(ALL_FILES))
+        verify_run(run, folder, found, data, tuple(ALL_FILES))
     except CollectError as error:
         raise MergeError(str(error)) from None
 
 
-def _same_findings(run: Run, first: Path, second: Path) -> None:
+def _same_findings(run: Run, *folders: Path) -> None:
     """Everything but where and how fast: else the order of the folders would decide."""
-    folders = [study / "runs" / run.folder for study in (first, second)]
     kinds = FINDINGS if run.controller is None else (*FINDINGS, "decisions")
     different = [kind for kind in kinds if not _same_file(*(f / ALL_FILES[kind] for f in folders))]
     for kind, compared in (
@@ -131,7 +139,7 @@ def _same_findings(run: Run, first: Path, second: Path) -> None:
             different.append(kind)
     if different:
         raise MergeError(
-            f"{run.folder}: in {first} and in {second}, with different "
+            f"{' and '.join(map(str, folders))}: the same run with different "
             f"{ALL_FILES[different[0]]}; delete one of the two"
         )
 

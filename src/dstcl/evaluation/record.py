@@ -26,13 +26,12 @@ from dstcl.evaluation.collect import (
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import write_claims
 from dstcl.evaluation.merge import joined_params
-from dstcl.evaluation.missing import FILE as MISSING
-from dstcl.evaluation.missing import write_missing
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.evaluation.tables import read_table
 from dstcl.evaluation.verify import Say, verify_runs
 from dstcl.storage import write_json, write_text
-from dstcl.study.plan import read_plan, write_plan
+from dstcl.study.missing import still_missing, write_missing
+from dstcl.study.plan import read_plan, with_the_same_axes, write_plan
 from dstcl.study.run import RESULT_FILES, Run
 
 FOUND = ("summary", "provenance", "accuracy", "capacity")
@@ -103,24 +102,25 @@ def record(
     if not replace and "accuracy" in kept:
         _refuse_others(out, kept["accuracy"], tables["accuracy"])
     params = joined_params([out, study])
-    runs = {run.digest: run for run in [*there, *planned]}
+    joined_plan = {run.digest: run for run in [*there, *planned]}
+    runs = {run.digest: run for run in with_the_same_axes(list(joined_plan.values()))}
     finished_digests = {run.digest for run in finished}
     joined = {name: _joined(tables[name], kept.get(name), replace, list(runs)) for name in tables}
     _check_whole(out, joined, runs)
+    joined["summary"] = _with_varied(joined["summary"], runs)
+    recorded = before | finished_digests
+    missing = [f"{r.folder}: not run yet" for r in runs.values() if r.digest not in recorded]
+    missing += still_missing([out, study], runs)
     write_plan(preset, list(runs.values()), out / "plan.json")
     if params is not None:
         write_json(out / "params.json", params)
     for name in [name for name in joined if name in FOUND or len(joined[name])]:
         write_text(out / f"{name}.csv", joined[name].to_csv(index=False))
     _derive(out, reference)
-    recorded = before | finished_digests
-    missing = [run.folder for run in runs.values() if run.digest not in recorded]
-    (out / MISSING).unlink(missing_ok=True)
-    if missing:
-        write_missing(out, len(runs), [f"{folder}: not run yet" for folder in missing])
+    planned_together = write_missing(out, len(recorded), missing)
     for line in _differences(read_table(out, "provenance")):
         say(line)
-    return Recorded(preset, len(recorded), finished_digests - before, len(runs))
+    return Recorded(preset, len(recorded), finished_digests - before, planned_together)
 
 
 def _recorded_plan(out: Path, preset: str) -> list[Run]:
@@ -224,6 +224,20 @@ def _joined(
     place = {digest: number for number, digest in enumerate(order)}
     table = pd.concat(parts).fillna("")
     return table.sort_values("digest", key=lambda digests: digests.map(place), kind="stable")
+
+
+def _with_varied(summary: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """All varied settings of the plan as columns before the seed.
+
+    A part of the study that does not vary a setting has no such column; its runs have a value of it
+    all the same.
+    """
+    table = summary.copy()
+    for key in next(iter(runs.values())).vary:
+        own = table["digest"].map(lambda digest, key=key: runs[digest].varied[key])
+        said = table.pop(key) if key in table else own
+        table.insert(list(table).index("seed"), key, said.where(said != "", own))
+    return table
 
 
 def _derive(out: Path, reference: Path) -> None:

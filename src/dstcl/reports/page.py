@@ -14,7 +14,6 @@ from dstcl import __version__
 from dstcl.evaluation.axes import all_axes, cell_axes, mean_over
 from dstcl.evaluation.judge import VERDICTS
 from dstcl.evaluation.merged_params import parts_of
-from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
@@ -24,6 +23,7 @@ from dstcl.reports.effects import HEADER, shown_effects
 from dstcl.reports.rendering import embedded, rendered
 from dstcl.reports.tables import claim_blocks, setting_words
 from dstcl.storage import read_json, write_text
+from dstcl.study.missing import read_missing
 
 PERCENT = ("acc", "learning_accuracy", "bwt", "fwt", "forgetting", "used_fraction")
 MEASURES = (*PERCENT, "seconds", "images_per_second", "inference_flops", "training_flops")

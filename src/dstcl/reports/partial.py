@@ -10,12 +10,12 @@ from pathlib import Path
 
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.judge import write_claims
-from dstcl.evaluation.missing import write_missing
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.figures import FIGURES, draw_figure
 from dstcl.reports.overview import write_overview
 from dstcl.reports.page import write_report
 from dstcl.reports.summary import write_summary
+from dstcl.study.missing import write_missing
 from dstcl.study.plan import read_plan, write_plan
 from dstcl.study.run import RESULT_FILES, Run
 from dstcl.tracking.unfinished import find_unfinished
@@ -103,7 +103,7 @@ def write_partial(study: Path, found: Standing, reference: Path, template: Path)
     write_plan(found.preset, found.finished, out / "plan.json")
     if (study / "params.json").is_file():
         shutil.copyfile(study / "params.json", out / "params.json")
-    write_missing(out, found.planned, _missing(found))
+    write_missing(out, len(found.finished), _missing(found))
     collect(found.finished, out)
     write_claims(out, reference)
     write_paper(out, reference)

@@ -14,7 +14,6 @@ from dstcl.evaluation.axes import (
     values_read,
     varied_axes,
 )
-from dstcl.evaluation.missing import read_missing
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.replication import INTERVALS
 from dstcl.evaluation.spelling import spelled
@@ -25,6 +24,7 @@ from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
 from dstcl.reports.effects import HEADER, shown_effects
 from dstcl.reports.tables import claim_blocks
 from dstcl.storage import write_text
+from dstcl.study.missing import read_missing
 
 FRONT = ("reproduced", "ours - paper", "rank")
 FRONT_WORDS = (

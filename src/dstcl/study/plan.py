@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ def write_plan(preset: str, runs: Sequence[Run], out: Path) -> None:
     """Write preset and runs, each with the folder it belongs in."""
     entries = [{"folder": run.folder, "digest": run.digest, "run": run.to_dict()} for run in runs]
     write_json(out, {"preset": preset, "runs": entries})
+
+
+def with_the_same_axes(runs: Sequence[Run]) -> list[Run]:
+    """These runs as of one study: each varies all settings that any of them varies.
+
+    A run has a value of a setting whether or not its own study varied it. Its digest stays, its
+    folder does not.
+    """
+    several = sorted(dict.fromkeys(run.vary for run in runs), key=len, reverse=True)
+    vary = tuple(dict.fromkeys(key for keys in several for key in keys))
+    return [run if run.vary == vary else replace(run, vary=vary) for run in runs]
 
 
 def is_plan_of(path: Path, preset: str, folders: Iterable[str]) -> bool:

@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the plan."""
     from dstcl.study.load import runs
+    from dstcl.study.missing import FILE
     from dstcl.study.plan import write_plan
 
     params = params_of(options)
     write_plan(params.preset, runs(params), options.out)
+    options.out.with_name(FILE).unlink(missing_ok=True)  # of what an earlier plan lacked
