@@ -458,6 +458,20 @@ def test_missing_table_is_named(tmp_path, name):
     assert not (study / "figures").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("explored", "history"), ("decisions", "decisions"), ("mask_overlap", "overlap")],
+)
+def test_a_table_is_missing_only_where_it_can_be_made(tmp_path, name, table):
+    """A recorded study has no runs, and not every table of what runs found."""
+    study = two_seeds(tmp_path)
+    (study / f"{table}.csv").unlink()
+    assert numbers(study, name).not_drawn.tolist() == [f"this recorded study has no {table}.csv"]
+    (study / "runs").mkdir()
+    with pytest.raises(ValueError, match=f"{table}.csv: no such file; `dstcl collect` writes it"):
+        draw_figure(name, study, 60)
+
+
 def test_missing_column_is_named(tmp_path):
     study = two_seeds(tmp_path)
     pd.read_csv(study / "capacity.csv").drop(columns="free").to_csv(study / "capacity.csv")

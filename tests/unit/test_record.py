@@ -16,6 +16,7 @@ from dstcl.evaluation.merge import MergeError, merge
 from dstcl.evaluation.record import RecordError, record
 from dstcl.evaluation.tables import read_table
 from dstcl.figures import draw_figure
+from dstcl.reports import manuscript
 from dstcl.storage import read_json, write_json, write_text
 from dstcl.study.load import load_file, runs
 from dstcl.study.missing import read_missing
@@ -77,7 +78,7 @@ def test_parts_recorded_in_any_order_are_the_whole(tmp_path: Path, reference: Pa
 
 
 def test_what_is_recorded_can_be_drawn_and_says_what_is_missing(
-    tmp_path: Path, reference: Path
+    tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     found = record(study(tmp_path / "a", 0, 1, 3, 4), out, reference)
@@ -86,8 +87,15 @@ def test_what_is_recorded_can_be_drawn_and_says_what_is_missing(
     assert missing is not None
     assert missing["planned"] == 6
     assert [RUNS[k].folder in line for k, line in zip((2, 5), missing["missing"])] == [True, True]
-    draw_figure("accuracy_over_tasks", out, 50)
+    few = ("accuracy_over_tasks", "explored", "decisions")
+    for name in few:
+        draw_figure(name, out, 50)
     assert (out / "figures" / "accuracy_over_tasks.png").stat().st_size > 0
+    for name, table in (("explored", "history"), ("decisions", "decisions")):
+        reason = pd.read_csv(out / "figures" / f"{name}.csv")["not_drawn"].tolist()
+        assert reason == [f"this recorded study has no {table}.csv"]
+    monkeypatch.setattr(manuscript, "FIGURES", few)
+    assert {"all.tex", "accuracy_over_tasks.pdf"} <= set(manuscript.write_manuscript(out, 140))
     assert {"claims.csv", "paper.csv", "paper_tables.csv"} <= content(out).keys()
 
 

@@ -54,7 +54,7 @@ class Tables:
     @cached_property
     def overlap(self) -> pd.DataFrame:
         """Share of weights that two tasks have in common, with the axes of the run."""
-        rows = read_table(self.study, "overlap")
+        rows = self._kept("overlap")
         if rows.empty:
             raise NotDrawnError("no run has recorded which weights tasks share (overlap.csv)")
         return self._with_axes("overlap", rows)
@@ -62,7 +62,7 @@ class Tables:
     @cached_property
     def decisions(self) -> pd.DataFrame:
         """What controllers decided, with the axes of the run."""
-        rows = read_table(self.study, "decisions")
+        rows = self._kept("decisions")
         if rows.empty:
             raise NotDrawnError("no run has a controller that decides anything")
         return self._with_axes("decisions", rows.fillna({"layer": ""}))
@@ -70,7 +70,7 @@ class Tables:
     @cached_property
     def history(self) -> pd.DataFrame:
         """Explored fraction by task and epoch, with the axes of the run."""
-        rows = read_table(self.study, "history")
+        rows = self._kept("history")
         if rows.empty:
             raise NotDrawnError("no run has recorded which weights it explored (history.csv)")
         return self._with_axes("history", rows)
@@ -177,6 +177,16 @@ class Tables:
         if known.empty:
             raise ValueError(f"{self.study}: {name}.csv has no run of summary.csv")
         return known
+
+    def _kept(self, name: str) -> pd.DataFrame:
+        """A table that a recorded study need not keep.
+
+        Raises:
+            NotDrawnError: it does not. It has no runs either, of which the table could be made.
+        """
+        if not (self.study / f"{name}.csv").exists() and not (self.study / "runs").exists():
+            raise NotDrawnError(f"this recorded study has no {name}.csv")
+        return read_table(self.study, name)
 
     def _filled(self, name: str) -> pd.DataFrame:
         """A table that has rows.
