@@ -1,6 +1,7 @@
 """The command line: what each command prints and writes, and how mistakes end."""
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import yaml
 import dstcl.cli
 from dstcl.cli import main
 from dstcl.cli.parser import COMMANDS, build_parser, module_of
+from dstcl.evaluation.made_from import stated
 from dstcl.figures import FIGURES
 from dstcl.storage import read_json
 from dstcl.study.load import json_schema, load, load_file, runs
@@ -227,6 +229,9 @@ def test_a_summary_names_the_preset_and_every_figure(study: Path) -> None:
     text = (study / "summary.md").read_text()
     assert "tiny" in text.splitlines()[0]
     assert all(f"figures/{name}.svg" in text for name in FIGURES)
+    tables = ("summary.csv", "comparisons.csv", "claims.csv", "paper.csv", "paper_tables.csv")
+    contents = {table: (study / table).read_bytes() for table in tables}
+    assert stated(text) == {t: hashlib.sha256(c).hexdigest()[:16] for t, c in contents.items()}
 
 
 def test_a_claims_file_with_a_mistake_is_refused_and_nothing_is_written(study: Path) -> None:

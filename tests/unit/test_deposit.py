@@ -7,6 +7,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +18,13 @@ from dstcl.deposit.archive import SUMS, write_archive
 from dstcl.deposit.citation import read_citation
 from dstcl.deposit.contents import DRAWN, MANUSCRIPT
 from dstcl.deposit.crate import METADATA, PROFILE
+from dstcl.evaluation import collect as collect_module
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.judge import write_claims
+from dstcl.evaluation.made_from import made_from
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.figures import FIGURES
+from dstcl.reports.overview import write_overview
 from dstcl.storage import read_json, write_bytes, write_json, write_text
 from dstcl.study.missing import write_missing
 from dstcl.study.plan import read_plan
@@ -37,19 +41,31 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study of two runs; its figures and pages are stand-ins."""
     study = small_study(tmp_path_factory.mktemp("made") / "tiny", RUNS)
     collect(RUNS, study)
-    write_claims(study, REPOSITORY / "reference")
-    write_paper(study, REPOSITORY / "reference")
-    for name in ("params.json", "overview.json"):
-        write_json(study / name, {})
-    for name in ("summary.md", "report.html"):
-        write_text(study / name, "words")
-    for figure in FIGURES:
-        for suffix in DRAWN:
-            write_bytes(study / "figures" / f"{figure}.{suffix}", f"{figure} {suffix}".encode())
+    make_claims(study)
+    write_json(study / "params.json", {})
+    write_overview(study)
+    stand_in(study, "figures", "summary.md", "report.html")
     write_text(study / "runs" / RUNS[0].folder / "progress.jsonl", "no part of it")
     write_text(study / "runs" / RUNS[0].folder / "checkpoints" / "one.safetensors", "nor this")
     write_text(study / "mlflow.json", "nor this")
     return study
+
+
+def make_claims(study: Path) -> None:
+    write_paper(study, REPOSITORY / "reference")
+    write_claims(study, REPOSITORY / "reference")
+
+
+def stand_in(study: Path, *names: str) -> None:
+    """Stand-ins that say, as the real ones do, what they were made from."""
+    for name in names:
+        if name == "figures":
+            for figure, suffix in product(FIGURES, DRAWN):
+                said = f"{figure} {suffix} {made_from(study, ['summary.csv', 'accuracy.csv'])}"
+                write_text(study / "figures" / f"{figure}.{suffix}", said)
+        else:
+            tables = ["summary.csv", "claims.csv", *(["figures/costs.svg"] * (".html" in name))]
+            write_text(study / name, f"words {made_from(study, tables)}")
 
 
 @pytest.fixture
@@ -111,13 +127,15 @@ def test_weights_can_be_left_out(study: Path, tmp_path: Path) -> None:
 
 
 def test_a_manuscript_and_what_vouches_for_runs_are_packed(study: Path, tmp_path: Path) -> None:
-    write_text(study / MANUSCRIPT / "all.tex", "words")
+    write_text(study / MANUSCRIPT / "costs.pdf", "drawn")
     write_text(study / MANUSCRIPT / "all.log", "where it was compiled")
+    assert "manuscript/all.tex: does not say from which tables" in refusal(study)
+    stand_in(study, "manuscript/all.tex")
     vouched = f"runs/{RUNS[0].folder}/vouched.json"
     write_json(study / vouched, [])
     write_archive(study, tmp_path / "out.zip", CITATION)
     there = names(unpacked(tmp_path / "out.zip", tmp_path / "there"))
-    assert {"manuscript/all.tex", vouched} <= there
+    assert {"manuscript/all.tex", "manuscript/costs.pdf", vouched} <= there
     assert "manuscript/all.log" not in there
     graph = json.loads((tmp_path / "there" / METADATA).read_text())["@graph"]
     results = [part["@id"] for one in graph for part in one.get("result", [])]
@@ -229,16 +247,115 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("how", SPOILED)
-def test_what_is_not_whole_is_refused_in_one_line(how: str, study: Path, tmp_path: Path) -> None:
+def test_what_is_not_whole_is_refused_in_one_line(how: str, study: Path) -> None:
     spoil, reason = SPOILED[how]
     spoil(study)
-    out = tmp_path / "out.zip"
+    assert reason.format(study=study) in refusal(study)
+
+
+def refusal(study: Path) -> str:
+    out = study.with_name("out.zip")
     with pytest.raises(SystemExit) as caught:
         main(["archive", str(study), "--out", str(out), "--citation", str(CITATION)])
-    said = str(caught.value.code)
-    assert reason.format(study=study) in said
-    assert "\n" not in said
+    assert "\n" not in str(caught.value.code)
     assert not out.exists()
+    return str(caught.value.code)
+
+
+def test_what_was_made_of_fewer_runs_is_named_until_all_is_made_again(study: Path) -> None:
+    """Each message has all commands that are left, in an order in which they can be called."""
+    all_figures = f"`dstcl figure` ({', '.join(FIGURES)})"
+    rest = ["`dstcl summary`", "`dstcl report`", "`dstcl manuscript`", "`dstcl overview`"]
+    stand_in(study, "manuscript/all.tex")
+    runs = [*RUNS, quick_run(tasks=2, epochs=1, seed=2)]
+    small_study(study, runs, finished=runs[2:])
+    assert "summary.csv: not what the runs say" in refusal(study)
+    collect(runs, study)
+    again = ", ".join(["`dstcl claims`", all_figures, *rest])
+    assert refusal(study).endswith(
+        f"{study}/claims.csv: not made from the summary.csv that is there; call again: {again}"
+    )
+    make_claims(study)
+    again = ", ".join([all_figures, *rest])
+    assert refusal(study).endswith(
+        "figures/claims.svg: not made from the summary.csv that is there; call again: " + again
+    )
+    stand_in(study, "figures", "summary.md")
+    reason = "report.html: not made from the summary.csv that is there; "
+    assert refusal(study).endswith(f"{reason}call again: {', '.join(rest[1:])}")
+    stand_in(study, "report.html", "manuscript/all.tex")
+    reason = "overview.json: not the means of the tables that are there; "
+    assert refusal(study).endswith(f"{reason}call again: {rest[3]}")
+    write_overview(study)
+    main(["archive", str(study), "--citation", str(CITATION)])
+
+
+def test_tables_of_an_interrupted_collection_are_refused(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it was interrupted before its last table."""
+
+    def cut(path: Path, text: str) -> None:
+        if path.name == "comparisons.csv":
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    runs = [*RUNS, quick_run(tasks=2, epochs=1, seed=2)]
+    small_study(study, runs, finished=runs[2:])
+    with monkeypatch.context() as patch:
+        patch.setattr(collect_module, "write_text", cut)
+        with pytest.raises(KeyboardInterrupt):
+            collect(runs, study)
+    assert "summary.csv: not what the runs say" in refusal(study)
+
+
+def test_a_page_with_an_older_figure_is_refused(study: Path) -> None:
+    path = study / "figures" / "costs.svg"
+    write_text(path, f"another size, {made_from(study, ['summary.csv'])}")
+    reason = "report.html: not made from the figures/costs.svg that is there; call again: "
+    assert refusal(study).endswith(reason + "`dstcl report`")
+
+
+def test_runs_that_took_longer_leave_the_claims_as_they_are(study: Path) -> None:
+    before = (study / "claims.csv").read_bytes()
+    finished_run(study, RUNS[0], metrics={"seconds": 11.0})
+    collect(RUNS, study)
+    assert "call again: `dstcl figure`" in refusal(study)
+    make_claims(study)
+    assert (study / "claims.csv").read_bytes() == before
+
+
+def as_of_older_code(study: Path) -> None:
+    """Nothing says what it was made from; the pages begin and look as they have always done."""
+    claims = pd.read_csv(study / "claims.csv", dtype=str, keep_default_na=False)
+    claims.drop(columns="made_from").to_csv(study / "claims.csv", index=False)
+    for figure, suffix in product(FIGURES, DRAWN):
+        write_text(study / "figures" / f"{figure}.{suffix}", "drawn")
+    write_text(study / "summary.md", "# Preset tiny\n\n2 runs, seeds 0, 1; 0.01 hours of training")
+    rows = json.dumps([[run.digest, 80.0] for run in RUNS])
+    write_text(study / "report.html", f"<script>{rows}</script>")
+
+
+def test_a_study_of_older_code_is_packed(study: Path) -> None:
+    as_of_older_code(study)
+    main(["archive", str(study), "--citation", str(CITATION)])
+
+
+def test_pages_of_older_code_that_have_other_runs_are_refused(study: Path) -> None:
+    as_of_older_code(study)
+    runs = [*RUNS, quick_run(tasks=2, epochs=1, seed=2)]
+    small_study(study, runs, finished=runs[2:])
+    collect(runs, study)
+    assert refusal(study).endswith(
+        "summary.md: not made from the summary.csv that is there; call again: `dstcl summary`, "
+        "`dstcl report`, `dstcl overview`"
+    )
+
+
+def test_where_some_files_say_what_they_were_made_from_all_must(study: Path) -> None:
+    write_text(study / "summary.md", "2 runs, seeds 0, 1; 0.01 hours of training")
+    reason = "summary.md: does not say from which tables it was made; call again: `dstcl summary`"
+    assert refusal(study).endswith(reason)
 
 
 @pytest.mark.parametrize(

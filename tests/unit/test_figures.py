@@ -1,5 +1,6 @@
 """Figures: the numbers drawn, from tables written by hand; same tables, same bytes."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.text import Text
 
+from dstcl.evaluation.made_from import stated
 from dstcl.evaluation.paper.beside import CURVE_COLUMNS
 from dstcl.figures import (
     FIGURES,
@@ -442,6 +444,18 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
     assert list(table.growth.unique()) == ["none", "NA"]
     drawn = numbers(study, "accuracy_over_tasks")
     assert drawn.groupby("growth", sort=False).seeds.first().to_dict() == {"none": 2, "NA": 1}
+
+
+def test_a_figure_says_from_which_tables_it_was_made(tmp_path):
+    study = two_seeds(tmp_path)
+    for name, tables in {
+        "accuracy_over_tasks": ("accuracy.csv", "summary.csv"),
+        "explored": ("history.csv",),
+    }.items():
+        numbers(study, name)
+        said = stated((study / "figures" / f"{name}.svg").read_text())
+        contents = {table: (study / table).read_bytes() for table in tables}
+        assert said == {t: hashlib.sha256(c).hexdigest()[:16] for t, c in contents.items()}
 
 
 def test_unknown_figure():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from dstcl.cli import main
 from dstcl.evaluation.collect import collect
 from dstcl.evaluation.judge import write_claims
+from dstcl.evaluation.made_from import stated
 from dstcl.evaluation.paper.beside import TABLE_COLUMNS
 from dstcl.evaluation.paper.write import write_paper
 from dstcl.reports import manuscript
@@ -102,6 +104,14 @@ def test_what_an_earlier_call_left_is_removed(study: Path) -> None:
     files = write_manuscript(study, 140)
     there = {path.name for path in (study / "manuscript").iterdir()}
     assert there == {*files, "notes.tex"}
+
+
+def test_the_document_says_from_which_tables_it_was_made(study: Path) -> None:
+    write_manuscript(study, 140)
+    said = stated((study / "manuscript" / "all.tex").read_text())
+    assert said is not None
+    for name in ("summary.csv", "accuracy.csv", "claims.csv", "paper_tables.csv"):
+        assert said[name] == hashlib.sha256((study / name).read_bytes()).hexdigest()[:16]
 
 
 def test_accuracies_are_those_of_the_cells(study: Path) -> None:

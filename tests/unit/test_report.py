@@ -1,6 +1,7 @@
 """The report page: what it says, and that a browser shows all of it without a network."""
 
 import base64
+import hashlib
 import json
 import re
 from html import unescape
@@ -14,6 +15,7 @@ from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.collect import cell_means
 from dstcl.evaluation.compare import compare
 from dstcl.evaluation.judge import judge_claims
+from dstcl.evaluation.made_from import stated
 from dstcl.evaluation.paper.beside import CURVE_COLUMNS, TABLE_COLUMNS
 from dstcl.evaluation.tables import Title, dataset_titles
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
@@ -276,6 +278,15 @@ def test_machines_have_a_column_for_all_that_tells_them_apart(page: Path) -> Non
     heads, cells = ([re.sub(r"<.*?>", "", word) for word in row] for row in (heads, cells))
     found = dict(zip(heads, cells, strict=True))
     assert (found["precision"], found["layout"], found["torch"]) == ("float32", "nhwc", "2.15.0")
+
+
+def test_the_page_says_from_which_tables_and_figures_it_was_made(page: Path) -> None:
+    said = stated(page.read_text())
+    assert said is not None
+    assert {"summary.csv", "cells.csv", "claims.csv", "provenance.csv"} < said.keys()
+    for name in ("summary.csv", "figures/costs.svg"):
+        content = (page.parent / name).read_bytes()
+        assert said[name] == hashlib.sha256(content).hexdigest()[:16]
 
 
 def test_the_report_shows_the_configuration_of_every_part_once(tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ def run(options: argparse.Namespace) -> None:
     if options.power:
         _print_power(options)
         return
+    from dstcl.evaluation.claims import load_claims
+
     if options.paper:
-        from dstcl.evaluation.claims import load_claims
         from dstcl.evaluation.claims_on_paper import judge_paper, paper_lines, read_paper_study
 
         claims = load_claims(options.reference / "claims.yaml")
@@ -45,8 +46,10 @@ def run(options: argparse.Namespace) -> None:
     from dstcl.evaluation.judge import write_claims
     from dstcl.evaluation.paper.write import write_paper
 
-    write_claims(options.study, options.reference)
+    load_claims(options.reference / "claims.yaml")  # a mistake there, before anything is written
     write_paper(options.study, options.reference)
+    # Last: claims.csv says from which results all these tables were made.
+    write_claims(options.study, options.reference)
 
 
 def _print_power(options: argparse.Namespace) -> None:

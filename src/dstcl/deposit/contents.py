@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dstcl.deposit.current import check_current
 from dstcl.evaluation.collect import what_was_found
 from dstcl.evaluation.tables import OF_CLAIMS
 from dstcl.evaluation.verify import check_files, read_mapping
@@ -58,7 +59,8 @@ def contents(study: Path, *, weights: bool = True) -> Contents:
 
     Raises:
         ValueError: the study is not finished, a file is missing or not the one that its run wrote,
-            or a table says something else than the runs; one line that names the file.
+            a table says something else than the runs, or a page or figure is of other tables; one
+            line that names the file.
     """
     preset, runs = read_plan(study)
     _check_finished(study, runs)
@@ -77,6 +79,7 @@ def contents(study: Path, *, weights: bool = True) -> Contents:
         left_out = set() if weights else {RESULT_FILES["weights"]}
         files += [f"runs/{run.folder}/{name}" for name in names if name not in left_out]
     _check_tables(study, runs)
+    check_current(study)
     files += [
         path.relative_to(study).as_posix()
         for path in filter(is_part, (study / MANUSCRIPT).glob("*"))

@@ -106,8 +106,9 @@ def collect(
     for line in ways_of_computing(made):
         say(line)
     texts |= {"cells": _csv(cell_means(summary)), "comparisons": _csv(compare(summary))}
-    for name, text in texts.items():
-        write_text(study / f"{name}.csv", text)
+    # The summary last: after an interruption it is not that of the runs, and tells so.
+    for name in sorted(texts, key=lambda name: name == "summary"):
+        write_text(study / f"{name}.csv", texts[name])
     return summary
 
 

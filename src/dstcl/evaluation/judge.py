@@ -17,6 +17,7 @@ from dstcl.evaluation.claim_tests import find
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.claims_on_paper import judge_paper, read_paper_study
 from dstcl.evaluation.collect import write_csv
+from dstcl.evaluation.made_from import RESULTS, digest_of
 from dstcl.evaluation.replication import UNITS, unit_of
 from dstcl.evaluation.statistics import MOST_UNITS, POWER, holm
 from dstcl.evaluation.tables import read_table
@@ -46,7 +47,8 @@ UNIT_COLUMNS = ("claim", *BLOCK, "part", "unit", "value", "effect")
 def write_claims(study: Path, reference: Path) -> None:
     """Test ``reference/claims.yaml`` on the study and put the paper's own numbers beside it.
 
-    Writes claims.csv, and claim_units.csv with the effects that each test was made of.
+    Writes claims.csv, and claim_units.csv with the effects that each test was made of. The column
+    ``made_from`` of claims.csv says of which results (`dstcl.evaluation.made_from`).
 
     Raises:
         ValueError: a file is missing or says something that cannot be used; names it.
@@ -61,11 +63,11 @@ def write_claims(study: Path, reference: Path) -> None:
         raise ValueError(f"{study / 'summary.csv'}: run {min(unplanned)} is not in plan.json")
     tables = Tables(summary, accuracy, capacity, random)
     rows = _judged_rows(claims, tables)
-    write_csv(
-        study / "claims.csv",
-        with_paper(_claims_table(rows), judge_paper(claims, own, summary)),
-    )
+    judged = with_paper(_claims_table(rows), judge_paper(claims, own, summary))
     write_csv(study / "claim_units.csv", _units_table(rows))
+    # Last: what it was made from holds for all tables of claims.
+    origin = f"{RESULTS} {digest_of(study, RESULTS)}"
+    write_csv(study / "claims.csv", judged.assign(made_from=origin))
 
 
 def with_paper(claims: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:

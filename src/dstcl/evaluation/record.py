@@ -245,8 +245,8 @@ def _derive(out: Path, reference: Path) -> None:
     summary = read_table(out, "summary")
     write_csv(out / "cells.csv", cell_means(summary))
     write_csv(out / "comparisons.csv", compare(summary))
-    write_claims(out, reference)
     write_paper(out, reference)
+    write_claims(out, reference)
 
 
 def _differences(provenance: pd.DataFrame) -> list[str]:

@@ -61,20 +61,23 @@ def draw_figure(name: str, study: Path, dpi: int) -> None:
     _check(name)
     from importlib import import_module
 
+    from dstcl.evaluation.made_from import made_from
     from dstcl.figures.panels import figure_of_words
     from dstcl.figures.style import applied_style, rendered
     from dstcl.figures.tables import NotDrawnError, Tables
     from dstcl.storage import write_bytes
 
+    tables = Tables(study)
     with applied_style():
         try:
-            figure, numbers = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+            figure, numbers = import_module(f"dstcl.figures.{name}").draw(tables)
         except NotDrawnError as reason:
             figure, numbers = figure_of_words(str(reason))
-        files = rendered(figure, dpi)
+        files = rendered(figure, dpi, made_from(study, sorted(tables.read)))
     files["csv"] = numbers.to_csv(index=False, lineterminator="\n").encode()
-    for suffix, content in files.items():
-        write_bytes(study / "figures" / f"{name}.{suffix}", content)
+    # The SVG last: what it was made from holds for all four.
+    for suffix in sorted(files, key=lambda suffix: suffix == "svg"):
+        write_bytes(study / "figures" / f"{name}.{suffix}", files[suffix])
 
 
 def figure_pdf(name: str, study: Path, width_mm: float) -> bytes | None:

@@ -209,10 +209,16 @@ def width_mm() -> float:
     return float(mpl.rcParams["figure.figsize"][0] / MM)
 
 
-def rendered(figure: Figure, dpi: int) -> dict[str, bytes]:
-    """The figure by file suffix, without dates: the same figure gives the same bytes."""
+def rendered(figure: Figure, dpi: int, source: str | None = None) -> dict[str, bytes]:
+    """The figure by file suffix, without dates: the same figure gives the same bytes.
+
+    Args:
+        figure: to write.
+        dpi: of the PNG.
+        source: what the SVG says of its source.
+    """
     undated: dict[str, dict[str, Any]] = {
-        "svg": {"Date": None},
+        "svg": {"Date": None, "Source": source},
         "pdf": {"CreationDate": None},
         "png": {},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,15 @@ class NotDrawnError(Exception):
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables of the study in this folder, with the columns that figures need."""
+    """Tables of the study in this folder, with the columns that figures need.
+
+    Attributes:
+        study: the folder.
+        read: files of the tables that were asked for.
+    """
 
     study: Path
+    read: set[str] = field(default_factory=set)
 
     @cached_property
     def title(self) -> Title:
@@ -91,13 +97,13 @@ class Tables:
         }
         columns |= {"verdict", "protocol", "dataset", "tasks", "network", "more_than", "kind"}
         columns |= {"detail"}
-        rows = read_table(self.study, "claims")
+        rows = self._read("claims")
         return rows[[name for name in rows if name in columns]]
 
     @cached_property
     def paper(self) -> pd.DataFrame:
         """The points of the paper's figures that this study has too; may be empty."""
-        return read_table(self.study, "paper")
+        return self._read("paper")
 
     @cached_property
     def protocols(self) -> dict[str, dict[str, Any]]:
@@ -132,11 +138,11 @@ class Tables:
         Raises:
             NotDrawnError: naming the measures that no run has.
         """
-        rows = read_table(self.study, "summary")
+        rows = self._read("summary")
         if lacking := [name for name in measures if name not in rows]:
             raise NotDrawnError(f"summary.csv has no {', '.join(lacking)}")
         needs = Needs(("digest", *measures), measures, measures)
-        values = read_table(self.study, "summary", needs)[["digest", *measures]]
+        values = self._read("summary", needs)[["digest", *measures]]
         return self.summary.drop(columns="acc").merge(values, on="digest")
 
     @property
@@ -178,6 +184,10 @@ class Tables:
             raise ValueError(f"{self.study}: {name}.csv has no run of summary.csv")
         return known
 
+    def _read(self, name: str, needs: Needs | None = None) -> pd.DataFrame:
+        self.read.add(f"{name}.csv")
+        return read_table(self.study, name, needs)
+
     def _kept(self, name: str) -> pd.DataFrame:
         """A table that a recorded study need not keep.
 
@@ -186,7 +196,7 @@ class Tables:
         """
         if not (self.study / f"{name}.csv").exists() and not (self.study / "runs").exists():
             raise NotDrawnError(f"this recorded study has no {name}.csv")
-        return read_table(self.study, name)
+        return self._read(name)
 
     def _filled(self, name: str) -> pd.DataFrame:
         """A table that has rows.
@@ -194,7 +204,7 @@ class Tables:
         Raises:
             ValueError: naming the file, if it has none.
         """
-        table = read_table(self.study, name)
+        table = self._read(name)
         if table.empty:
             raise ValueError(f"{self.study / name}.csv: has no rows")
         return table

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dstcl.evaluation.axes import METHOD_BLOCK, varied_axes
+from dstcl.evaluation.made_from import made_from
 from dstcl.evaluation.spelling import percent_signs, spelled
 from dstcl.evaluation.tables import Title, dataset_titles, read_table
 from dstcl.figures import FIGURES, caption, figure_pdf
@@ -23,6 +24,11 @@ from dstcl.reports.tables import claim_blocks
 from dstcl.storage import write_bytes
 
 FOLDER = "manuscript"
+MADE_FROM = (
+    *("summary.csv", "accuracy.csv", "capacity.csv", "overlap.csv", "history.csv"),
+    *("decisions.csv", "cells.csv", "claims.csv", "paper.csv", "paper_tables.csv"),
+)
+"""Files of tables that some figure or table is made of."""
 WHOLE = "all.tex"
 TABLE = re.compile(r"(accuracy|paper|claims)-\d+\.tex")
 DOCUMENT = r"""\documentclass[10pt]{{article}}
@@ -86,7 +92,8 @@ def write_manuscript(study: Path, width_mm: float) -> list[str]:
     whole = DOCUMENT.format(width=width_mm, parts="\n\\clearpage\n".join(parts))
     files = {f"{name}.pdf": content for name, content in figures.items()}
     files |= {f"{name}.tex": text.encode() for name, text in tables.items()}
-    files[WHOLE] = whole.encode()
+    # Last: what it was made from holds for all of them.
+    files[WHOLE] = f"{whole}% {made_from(study, MADE_FROM)}\n".encode()
     folder = study / FOLDER
     for path in set(filter(is_part, folder.glob("*.*"))) - {folder / name for name in files}:
         path.unlink()

@@ -13,8 +13,10 @@ import yaml
 from dstcl import __version__
 from dstcl.evaluation.axes import all_axes, cell_axes, mean_over
 from dstcl.evaluation.judge import VERDICTS
+from dstcl.evaluation.made_from import made_from
 from dstcl.evaluation.merged_params import parts_of
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
+from dstcl.evaluation.tables import OF_CLAIMS as TABLES_OF_CLAIMS
 from dstcl.evaluation.tables import dataset_titles, read_table
 from dstcl.figures import FIGURES, NOT_DRAWN, caption
 from dstcl.reports.beside import SIGNS, front_rows, paper_parts, shown_protocols
@@ -31,6 +33,10 @@ CELL_COLUMNS = ("acc", "learning_accuracy", "forgetting", "used_fraction")
 OF_CLAIMS = ("claims", "paper_panels", "protocols", "accuracy_over_tasks", "capacity")
 """Figures that answer the claims, which a reader sees before all others."""
 FIRST = 4
+MADE_FROM = (
+    *("summary.csv", "cells.csv", "comparisons.csv", "provenance.csv"),
+    *(f"{name}.csv" for name in TABLES_OF_CLAIMS),
+)
 MADE_WITH = [
     *("device", "threads", "precision", "layout", "torch", "python", "git_commit", "git_dirty"),
 ]
@@ -49,7 +55,8 @@ def write_report(preset: str, study: Path, template: Path, recorded: Path | None
         ValueError: a table or the template is missing, or the template is wrong.
     """
     content = report_content(preset, study) | {"confirmed": page_part(study, recorded)}
-    write_text(study / "report.html", rendered(template, content))
+    origin = made_from(study, [*MADE_FROM, *(f"figures/{name}.svg" for name in FIGURES)])
+    write_text(study / "report.html", f"{rendered(template, content)}\n<!-- {origin} -->\n")
 
 
 def report_content(preset: str, study: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dstcl.evaluation.axes import (
     values_read,
     varied_axes,
 )
+from dstcl.evaluation.made_from import made_from
 from dstcl.evaluation.paper.beside import FEWEST, TOLERANCE
 from dstcl.evaluation.replication import INTERVALS
 from dstcl.evaluation.spelling import spelled
@@ -26,6 +27,7 @@ from dstcl.reports.tables import claim_blocks
 from dstcl.storage import write_text
 from dstcl.study.missing import read_missing
 
+MADE_FROM = ("summary.csv", "comparisons.csv", "claims.csv", "paper.csv", "paper_tables.csv")
 FRONT = ("reproduced", "ours - paper", "rank")
 FRONT_WORDS = (
     "For tables, the accuracy after the last task is compared, by cell; for figures, the mean "
@@ -62,7 +64,8 @@ def write_summary(preset: str, study: Path) -> None:
         parts += [_block_title(block, title), _accuracy_table(block)]
     parts += ["## Differences, paired by seed", _effects_table(comparisons, mean_over(summary))]
     parts += ["## Figures", *(f"- `figures/{name}.svg`: {caption(name)}" for name in FIGURES)]
-    write_text(study / "summary.md", "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n")
+    text = "\n\n".join(parts).replace("\n\n- ", "\n- ")
+    write_text(study / "summary.md", f"{text}\n\n<!-- {made_from(study, MADE_FROM)} -->\n")
 
 
 def _claims_tables(claims: pd.DataFrame, title: Title, mean: str) -> list[str]:
