@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dstcl.sparse import SparseTraining
 from dstcl.sparse.presets import PRESETS
 from helpers.runs import REPOSITORY
 
@@ -94,6 +95,33 @@ def test_the_blocks_of_the_library_page_run(
     exec(averaged, second)
     for name, weight in second["average"].module.named_parameters():
         assert name not in dst.masks or not weight[~dst.masks[name]].any()
+
+
+class TiedModel(nn.Module):
+    """As language models have it; the embedding comes first but is no layer that is masked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 16)
+        self.head = nn.Linear(16, 20, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.embed(tokens).mean(1))
+
+
+def test_the_average_of_tied_weights_is_masked_as_the_page_says() -> None:
+    torch.manual_seed(0)
+    model = TiedModel()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    dst = SparseTraining(model, optimizer, density=0.1)
+    with torch.no_grad():
+        model.head.weight.fill_(1.0)
+    space = at_hand(model=model, dst=dst)
+    exec(blocks("library.md")[-1], space)
+    average = space["average"].module
+    assert average.embed.weight is average.head.weight
+    assert int((average.embed.weight != 0).sum()) == 32, "a tenth of 320"
 
 
 def test_a_training_goes_on_from_the_checkpoint_of_the_page(

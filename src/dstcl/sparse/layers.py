@@ -54,8 +54,9 @@ def select_weights(model: nn.Module, exclude: Names = (), include: Names = ()) -
     """The weights to mask: of linear and convolutional layers (transposed ones included), of
     attention and of recurrent layers, and whatever ``include`` names.
 
-    A tensor with several names (tied weights) is one weight: it has the first of them, and is left
-    out if any of them is excluded.
+    A tensor with several names (tied weights) is one weight. It goes by the first of them that is
+    the weight of a layer, or else by the first, and is left out if any of them is excluded.
+    ``named_parameters()`` has the first of all; with ``remove_duplicate=False`` it has every name.
 
     Args:
         model: any module.

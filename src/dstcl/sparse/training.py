@@ -120,7 +120,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     Attributes:
         weights: the masked weights by parameter name; all other mappings use these names. Tied
-            weights appear once, under the first of their names.
+            weights appear once, under the first of their names that is the weight of a layer.
         selection: the weights that are not masked, with reasons.
         shapes: shapes of the weights.
         densities, budget: target fraction and number of active weights of each layer.
