@@ -47,7 +47,6 @@ def one_layer(weights: list[float], mask: list[int], **changes) -> tuple[nn.Modu
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([weights]))
     settings = {
-        "density": 1.0,
         "masks": {"0.weight": torch.tensor([mask]).bool()},
         "prune_rate": 0.5,
         "floor": 0.5,

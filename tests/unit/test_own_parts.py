@@ -230,8 +230,14 @@ def test_a_switch_takes_names_of_files(write: Callable[[str, str], Path]) -> Non
         ({"grow": "random-then-own:x"}, "grow: 'own:x': no own.py in the working folder"),
         ({"grow": "own_parts:seven"}, "grow: 'own_parts:seven' is a int; it must be a Criterion"),
         ({"prune": "own_parts:seven"}, "prune: 'own_parts:seven' is a int"),
-        ({"init": "own_parts:seven"}, "init: 'own_parts:seven' is a int; it must be a function"),
-        ({"init": "own_parts:"}, "init: 'own_parts:': the form is module:attribute"),
+        (
+            {"init": "own_parts:seven", "density": 1.0},
+            "init: 'own_parts:seven' is a int; it must be a function",
+        ),
+        (
+            {"init": "own_parts:", "density": 1.0},
+            "init: 'own_parts:': the form is module:attribute",
+        ),
         ({"prune": "broken:it"}, "prune: 'broken:it': importing .*broken.py failed .*division"),
     ],
 )

@@ -356,6 +356,30 @@ def test_density_is_needed_without_masks() -> None:
         dynamic(small_network(), masks="zero")
 
 
+def test_a_density_that_given_masks_do_not_have_is_refused() -> None:
+    """Uniform 0.5 of 900 and 600 weights; the masks have every third column: 300 and 200."""
+    model = two_layers()
+    masks = {
+        name: (torch.arange(30) % 3 == 0).expand(w.shape)
+        for name, w in maskable_weights(model).items()
+    }
+    given: dict[str, Any] = {"masks": masks, "init": "uniform"}
+    for kind, more in ((SparseTraining, {}), (DynamicSparseTraining, {"total_steps": 9})):
+        with pytest.raises(ValueError) as refused:
+            kind(model, torch.optim.SGD(model.parameters(), 0.1), density=0.5, **given | more)
+        assert str(refused.value) == (
+            "density: 0.5 asks for 450 active weights in '0.weight', its mask has 300; given masks "
+            "decide every density: leave out density, overrides, and density and init of groups"
+        )
+    for apart in ({"overrides": {"2": 0.5}}, {"groups": {"2": {"density": 0.5}}}):
+        with pytest.raises(ValueError, match="asks for 300 active weights in '2.weight', its mask"):
+            dynamic(model, density=1 / 3, **given | apart)
+        with pytest.raises(ValueError, match="^masks: given masks decide every density: leave out"):
+            dynamic(model, density=None, **given | apart)
+    dst = dynamic(model, density=1 / 3, **given)
+    assert dst.counts == dst.budget == {"0.weight": 300, "2.weight": 200}
+
+
 def test_a_state_of_other_weights_is_refused() -> None:
     state = dynamic(small_network(), exclude="6").state_dict()
     with pytest.raises(ValueError, match="state: masks of other weights; '6.weight' differ"):

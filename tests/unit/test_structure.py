@@ -305,7 +305,7 @@ def test_a_layer_without_structure_is_changed_as_if_none_had_one(candidates):
     for structure in ("none", {"6.weight": "fan-in"}):
         trained = copy.deepcopy(model)
         dst = dynamic(trained, structure=structure, grow="gradient", candidates=candidates,
-                      masks=masks, frozen=frozen, update_every=1)  # fmt: skip
+                      density=None, masks=masks, frozen=frozen, update_every=1)  # fmt: skip
         for name, weight in dst.weights.items():
             weight.grad = gradients[name].clone()
         dst.step()
@@ -393,11 +393,19 @@ def test_what_a_structure_cannot_have_is_refused_in_one_line(changes, message):
     assert "\n" not in str(refused.value)
 
 
+def test_masks_of_a_structure_need_no_density():
+    """2:4 fixes the density of its layer, which is no density that someone asks for."""
+    drawn = dynamic(small_network(), structure={"3": "2:4"})
+    dst = dynamic(small_network(), structure={"3": "2:4"}, density=None, masks=drawn.masks)
+    assert dst.counts == dst.budget == drawn.budget
+    assert dst.counts["3.weight"] == 108, "half of 6 * 4 * 9"
+
+
 def test_masks_and_states_without_the_structure_are_refused():
     model = small_network()
     plain = dynamic(model)
     with pytest.raises(ValueError, match="masks: layer '3.weight' is not 2:4: 0 to 3 active"):
-        dynamic(model, structure={"3": "2:4"}, masks=plain.masks)
+        dynamic(model, structure={"3": "2:4"}, density=None, masks=plain.masks)
     structured = dynamic(model, structure={"6": "fan-in"})
     with pytest.raises(ValueError, match="state: layer '6.weight' is not fan-in"):
         structured.load_state_dict(plain.state_dict())

@@ -105,6 +105,39 @@ def test_a_second_training_begins_with_the_masks_of_the_first(tmp_path: Path) ->
     assert callback.dst.steps == 4
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"redistribute": "nonzeros"},
+        {"redistribute": "gradient", "overrides": {"net.2": 0.5}},
+        {"redistribute": "gradient", "groups": {"net.2": {"density": 0.5, "grow": "random"}}},
+    ],
+)
+def test_a_second_training_begins_with_counts_that_have_moved(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    """The masks of the first decide, not the densities that it began with."""
+    used = trainer(tmp_path, 4)
+    callback = sparse(used, **settings() | more)
+    used.train()
+    first = callback.dst
+    assert first.counts != first.budget
+    used.train()
+    assert callback.dst is not first
+    assert callback.dst.budget == first.counts
+    if "groups" in more:
+        assert callback.dst.groups == {"net.2": {"grow": "random"}}
+
+
+def test_a_second_gradual_pruning_goes_on_to_its_density(tmp_path: Path) -> None:
+    used = trainer(tmp_path, 4)
+    callback = sparse(used, GradualMagnitudePruning, density=0.3, update_every=1)
+    used.train()
+    budget = callback.dst.budget
+    used.train()
+    assert callback.dst.counts == callback.dst.budget == budget
+
+
 def test_numbers_go_where_the_trainer_logs(tmp_path: Path) -> None:
     used = trainer(tmp_path, logging_strategy="steps", logging_steps=3)
     sparse(used)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class GradualMagnitudePruning(SparseTraining):
 
     All others are those of `SparseTraining`; ``density`` is needed.
     """
+
+    reaches_density: ClassVar[bool] = True
 
     def __init__(
         self,

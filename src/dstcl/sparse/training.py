@@ -50,6 +50,9 @@ from dstcl.sparse.structure.parse import (
 from dstcl.sparse.telling import Changes, log_values, summary
 
 REGROWN = ("stored", "zero")
+MASKS_DECIDE = (
+    "given masks decide every density: leave out density, overrides, and density and init of groups"
+)
 Made = TypeVar("Made")
 
 
@@ -94,8 +97,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         model: any module with layers that can be masked: linear, convolutional (also transposed),
             attention and recurrent layers.
         optimizer: any torch optimiser over the model's parameters, or a list of several.
-        density: fraction of all masked weights that are active; optional with ``masks``, which then
-            determine it.
+        density: fraction of all masked weights that are active; not with ``masks``, which determine
+            it, unless it is theirs or `reaches_density`.
         init: how density is distributed over layers: a name in `INITS`, a function from shapes and
             density to the density of each layer, or the ``module:attribute`` of one.
         frozen: for each masked weight, true where training must not change the value.
@@ -119,6 +122,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             rank 0; use False if processes train different models.
 
     Attributes:
+        reaches_density: of the class: masks may have another density than ``density``, as training
+            is to reach it.
         weights: the masked weights by parameter name; all other mappings use these names. Tied
             weights appear once, under the first of their names that is the weight of a layer.
         selection: the weights that are not masked, with reasons.
@@ -135,10 +140,11 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     Raises:
         ValueError: nothing to mask, a weight that belongs to no optimiser, densities that cannot be
-            met, names that are not in the model, masks that do not match, or a structure that a
-            layer or its density does not allow.
+            met, names that are not in the model, masks that do not match or have another density,
+            or a structure that a layer or its density does not allow.
     """
 
+    reaches_density: ClassVar[bool] = False
     _group_settings: ClassVar[tuple[str, ...]] = ("density", "init")
 
     def __init__(
@@ -190,6 +196,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.densities = self._densities(density, init, single)
         counts = active_counts(self.shapes, self.densities)
         self.budget = nearest_counts(self.structures, self.shapes, counts)
+        if density is not None and not self.reaches_density:
+            self._refuse_other_masks(density)
         self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
         self.frozen = (
             fitting_masks("frozen", frozen, self.weights)
@@ -552,13 +560,21 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         if density is None:
             if self._given_masks is None:
                 raise ValueError("density: needed, unless masks are given")
-            if overrides or any({"density", "init"} & set(own) for own in self.groups.values()):
-                raise ValueError(
-                    "masks: they decide every density; leave out overrides and groups with a "
-                    "density or init, or give density too"
-                )
+            fixed = {n for n, structure in self.structures.items() if structure.density()}
+            grouped = any({"density", "init"} & set(own) for own in self.groups.values())
+            if grouped or overrides.keys() - fixed:
+                raise ValueError(f"masks: {MASKS_DECIDE}")
             return {n: float(m.float().mean()) for n, m in self._given_masks.items()}
         return spread_density(self.shapes, density, init, overrides, self.groups, self.members)
+
+    def _refuse_other_masks(self, density: float) -> None:
+        """Refuse given masks with other numbers of active weights than ``density`` asks for."""
+        for name, mask in (self._given_masks or {}).items():
+            if (count := int(mask.count_nonzero())) != self.budget[name]:
+                raise ValueError(
+                    f"density: {density} asks for {self.budget[name]} active weights in {name!r}, "
+                    f"its mask has {count}; {MASKS_DECIDE}"
+                )
 
     def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
         """Forget moments of weights that came or went, as RigL does for new ones."""

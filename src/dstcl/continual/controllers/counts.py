@@ -43,6 +43,8 @@ class DecidedCounts(ChosenGrowth):
         self._refuse_quota(decision)
         if not decision.active:
             return
+        if self._given_masks is not None:
+            raise self._refused("active", "masks are given, which decide the counts of all layers")
         if self.structures:
             raise self._refused("active", "structures decide the counts of their layers")
         active, new = decision.active, decision.new

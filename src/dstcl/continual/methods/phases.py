@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,9 @@ class NispaTraining(SparseTraining):
         topology: masks of the whole network; empty until the task is closed.
         accuracy: in the last epoch of the last phase that ended.
     """
+
+    # Masks of the tasks before lack the connections that these found no room for.
+    reaches_density: ClassVar[bool] = True
 
     def __init__(
         self,

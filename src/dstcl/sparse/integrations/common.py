@@ -85,6 +85,17 @@ def with_total_steps(
     return {**given, "total_steps": int(steps)}
 
 
+def without_densities(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for given masks, which decide every density. None, as a class may need a value."""
+    left = {name: None if name in ("density", "overrides") else v for name, v in settings.items()}
+    if groups := left.get("groups"):
+        left["groups"] = {
+            pattern: {name: v for name, v in own.items() if name not in ("density", "init")}
+            for pattern, own in groups.items()
+        }
+    return left
+
+
 def _counts_steps(training: Training) -> bool:
     import inspect
 

@@ -23,6 +23,7 @@ from dstcl.sparse.integrations.common import (
     plain,
     prefixed,
     with_total_steps,
+    without_densities,
 )
 from dstcl.sparse.training import SparseTraining
 
@@ -138,7 +139,8 @@ class SparseTrainingCallback(TrainerCallback):
         """Settings with the masks of the training before, if it was of the same model."""
         if self.dst is None or self.dst.model is not model:
             return self._settings
-        return {**self._settings, "masks": self.dst.masks}
+        settings = {**self._settings, "masks": self.dst.masks}
+        return settings if self.dst.reaches_density else without_densities(settings)
 
     def _resume(self, args: Any) -> Callable[[SparseTraining], None] | None:
         folder = self._resume_from
