@@ -74,7 +74,7 @@ def own_run(network: nn.Module, pairs: Pairs, seed: int, **settings: Any) -> Ran
     """A run of ours at a constant rate, in its last epoch."""
     fixed = {"schedule": "constant", "augment": "none", "precision": "float32", "device": "cpu"}
     learned = learn(network, pairs, seed=seed, **fixed | settings)
-    masks = [learned.masks(task) for task in range(len(pairs))]
+    masks = [learned.masks(task) for task in range(1, len(pairs) + 1)]
     return ran(learned.outcome.accuracy, masks)
 
 

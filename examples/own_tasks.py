@@ -29,8 +29,8 @@ learned = learn(
 print("rows: after 0, 1, 2, 3 tasks\n", learned.accuracy.numpy().round(2))
 print(f"ACC {learned.metrics()['acc']:.2f}, forgetting {learned.metrics()['forgetting']:.2f}")
 
-first = learned.network(0)  # a plain module with the first task's mask and head
+first = learned.network(1)  # a plain module with the first task's mask and head
 images, labels = tasks[0][1]
-print(f"task 0 alone: {(first(images).argmax(1) == labels).float().mean():.2f}")
-shared = (learned.masks(0)["1.weight"] & learned.masks(1)["1.weight"]).sum()
+print(f"task 1 alone: {(first(images).argmax(1) == labels).float().mean():.2f}")
+shared = (learned.masks(1)["1.weight"] & learned.masks(2)["1.weight"]).sum()
 print(f"the second task uses {shared} weights of the first, which stay as they are")

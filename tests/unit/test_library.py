@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dstcl.continual import learn
+from dstcl.continual.controllers import Controller
 from dstcl.continual.library import PROTOCOLS
 from dstcl.continual.methods import Method
 from dstcl.continual.methods.finetune import FineTuning
@@ -83,7 +84,7 @@ def test_a_module_is_used_with_its_weights_and_stays_as_it_is() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     learned = learn(network, three(), density=1.0, init="uniform", learning_rate=1e-30,
                     **{k: v for k, v in SHORT.items() if k != "learning_rate"})  # fmt: skip
-    after = learned.network(0).state_dict()
+    after = learned.network(1).state_dict()
     assert torch.equal(after["1.weight"], before["1.weight"])
     assert after["3.weight"].shape == (2, 40), "an output a class"
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
@@ -96,9 +97,9 @@ def test_what_is_left_is_one_network_a_task() -> None:
     learned = learn(untrained, tasks, density=0.2, init="uniform", **SHORT)
     assert torch.equal(torch.get_rng_state(), before), "the caller's random numbers are its own"
     for task, (_, (images, labels)) in enumerate(tasks):
-        network = learned.network(task)
+        network = learned.network(task + 1)
         assert not network.training
-        mask = learned.masks(task)["1.weight"]
+        mask = learned.masks(task + 1)["1.weight"]
         assert int(mask.sum()) == round(0.2 * mask.numel())
         assert int((network.get_parameter("1.weight") != 0).sum()) == int(mask.sum())
         share = float((network(images).argmax(1) == labels).double().mean())
@@ -109,8 +110,41 @@ def test_what_is_left_is_one_network_a_task() -> None:
     assert learned.metrics()["acc"] == pytest.approx(float(learned.accuracy[3].mean()))
     assert learned.metrics()["forgetting"] == 0
     assert {row["task"] for row in learned.capacity()} == {1, 2, 3}
-    with pytest.raises(IndexError, match="task 3; there are 0 to 2"):
-        learned.network(3)
+    for wrong in (4, -1):
+        with pytest.raises(IndexError, match=f"task {wrong}; there are 1 to 3"):
+            learned.network(wrong)
+
+
+def test_tasks_count_from_1_as_in_tables_and_files() -> None:
+    """What is new in each mask, one after the other, is what `capacity` calls new."""
+    learned = learn(perceptron(), three(), density=0.4, init="uniform", **SHORT)
+    used = torch.zeros(40, 36).bool()
+    rows = [row for row in learned.capacity() if row["layer"] == "1.weight"]
+    assert [row["task"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        mask = learned.masks(row["task"])["1.weight"]
+        assert int((mask & ~used).sum()) == row["new"]
+        used |= mask
+    assert rows[0]["new"] == 576 > rows[1]["new"] > rows[2]["new"]
+    for read in (learned.network, learned.masks):
+        with pytest.raises(ValueError) as refused:
+            read(0)
+        assert str(refused.value) == "task 0; tasks count from 1, as in capacity() and in files"
+
+
+@pytest.mark.parametrize("method", ["dst", "joint"])
+def test_of_some_tasks_only_those_that_were_learned_are_left(method: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 40), nn.ReLU(), nn.Linear(40, 7))
+    tasks = [(pair(task, size=8), pair(10 + task, size=8)) for task in range(3)]
+    learned = learn(network, tasks, method=method, learn=2, density=0.2, **SHORT)
+    assert learned.accuracy.shape == (3, 2)
+    assert learned.accuracy[2].isfinite().all()
+    assert learned.network(2).get_parameter("1.weight").shape == (40, 64)
+    for read in (learned.network, learned.masks):
+        with pytest.raises(IndexError, match="task 3; there are 1 to 2"):
+            read(3)
+    with pytest.raises(ValueError, match="learn: 4; there are 3 tasks"):
+        learn(network, tasks, method=method, learn=4, **SHORT)
 
 
 class Pairs(torch.utils.data.Dataset[tuple[Tensor, int]]):
@@ -155,7 +189,7 @@ class Thinner(Method):
         return SparseTraining(task.network, task.optimizer, **common)
 
 
-def active(learned: Any, task: int = 0) -> int:
+def active(learned: Any, task: int = 1) -> int:
     return int(learned.masks(task)["1.weight"].sum())
 
 
@@ -210,8 +244,8 @@ def test_functions_grow_prune_and_spread() -> None:
     own = learn(perceptron(), three(), growth=grown, prune=pruned, init=spread, **SHORT)
     known = learn(perceptron(), three(), growth="gradient", init="uniform", **SHORT)
     assert called == {"grow", "prune", "init"}
-    for name, mask in known.masks(2).items():
-        assert torch.equal(own.masks(2)[name], mask)
+    for name, mask in known.masks(3).items():
+        assert torch.equal(own.masks(3)[name], mask)
     assert torch.equal(own.accuracy.nan_to_num(-1), known.accuracy.nan_to_num(-1))
 
 
@@ -232,9 +266,13 @@ def test_an_optimiser_and_a_schedule_of_the_program() -> None:
 
 def test_a_switch_of_the_protocol_is_a_setting() -> None:
     learned = learn(perceptron(), three(), head="shared", logits="all", density=0.3, **SHORT)
-    assert learned.network(0).get_parameter("3.weight").shape == (6, 40)
+    assert learned.network(1).get_parameter("3.weight").shape == (6, 40)
     published = learn(perceptron(), three(), protocol="published", augment="none", **SHORT)
     assert published.run.switches == PROTOCOLS["published"]
+
+
+class Looking(Controller):
+    needs_validation = True
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +292,16 @@ def tasks() -> list[tuple[Pair, Pair]]:
         ({"growth": "gradeint"}, "unknown grow 'gradeint'"),
         ({"checkpoint": "best_validation_accuracy"}, "checkpoint: .* needs held-out images"),
         ({"validation": 0.1}, "validation: no setting"),
+        (
+            {"controller": "density_by_gain"},
+            "controller: 'density_by_gain' needs held-out images; none here",
+        ),
+        (
+            {"controller": {"name": "mine", "from": "density_by_gain", "kappa": 3.0}},
+            "controller: 'mine' needs held-out images",
+        ),
+        ({"controller": Looking}, "controller: '.*Looking' needs held-out images"),
+        ({"controller": "density_by_gian"}, "topology.controller: .*allowed: fixed, saturation"),
         ({"growth": lambda layer: None}, "grow: criterion .* returned a NoneType"),
         ({"head_layer": "fc"}, "networks: 'Sequential': head 'fc' is not there"),
         ({"density": 0.0}, "density"),

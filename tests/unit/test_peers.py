@@ -342,7 +342,7 @@ def test_units_are_kept_in_a_network_with_sums_groups_and_biases(norm: str, meth
     )  # fmt: skip
     assert learned.metrics()["acc"] > 0.7  # type: ignore[operator]
     assert learned.metrics()["forgetting"] == 0
-    assert not any(m._forward_hooks for m in learned.network(0).modules())
+    assert not any(m._forward_hooks for m in learned.network(1).modules())
 
 
 def test_a_stronger_regulariser_takes_fewer_units(short_run: Run, digits: Prepared) -> None:

@@ -5,7 +5,7 @@
     learned = learn(network, [(train, test), ...], method="dst", density=0.1, growth="gradient",
                     epochs=10, batch_size=64, learning_rate=1e-3)
     print(learned.accuracy, learned.metrics())
-    network = learned.network(0)           # a plain module: the sub-network of the first task
+    network = learned.network(1)           # a plain module: the sub-network of the first task
 
 This creates a `Run` and a `Learner`, as the pipeline does, so the same assertions hold. For your
 own loop, use the core: with ``DynamicSparseTraining(model, optimizer, density=0.1, frozen=masks)``
@@ -28,6 +28,7 @@ from dstcl.continual.methods import Method
 from dstcl.continual.metrics import accuracy_matrix, all_metrics
 from dstcl.continual.tasks import OwnTasks
 from dstcl.networks.build import Source
+from dstcl.study.controllers import CONTROLLER, FIXED, controller_facts, controller_source
 from dstcl.study.fields import read_settings, setting_names
 from dstcl.study.identity import birth_defaults
 from dstcl.study.methods import method_facts
@@ -71,7 +72,7 @@ OF_FILES = ("data.image_size", "data.task_sizes", "training.validation", "switch
 
 @dataclass(frozen=True)
 class Learned:
-    """The result of `learn`. Tasks count from 0, as in the list passed to it.
+    """The result of `learn`. Tasks count from 1, as in files and in every table.
 
     Attributes:
         run: description of the training, with every setting.
@@ -83,12 +84,13 @@ class Learned:
 
     @property
     def accuracy(self) -> Tensor:
-        """Row i holds accuracies after i tasks, row 0 those of the untrained network; NaN where
-        nothing was measured.
+        """Row i holds accuracies after i tasks, row 0 those of the untrained network; column j holds
+        those of task j + 1; NaN where nothing was measured.
 
-        In [0, 1], float64 (tasks + 1, tasks).
+        In [0, 1], float64 (learned tasks + 1, learned tasks).
         """
-        matrix = torch.full((self.run.tasks + 1, self.run.tasks), torch.nan, dtype=torch.float64)
+        tasks = self.run.learned
+        matrix = torch.full((tasks + 1, tasks), torch.nan, dtype=torch.float64)
         for row in self.outcome.accuracy:
             matrix[row["after_task"], row["task"] - 1] = row["accuracy"]
         return matrix
@@ -102,12 +104,26 @@ class Learned:
 
         If each task has its own head but numbers of classes differ, only the first outputs, as many
         as the task has classes, are meaningful.
+
+        Args:
+            task: from 1.
+
+        Raises:
+            ValueError: task 0.
+            IndexError: a task that was not learned.
         """
         self.outcome.store.activate(self._subnet(task))
         return deepcopy(self.outcome.store.network).eval()
 
     def masks(self, task: int) -> dict[str, Tensor]:
-        """Boolean masks of a task by parameter name; true where it uses a weight."""
+        """Boolean masks of a task by parameter name; true where it uses a weight.
+
+        Args:
+            task: from 1.
+
+        Raises:
+            ValueError, IndexError: see `network`.
+        """
         return dict(self.outcome.store.subnets[self._subnet(task)].masks)
 
     def capacity(self) -> list[dict[str, Any]]:
@@ -117,9 +133,11 @@ class Learned:
         return self.outcome.capacity()
 
     def _subnet(self, task: int) -> int:
-        if not 0 <= task < self.run.tasks:
-            raise IndexError(f"task {task}; there are 0 to {self.run.tasks - 1}")
-        return 0 if self.run.facts.joint else task
+        if task == 0:
+            raise ValueError("task 0; tasks count from 1, as in capacity() and in files")
+        if not 1 <= task <= self.run.learned:
+            raise IndexError(f"task {task}; there are 1 to {self.run.learned}")
+        return 0 if self.run.facts.joint else task - 1
 
 
 def learn(
@@ -159,7 +177,8 @@ def learn(
         head_layer: name of the layer that becomes the head, if it is not the last linear one.
         progress: called after every epoch with the task (from 1), the epoch and its row of history.
         **settings: any other setting of `dstcl.study.settings` by its name (``update_every=50``,
-            ``optimizer=torch.optim.RMSprop``, ``head="shared"``), and those of the method.
+            ``optimizer=torch.optim.RMSprop``, ``head="shared"``), and those of the method. No
+            images are held out, so a controller that needs some is refused.
 
     Raises:
         ValueError: the arguments cannot be trained; the message has one line.
@@ -186,7 +205,11 @@ def learn(
         method_source=MethodSource(chosen, {}),
         **_sections(epochs, batch_size, learning_rate),
     )
-    run = run.changed(_keys(chosen, settings))
+    changes = _keys(chosen, settings)
+    _refuse_held_out(changes.get(CONTROLLER, FIXED))
+    run = run.changed(changes)
+    if run.learned > run.tasks:
+        raise ValueError(f"learn: {run.learned}; there are {run.tasks} tasks")
     if run.switches.checkpoint == "best_validation_accuracy":
         raise ValueError("checkpoint: best_validation_accuracy needs held-out images; none here")
     cards = [where] if where.type == "cuda" else []
@@ -245,6 +268,20 @@ def _switches(protocol: str | Protocol) -> Protocol:
         known = ", ".join(PROTOCOLS)
         raise ValueError(f"protocol: {protocol!r}; allowed: {known}, or a Protocol")
     return PROTOCOLS[protocol]
+
+
+def _refuse_held_out(controller: str | Mapping[str, Any]) -> None:
+    """Refuse a controller that decides by held-out images."""
+    try:
+        source = controller_source(controller)
+        needed = source is not None and controller_facts(source.source).needs_validation
+    except ValueError:  # `Run.changed` says what else is wrong with it
+        return
+    if source is not None and needed:
+        raise ValueError(
+            f"controller: {source.label!r} needs held-out images; none here, so it cannot be used "
+            "in learn, only in a study"
+        )
 
 
 def _keys(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
