@@ -448,6 +448,83 @@ def test_a_state_of_another_kind_of_controller_is_refused_and_nothing_changed() 
     assert all(torch.equal(mask, before[name]) for name, mask in looks.masks.items())
 
 
+class Earlier(Watching):
+    """Judged one update after growth instead of two."""
+
+    survival_after = 1
+
+
+class Unmixed(Watching):
+    growths = ()
+
+    def before_task(self, seen: Seen) -> Decision:
+        return NOTHING
+
+
+@pytest.mark.parametrize(
+    ("controller", "words"),
+    [
+        (Earlier, "another survival_after"),
+        (Unmixed, "Unmixed: task 1: growth: 'gradient'; it may choose random"),
+    ],
+)
+def test_a_state_of_another_controller_is_refused_before_anything_is_changed(
+    controller: type[Controller], words: str, tmp_path: Path
+) -> None:
+    whole, _ = trained(Watching(), steps=45)
+    whole.save(tmp_path / "state.safetensors")
+    other, _ = trained(controller(), steps=5)
+    before = deepcopy(other.state_dict())
+    with pytest.raises(ValueError, match=words):
+        other.load(tmp_path / "state.safetensors")
+    with pytest.raises(ValueError, match=words):
+        other.load_state_dict(whole.state_dict())
+    after = other.state_dict()
+    assert after["steps"] == 5
+    assert torch.equal(after["generator"], before["generator"])
+    for key in ("masks", "explored", "stored"):
+        assert all(torch.equal(after[key][layer], before[key][layer]) for layer in LAYERS)
+
+
+def test_a_state_that_lacks_something_changes_nothing() -> None:
+    whole, _ = trained(Watching(), steps=45)
+    state = whole.state_dict()
+    del state["validation"]
+    other, _ = trained(Watching(), steps=5)
+    with pytest.raises(KeyError, match="validation"):
+        other.load_state_dict(state)
+    assert other.steps == 5
+
+
+class FirstBatches(Watching):
+    """Also looks at the first eight batches."""
+
+    survival_after = 1
+    first_batches = 8
+
+    def after_batch(self, seen: Seen) -> Decision:
+        self.seen.append(seen)
+        return NOTHING
+
+
+def test_what_survived_is_seen_after_a_resumption_too() -> None:
+    """Updates follow steps 2, 4, ...; the one after step 4 judges what that after step 2 grew."""
+    _, kept = trained(whole := FirstBatches(), steps=8, keep=4, update_every=2)
+    trained(again := FirstBatches(), steps=8, state=kept, update_every=2)
+    after = [seen for seen in whole.seen if seen.step > 4]
+    assert [seen.step for seen in after] == [5, 6, 6, 7, 8, 8]
+    assert after[0].survival
+    assert again.seen == after
+
+
+def test_a_state_of_earlier_code_has_nothing_that_survived() -> None:
+    _, kept = trained(Watching(), steps=45, keep=45)
+    del kept[3]["survived"], kept[3]["survival"]["after"]
+    resumed, _ = trained(Watching(), state=kept)
+    whole, _ = trained(Watching())
+    assert all(torch.equal(whole.masks[layer], resumed.masks[layer]) for layer in LAYERS)
+
+
 @pytest.mark.parametrize("better_first", [True, False])
 @pytest.mark.parametrize("layerwise", [True, False])
 def test_the_better_of_two_criteria_is_found(better_first: bool, layerwise: bool) -> None:

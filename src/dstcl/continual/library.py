@@ -84,7 +84,7 @@ class Learned:
 
     @property
     def accuracy(self) -> Tensor:
-        """Row i holds accuracies after i tasks, row 0 those of the untrained network; column j holds
+        """Row i holds accuracies after i tasks, row 0 those of the untrained network; column j has
         those of task j + 1; NaN where nothing was measured.
 
         In [0, 1], float64 (learned tasks + 1, learned tasks).

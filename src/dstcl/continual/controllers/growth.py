@@ -53,18 +53,22 @@ class ChosenGrowth(DynamicSparseTraining):
 
     def _grow_by(self, decision: Decision) -> None:
         """Whose growth it is from now on; the decision names one."""
+        self.grow, self._grow_of = self._plans(decision)
+        self._growth = decision
+
+    def _plans(self, decision: Decision) -> tuple[GrowthPlan, dict[str, GrowthPlan]]:
+        """Growth of all layers, and of single ones; refuses what is not to be chosen."""
         name, shares = decision.growth or self._own_growth, list(decision.shares.items())
         if decision.mixed is not None:
             if shares:
                 raise self._refused("mixed", "decided beside shares; one of them is possible")
             other, share = decision.mixed
             shares = [(other, share), (name, 1 - share)]
-        self.grow = self._mix(shares) if shares else self._choice(name)
+        grow = self._mix(shares) if shares else self._choice(name)
         if other_layers := set(decision.shares_of) - set(self.weights):
             raise self._refused("shares_of", f"no layer {min(other_layers)!r}")
         own = {n: self._mix(list(given.items())) for n, given in decision.shares_of.items()}
-        self._grow_of = self._group_growths | own
-        self._growth = decision
+        return grow, self._group_growths | own
 
     def _mix(self, shares: Sequence[tuple[str, float]]) -> GrowthPlan:
         chosen = [(self._choice(name), share) for name, share in shares]

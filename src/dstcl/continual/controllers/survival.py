@@ -80,7 +80,12 @@ class Survival:
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered: JSON values and tensors."""
         origin = {layer: origin.clone() for layer, origin in self._origin.items()}
-        return {"criteria": list(self._criteria), "grown": dict(self._grown), "origin": origin}
+        return {
+            "after": self.after,
+            "criteria": list(self._criteria),
+            "grown": dict(self._grown),
+            "origin": origin,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""

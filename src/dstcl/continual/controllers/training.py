@@ -19,6 +19,10 @@ from dstcl.sparse.structure.parse import rows_are_outputs
 
 Channels = dict[str, tuple[int, ...]]
 """Rows of weights, by layer."""
+KEPT = (
+    "since", "looked", "rate", "settled", "work", "worked", "mask_change", "gradient", "validation",
+)  # fmt: skip
+"""What a state has of `ControlledTraining` alone, besides growth, schedule and survival."""
 
 
 class ControlledTraining(DecidedCounts):
@@ -167,6 +171,7 @@ class ControlledTraining(DecidedCounts):
         return super().state_dict() | {
             "growth": [growing.growth, growing.mixed, growing.shares, growing.shares_of],
             "survival": self._survival.state_dict() if self._survival else None,
+            "survived": self._survived,
             "prune_rate": self.schedule.prune_rate,
             "floor": self.schedule.floor,
             "update_every": self.schedule.update_every,
@@ -186,22 +191,33 @@ class ControlledTraining(DecidedCounts):
 
         Raises:
             ValueError: see `SparseTraining.load_state_dict`; or the state is of a controller that
-                does not look at survival, and this one does, or the other way round.
+                looks at survival in another way, or chooses from other criteria. Nothing is changed
+                then.
         """
-        if (state["survival"] is None) != (self._survival is None):
+        # What is missing or refused must be found before anything is changed.
+        survival, mine = state["survival"], self._survival
+        looks = None if survival is None else survival.get("after", mine.after if mine else 0)
+        if looks != (mine.after if mine else None):
             raise ValueError("the state is of a controller with another survival_after")
-        super().load_state_dict(state)
         name, mixed, shares, shares_of = state["growth"]
-        self._grow_by(Decision(growth=name, mixed=mixed, shares=shares, shares_of=shares_of))
-        if self._survival is not None:
-            self._survival.load_state_dict(state["survival"])
+        growth = Decision(growth=name, mixed=mixed, shares=shares, shares_of=shares_of)
+        self._plans(growth)
         given = {name: state[name] for name in ("prune_rate", "floor", "update_every")}
-        self.schedule = replace(self.schedule, **given)
-        self._since, self._looked, self._rate = state["since"], state["looked"], state["rate"]
-        self._settled = frozenset(state["settled"])
-        self._work, self._worked = dict(state["work"]), state["worked"]
-        self._mask_change, self._gradient = dict(state["mask_change"]), dict(state["gradient"])
-        self._validation = list(state["validation"])
+        schedule = replace(self.schedule, **given)
+        kept = {name: state[name] for name in KEPT}
+        super().load_state_dict(state)
+        self._grow_by(growth)
+        self.schedule = schedule
+        if mine is not None:
+            mine.load_state_dict(survival)
+        # States of earlier code do not have what survived.
+        shares_alive, numbers = state.get("survived", ({}, {}))
+        self._survived = (dict(shares_alive), dict(numbers))
+        self._since, self._looked, self._rate = kept["since"], kept["looked"], kept["rate"]
+        self._settled = frozenset(kept["settled"])
+        self._work, self._worked = dict(kept["work"]), kept["worked"]
+        self._mask_change, self._gradient = dict(kept["mask_change"]), dict(kept["gradient"])
+        self._validation = list(kept["validation"])
 
     def _seen(self, active: Mapping[str, int]) -> Seen:
         return Seen(
