@@ -260,3 +260,62 @@ def test_layers_with_one_weight_are_both_replaced():
     assert [type(found[k]) for k in (0, 2)] == [CSRLinear, CSRLinear]
     inputs = torch.randn(3, 16)
     assert torch.allclose(found(inputs), model(inputs), atol=1e-6)
+
+
+def two_linear():
+    model = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 10))
+    masks = {"0.weight": torch.zeros(30, 40).bool(), "2.weight": torch.zeros(10, 30).bool()}
+    for mask in masks.values():
+        mask[:, ::20] = True  # two of each output
+    with torch.no_grad():
+        for name, mask in masks.items():
+            model.get_parameter(name).mul_(mask)
+    return model, masks
+
+
+@pytest.mark.parametrize("to", ["csr", "condensed"])
+def test_a_layer_with_forward_hooks_stays_dense_and_is_named(to):
+    model, masks = two_linear()
+    inputs = torch.randn(3, 40)
+    handle = model[0].register_forward_hook(lambda module, given, outputs: 2 * outputs)
+    with pytest.warns(UserWarning, match="^stays dense: '0', as it has forward hooks"):
+        exported = export(model, masks, to)
+    assert [type(layer) for layer in exported] == [nn.Linear, nn.ReLU, FORMS[to]]
+    torch.testing.assert_close(exported(inputs), model(inputs), rtol=1e-5, atol=1e-6)
+    model[2].register_forward_pre_hook(lambda module, given: None)
+    with pytest.raises(ValueError, match="0 has density 0.05 and forward hooks; 2 has density 0.0"):
+        export(model, masks, to)
+    handle.remove()
+    with pytest.warns(UserWarning, match="'2'"):
+        assert type(export(model, masks, to)[0]) is FORMS[to]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_types_that_are_not_multiplied_as_csr_are_refused(dtype):
+    model, masks = two_linear()
+    model.to(dtype)
+    with pytest.raises(
+        ValueError, match=f"layer '0': {dtype}; CSR .* or to='condensed'"
+    ) as refused:
+        export(model, masks, "csr")
+    assert "\n" not in str(refused.value)
+    exported = export(model, masks, "condensed")
+    for batch in (1, 3):
+        inputs = torch.randn(batch, 40).to(dtype)
+        torch.testing.assert_close(exported(inputs), model(inputs), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("to", ["csr", "condensed"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_under_autocast_sparse_layers_compute_in_their_own_type(to, dtype, batch):
+    """Behind a dense layer, too, whose outputs autocast makes bfloat16."""
+    model, masks = two_linear()
+    exported = export(model.to(dtype), masks, to)
+    behind = nn.Sequential(nn.Linear(40, 40, dtype=dtype), exported)
+    inputs = torch.randn(batch, 40, dtype=dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, after = exported(inputs), behind(inputs)
+    assert outputs.dtype == after.dtype == dtype
+    assert torch.equal(outputs, exported(inputs))
+    torch.testing.assert_close(after, behind(inputs), rtol=0.05, atol=0.05)

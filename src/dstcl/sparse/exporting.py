@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dstcl.sparse.layers import first_few
 from dstcl.sparse.linear import CondensedLinear, CSRLinear
 from dstcl.sparse.masks import Masks, pack_masks, unpack_masks
 from dstcl.sparse.structure import NofM
@@ -37,7 +39,8 @@ def export(
     - "dense": nothing replaced.
 
     Convolutions, subclasses of `torch.nn.Linear`, layers without a mask and layers that are denser
-    than ``densest`` stay as they are.
+    than ``densest`` stay as they are. So do layers with forward hooks, for "csr" and "condensed",
+    and a warning names them: a hook may read or change what only the dense layer has.
 
     Args:
         model: trained; it is not changed.
@@ -142,6 +145,9 @@ def _semi_structured(layer: nn.Linear, mask: Tensor) -> nn.Module:
     return layer
 
 
+REBUILT = ("csr", "condensed")
+"""Forms that are another module, without the hooks of the layer."""
+
 _FORMS: dict[str, Callable[[nn.Linear, Tensor], nn.Module]] = {
     "csr": CSRLinear,
     "condensed": CondensedLinear,
@@ -174,7 +180,7 @@ def _replaced(
 ) -> nn.Module:
     """The model with sparse layers in it, or the one that takes its place."""
     made: dict[nn.Module, nn.Module] = {}
-    seen = []
+    seen, hooked = [], []
     weights = dict(model.named_parameters(remove_duplicate=False))
     # By tensor: a mask has one of the names of a tied weight.
     given = None if masks is None else {id(weights[name]): mask for name, mask in masks.items()}
@@ -183,8 +189,13 @@ def _replaced(
         if mask is None:
             continue
         density = float(mask.float().mean())
-        seen.append(f"{name or 'the model'} has density {density:.2g}")
+        stays = to in REBUILT and _has_forward_hooks(layer)
+        hooks = " and forward hooks" if stays else ""
+        seen.append(f"{name or 'the model'} has density {density:.2g}{hooks}")
         if density > densest:
+            continue
+        if stays:
+            hooked.append(name)
             continue
         if layer not in made:
             made[layer] = _made(name, layer, mask, to)
@@ -195,7 +206,16 @@ def _replaced(
     if not made:
         known = "; ".join(seen) or "no linear layer has a mask"
         raise ValueError(f"to {to!r}: no layer to replace up to density {densest:g} ({known})")
+    if hooked:
+        warnings.warn(
+            f"stays dense: {first_few(hooked)}, as it has forward hooks; remove these to export it",
+            stacklevel=3,
+        )
     return model
+
+
+def _has_forward_hooks(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _made(name: str, layer: nn.Module, mask: Tensor, to: str) -> nn.Module:

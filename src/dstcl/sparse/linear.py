@@ -29,7 +29,17 @@ class SparseLinear(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """(..., in_features) to (..., out_features).
+
+        Under autocast, too, it computes in the type of its weights, and returns that.
+        """
+        device = inputs.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self._forward(inputs.to(self.get_buffer("values").dtype))
+        return self._forward(inputs)
+
+    def _forward(self, inputs: Tensor) -> Tensor:
         flat = inputs.reshape(-1, self.in_features)
         outputs = self._multiply(flat) if len(flat) else flat.new_zeros(0, self.out_features)
         if self.bias is not None:
@@ -54,8 +64,12 @@ class SparseLinear(nn.Module):
         raise NotImplementedError
 
 
+CSR_TYPES = (torch.float32, torch.float64)
+"""Types of weights that torch multiplies as compressed sparse rows on every processor."""
+
+
 class CSRLinear(SparseLinear):
-    """Compressed sparse rows, multiplied by torch (on x86 by MKL). Any mask.
+    """Compressed sparse rows, multiplied by torch (on x86 by MKL). Any mask; float32 or float64.
 
     Args:
         layer: whose weights and bias are taken.
@@ -65,6 +79,9 @@ class CSRLinear(SparseLinear):
         rows: (out_features + 1,), where each output's weights begin; int32.
         columns: (active,), input of each weight; int32.
         values: (active,), the weights.
+
+    Raises:
+        ValueError: weights of another type.
     """
 
     rows: Tensor
@@ -72,6 +89,11 @@ class CSRLinear(SparseLinear):
     values: Tensor
 
     def __init__(self, layer: nn.Linear, mask: Tensor) -> None:
+        if layer.weight.dtype not in CSR_TYPES:
+            raise ValueError(
+                f"{layer.weight.dtype}; CSR is multiplied in float32 and float64 only; export "
+                "model.float(), or to='condensed', which has constant fan-in and any type"
+            )
         super().__init__(layer)
         outputs, columns = mask.nonzero().unbind(1)
         ends = outputs.bincount(minlength=self.out_features).cumsum(0)
