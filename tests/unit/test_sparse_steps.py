@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -471,7 +472,11 @@ def test_presets_have_the_values_of_their_papers() -> None:
     assert settings("snfs", update_every=50) == (
         "magnitude", "momentum", "momentum", 50, "cosine", 0.5, near(0.005), 1000,
     )  # fmt: skip
-    assert settings("itop") == (
+    with pytest.warns(
+        UserWarning, match="update_every: 4000, but masks may change up to step 1000"
+    ):
+        itop = settings("itop")
+    assert itop == (
         "magnitude",
         "gradient",
         "none",
@@ -485,6 +490,53 @@ def test_presets_have_the_values_of_their_papers() -> None:
         "random", "none", 100, "cosine", 0.3, near(0), 1000,
     )  # fmt: skip
     assert {key for preset in PRESETS.values() for key in preset} <= set(DEFAULTS)
+
+
+def test_the_last_step_is_rounded_down_only_where_it_is_more_than_rounding() -> None:
+    """900/7000 of 7000 steps are 900, though the product is 899.9999999999999."""
+    assert UpdateSchedule(7000, 100, stop_at=900 / 7000).last_step == 900
+    assert UpdateSchedule(7000, 100, stop_at=899.9 / 7000).last_step == 899
+    model = small_network()
+    gradual = GradualMagnitudePruning(
+        model, SGD(model.parameters()), density=0.1, total_steps=7000, stop_at=900 / 7000
+    )
+    assert gradual.last_step == 900
+    for steps in range(1, 5000):
+        assert UpdateSchedule(steps, 1, stop_at=0.75).last_step == 3 * steps // 4
+        assert UpdateSchedule(steps, 1, stop_at=1.0).last_step == steps
+
+
+@pytest.mark.parametrize("preset", [None, "rigl", "set", "snfs", "itop"])
+def test_a_rate_of_zero_exchanges_nothing(preset: str | None) -> None:
+    dst = dynamic(small_network(), preset=preset, prune_rate=0.0, update_every=1)
+    masks = {name: mask.clone() for name, mask in dst.masks.items()}
+    train(dst, dst.model, 6)
+    assert dst.updates == 6
+    assert all(torch.equal(mask, masks[name]) for name, mask in dst.masks.items())
+
+
+def test_a_floor_that_is_given_counts() -> None:
+    assert dynamic(small_network(), prune_rate=0.0, floor=0.1).schedule.floor == 0.1
+    assert dynamic(small_network(), prune_rate=0.002).schedule.floor == 0.002
+    assert dynamic(small_network(), prune_rate=0.3).schedule.floor == 0.005
+
+
+def test_updates_that_never_come_are_told() -> None:
+    with pytest.warns(UserWarning, match="4000, but masks may change up to step 3000 of 3000 only"):
+        dynamic(small_network(), preset="itop", update_every=None, total_steps=3000)
+    with pytest.warns(UserWarning, match="100, but masks may change up to step 99 of 132 only"):
+        dynamic(small_network(), update_every=100, total_steps=132, stop_at=0.75)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dynamic(small_network(), update_every=100, total_steps=134, stop_at=0.75)  # up to 100
+        dynamic(small_network(), update_every=100, total_steps=20, stop_at=0.0)
+
+        class Own(DynamicSparseTraining):
+            def changes_masks(self, step: int) -> bool:
+                return step == 7
+
+        model = small_network()
+        Own(model, SGD(model.parameters()), density=0.3, update_every=100, total_steps=20)
 
 
 def test_gradual_pruning_goes_on_from_given_masks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -62,8 +63,8 @@ class DynamicSparseTraining(SparseTraining):
         grow: criterion for growth: the same with names in `GROW`, a switch between two such as
             ``"random-then-gradient"``, or a `GrowthPlan` ["gradient"].
         switch_at: fraction of the steps after which a switching growth changes criterion.
-        prune_rate, floor, prune_schedule, stop_at: see `UpdateSchedule` [0.5, 0.005, "cosine",
-            0.75].
+        prune_rate, floor, prune_schedule, stop_at: see `UpdateSchedule` [0.5, 0.005 but at most
+            the prune rate, "cosine", 0.75].
         redistribute: "none": every layer grows as many weights as it pruned; "momentum", "gradient"
             or "nonzeros": layers compete for the pruned weights, and only the total is exact
             (`dstcl.sparse.redistribution`) ["none"].
@@ -156,6 +157,18 @@ class DynamicSparseTraining(SparseTraining):
         self._proven: list[Criterion] = []
         self._gradients: list[Tensor] | None = None
         self._moments = self._new_moments()
+
+    def begin(self) -> None:
+        """See `SparseTraining.begin`."""
+        super().begin()
+        own = type(self).changes_masks is not DynamicSparseTraining.changes_masks
+        schedule = self.schedule
+        if schedule.stop_at and schedule.update_every > schedule.last_step and not own:
+            warnings.warn(
+                f"update_every: {schedule.update_every}, but masks may change up to step "
+                f"{schedule.last_step} of {schedule.total_steps} only, so they never will",
+                stacklevel=3,  # of whoever makes the training
+            )
 
     def _new_moments(self) -> Moments | None:
         """Running gradients, if a criterion in use needs them."""

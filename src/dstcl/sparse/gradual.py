@@ -13,7 +13,7 @@ from dstcl.sparse.groups import Groups
 from dstcl.sparse.layers import Names
 from dstcl.sparse.masks import Masks
 from dstcl.sparse.optimizers import Optimizers
-from dstcl.sparse.schedule import refuse_no_fraction
+from dstcl.sparse.schedule import refuse_no_fraction, rounded_down
 from dstcl.sparse.selection import select_top
 from dstcl.sparse.training import SparseTraining
 
@@ -69,7 +69,7 @@ class GradualMagnitudePruning(SparseTraining):
             generator=generator, sync=sync,
         )  # fmt: skip
         self.update_every = update_every
-        self.last_step = max(1, int(stop_at * total_steps))
+        self.last_step = max(1, rounded_down(stop_at, total_steps))
 
     def begin(self) -> None:
         """See `SparseTraining.begin`."""

@@ -68,6 +68,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 def chosen_settings(preset: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """A value for each of `DEFAULTS`: the given one unless it is None, else the preset's.
 
+    A floor that is not given is at most the rate, so that a rate of 0 exchanges nothing.
+
     Raises:
         ValueError: an unknown preset, or one that leaves to the user what was not given.
     """
@@ -80,4 +82,6 @@ def chosen_settings(preset: str | None, given: Mapping[str, Any]) -> dict[str, A
             f"update_every: preset {preset!r} changes masks after each epoch; give the number of "
             "steps in one"
         )
+    if given.get("floor") is None:
+        values["floor"] = min(values["floor"], values["prune_rate"])
     return values

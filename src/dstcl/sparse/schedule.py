@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, cos, pi
+from math import ceil, cos, floor, pi
 
 SHAPES = ("cosine", "linear", "constant")
 
@@ -22,6 +22,12 @@ def rounded_up(rate: float, number: int) -> int:
     """The share ``rate`` of a number of weights, rounded up: 16 for an eighth of 128, though the
     product of a rate with rounding errors may lie a little above."""
     return ceil(rate * number * (1 - 1e-12))
+
+
+def rounded_down(share: float, number: int) -> int:
+    """The share of a number of steps, rounded down: 900 for 900/7000 of 7000, though the product of
+    a share with rounding errors may lie a little below."""
+    return floor(share * number * (1 + 1e-12))
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class UpdateSchedule:
     @property
     def last_step(self) -> int:
         """No topology update happens after this step."""
-        return int(self.stop_at * self.total_steps)
+        return rounded_down(self.stop_at, self.total_steps)
 
     def due(self, step: int) -> bool:
         """Whether the topology changes right after optimiser step ``step`` (counted from 1)."""

@@ -23,7 +23,8 @@ def _never_updated(run: Run) -> str:
     if not run.facts.grows or not decides(run, "topology.update_every"):
         return ""
     every, steps = run.topology.update_every, min(steps_by_task(run), default=None)
-    if steps is None or every <= int(run.switches.stop_at * steps):
+    # Rounded as in `dstcl.sparse.schedule`.
+    if steps is None or every <= run.switches.stop_at * steps * (1 + 1e-12):
         return ""
     reason = "" if every > steps else f" and fixes masks at {run.switches.stop_at:g} of them"
     return (
