@@ -299,6 +299,27 @@ def test_a_training_that_diverged_is_not_the_criterions_fault() -> None:
     assert int(sparse.masks["0.weight"].sum()) == 4
 
 
+@pytest.mark.parametrize(
+    ("grow", "what"), [("gradient", "gradient"), ("momentum", "running gradient")]
+)
+def test_a_gradient_that_is_not_finite_is_not_the_criterions_fault(grow: str, what: str) -> None:
+    """The weights are still sound, as someone drops such gradients before the step."""
+    model, sparse = one_layer(WEIGHTS, MASK, grow=grow)
+    model[0].weight.grad = torch.full((1, 7), float("nan"))
+    sparse.mask_gradients()
+    model[0].weight.grad.zero_()
+    message = (
+        rf"the {what} of a layer of shape \(1, 7\) is not finite, so criterion '{grow}' has no"
+    )
+    with pytest.raises(ValueError, match=message) as refusal:
+        sparse.step()
+    assert not isinstance(refusal.value, CriterionError)
+    own = Criterion("own", BAD["nan"][0])  # type: ignore[arg-type]
+    model, sparse = one_layer(WEIGHTS, MASK, prune="taylor", grow=own)
+    with pytest.raises(CriterionError, match="criterion 'own' returned NaN"):
+        step_with_gradient(model, sparse, GRADIENT)
+
+
 def test_a_criterion_that_is_nan_here_and_there_is_used() -> None:
     """NaN is the lowest score."""
 

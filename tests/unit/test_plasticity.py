@@ -136,6 +136,40 @@ def test_looking_leaves_no_trace() -> None:
     assert rows_of(network) == first
 
 
+class Counting(nn.Module):
+    """Puts a new tensor in the place of its buffer, and makes another buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(3)
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("last", None)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen = self.seen + 1
+        self.last = inputs
+        self.register_buffer("first", inputs)
+        return self.norm(self.layer(inputs))
+
+
+def test_modes_of_single_modules_and_replaced_buffers_are_what_they_were() -> None:
+    network = Counting()
+    network.norm.eval()
+    seen, weight = network.seen, network.layer.weight
+    plasticity_rows(
+        network, {"layer.weight": weight}, {"layer.weight": torch.zeros_like(weight).bool()},
+        nn.functional.cross_entropy, (torch.randn(5, 4), torch.randint(3, (5,))),
+    )  # fmt: skip
+    modes = (network.training, network.layer.training, network.norm.training)
+    assert modes == (True, True, False)
+    assert network.seen is seen
+    assert (float(network.seen), network.last) == (0.0, None)
+    assert set(dict(network.named_buffers())) == {
+        "seen", "norm.running_mean", "norm.running_var", "norm.num_batches_tracked",
+    }  # fmt: skip
+    assert int(network.norm.num_batches_tracked) == 0
+
+
 def test_numbers_that_are_not_finite_are_left_out() -> None:
     network = three_layers()
     with torch.no_grad():

@@ -173,7 +173,7 @@ def test_momentum_growth_with_adam_is_bias_corrected_first_over_root_of_second()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 4, bias=False))
     optimizer = torch.optim.Adam(model.parameters(), 0.01, betas=(0.8, 0.9))
-    dst = dynamic(model, optimizer, grow="momentum", update_every=100)
+    dst = dynamic(model, optimizer, grow="momentum", update_every=20)
     gradients = [torch.randn(4, 6) for _ in range(3)]
     for gradient in gradients:
         model[0].weight.grad = gradient.clone()
@@ -183,6 +183,20 @@ def test_momentum_growth_with_adam_is_bias_corrected_first_over_root_of_second()
     torch.testing.assert_close(dst._moments.score(0, dst.steps), first / second.sqrt())
     again = dst._moments.score(0, dst.steps)
     assert torch.equal(again, dst._moments.score(0, dst.steps)), "reading leaves it as it is"
+
+
+def test_of_three_betas_the_running_gradient_takes_the_first_and_the_last():
+    """As Adan and AdEMAMix have them."""
+    model = nn.Sequential(nn.Linear(6, 4, bias=False))
+    groups = [{"params": list(model.parameters()), "betas": (0.8, 0.5, 0.9)}]
+    dst = dynamic(model, torch.optim.SGD(groups, 0.01), grow="momentum")
+    gradients = [torch.randn(4, 6) for _ in range(2)]
+    for gradient in gradients:
+        model[0].weight.grad = gradient.clone()
+        dst.step()
+    first = (0.16 * gradients[0] + 0.2 * gradients[1]) / 0.36
+    second = (0.09 * gradients[0] ** 2 + 0.1 * gradients[1] ** 2) / 0.19
+    torch.testing.assert_close(dst._moments.score(0, dst.steps), first / second.sqrt())
 
 
 def test_a_switch_uses_the_first_criterion_and_then_the_second():

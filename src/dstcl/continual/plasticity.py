@@ -1,8 +1,8 @@
 """Whether a network can still learn, seen as a task begins: dead channels, gradient and rank.
 
 One forward and one backward pass over a batch, which leave no trace: no gradient is stored, and
-buffers, such as statistics of batch norm, and states of torch's random generators are what they
-were.
+modes, buffers, such as statistics of batch norm, and states of torch's random generators are what
+they were.
 """
 
 from __future__ import annotations
@@ -137,16 +137,24 @@ def _digits(value: float) -> float | None:
 
 @contextmanager
 def _left_as_it_is(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Buffers, mode and random generators are afterwards what they were."""
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    """Buffers, modes and random generators are afterwards what they were."""
+    # By name too: a forward pass may put another tensor in the place of a buffer.
+    places = [(module._buffers, dict(module._buffers)) for module in network.modules()]
+    values = [(buffer, buffer.clone()) for buffer in network.buffers()]
     training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             yield
         finally:
             network.train(training)
+            for module, mode in modes:  # some may have been in another mode than the network
+                module.training = mode
+            for place, own in places:
+                place.clear()
+                place.update(own)
             with torch.no_grad():
-                for buffer, before in buffers:
+                for buffer, before in values:
                     buffer.copy_(before)
 
 

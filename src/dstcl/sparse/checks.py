@@ -68,8 +68,19 @@ def refuse_nan(criterion: Criterion, scores: Tensor, layer: LayerView) -> None:
 
     Raises:
         CriterionError: they are.
+        ValueError: they are, as the gradient that the criterion reads is not finite.
     """
     if bool(scores.isnan().all()) and bool(layer.weight.isfinite().all()):
+        read = {
+            "gradient": layer.gradient if criterion.needs_gradient else None,
+            "running gradient": layer.momentum if criterion.needs_momentum else None,
+        }
+        for what, values in read.items():
+            if values is not None and not bool(values.isfinite().all()):
+                raise ValueError(
+                    f"the {what} of a layer of shape {tuple(scores.shape)} is not finite, so "
+                    f"criterion {criterion.name!r} has no scores; look for NaN in loss and inputs"
+                )
         raise CriterionError(
             f"criterion {criterion.name!r} returned NaN for every weight of a layer of shape "
             f"{tuple(scores.shape)}; scores must be numbers"

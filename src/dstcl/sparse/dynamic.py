@@ -77,7 +77,8 @@ class DynamicSparseTraining(SparseTraining):
 
     Raises:
         ValueError: an unknown name, or a value out of range; in `step`, a criterion that does not
-            return scores (`check_criterion` detects this earlier).
+            return scores (`check_criterion` detects this earlier), or a gradient that is not
+            finite.
     """
 
     _bias_correction = True

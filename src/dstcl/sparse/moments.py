@@ -22,7 +22,7 @@ class Moments:
 
     For optimisers with ``betas`` (Adam, AdamW) the score is the bias-corrected first moment over
     the root of the second, else the gradient accumulated with the optimiser's momentum (0.9 if
-    it has none).
+    it has none). Of three betas (Adan, AdEMAMix) these are the first and the last.
 
     Args:
         like: the weights.
@@ -34,7 +34,8 @@ class Moments:
         self, like: Sequence[Tensor], defaults: Mapping[str, Any], corrected: bool = True
     ) -> None:
         self._corrected = corrected
-        self._betas: tuple[float, float] | None = defaults.get("betas")
+        betas = defaults.get("betas")
+        self._betas: tuple[float, float] | None = (betas[0], betas[-1]) if betas else None
         self._momentum = float(defaults.get("momentum") or 0.9)
         self.first = [torch.zeros_like(t) for t in like]
         self.second = [torch.zeros_like(t) for t in like] if self._betas else []
