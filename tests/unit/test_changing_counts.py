@@ -174,7 +174,7 @@ def test_with_a_full_layer_updates_end_when_the_others_are_settled() -> None:
     rule = Settling(lasting=1.0, patience=1, longer=1.0)
     masks = {"0.weight": torch.ones(30, 20).bool(), "2.weight": torch.zeros(10, 30).bool()}
     masks["2.weight"][:, ::2] = True
-    model, training = controlled(rule, masks=masks, density=None)
+    model, training = controlled(rule, masks=masks)
     steps(model, training, 1, 100)
     assert training.updates == 2  # after the first of them the other layer cannot be judged yet
     assert [(row["step"], row["layer"]) for row in rule.rows] == [
@@ -223,7 +223,7 @@ def test_counts_are_not_decided_where_masks_are_given() -> None:
     masks = {"0.weight": torch.ones(30, 20).bool(), "2.weight": torch.ones(10, 30).bool()}
     rule = Scripted({0: Decision(active={"0.weight": 50, "2.weight": 40})})
     with pytest.raises(ControllerError, match="active: masks are given, which decide the counts"):
-        controlled(rule, masks=masks, density=None)
+        controlled(rule, masks=masks)
 
 
 def test_what_is_pruned_are_the_smallest_and_what_is_grown_starts_at_zero() -> None:

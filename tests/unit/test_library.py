@@ -147,6 +147,22 @@ def test_of_some_tasks_only_those_that_were_learned_are_left(method: str) -> Non
         learn(network, tasks, method=method, learn=4, **SHORT)
 
 
+def test_one_sparse_network_goes_on_with_counts_that_have_moved() -> None:
+    """From layer to layer, so that no layer has the number that density and init ask for."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(36, 40), nn.ReLU(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 7)
+    )
+    for tasks in (three()[:1], three()):
+        learned = learn(
+            network, tasks, method="unisolated", density=0.2, init="uniform",
+            redistribute="gradient", **SHORT | {"epochs": 8},
+        )  # fmt: skip
+        counts = {name: int(mask.sum()) for name, mask in learned.masks(len(tasks)).items()}
+        assert counts["1.weight"] != 288
+        assert counts["1.weight"] + counts["3.weight"] == 288 + 240
+
+
 class Pairs(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels

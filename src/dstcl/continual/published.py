@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class PublishedSparseTraining(DynamicSparseTraining):
     """
 
     _bias_correction = False
+    # Counts are drawn and drift, so no mask has exactly the density.
+    density_beside_masks: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, **dynamic: Any) -> None:
         super().__init__(model, optimizer, **dynamic)

@@ -38,7 +38,7 @@ class GradualMagnitudePruning(SparseTraining):
     All others are those of `SparseTraining`; ``density`` is needed.
     """
 
-    reaches_density: ClassVar[bool] = True
+    density_beside_masks: ClassVar[bool] = True
 
     def __init__(
         self,

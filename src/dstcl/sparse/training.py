@@ -98,7 +98,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             attention and recurrent layers.
         optimizer: any torch optimiser over the model's parameters, or a list of several.
         density: fraction of all masked weights that are active; not with ``masks``, which determine
-            it, unless it is theirs or `reaches_density`.
+            it, unless it is theirs or `density_beside_masks`.
         init: how density is distributed over layers: a name in `INITS`, a function from shapes and
             density to the density of each layer, or the ``module:attribute`` of one.
         frozen: for each masked weight, true where training must not change the value.
@@ -122,8 +122,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             rank 0; use False if processes train different models.
 
     Attributes:
-        reaches_density: of the class: masks may have another density than ``density``, as training
-            is to reach it.
+        density_beside_masks: of the class: given masks may have another density than ``density``,
+            as training has a use for both.
         weights: the masked weights by parameter name; all other mappings use these names. Tied
             weights appear once, under the first of their names that is the weight of a layer.
         selection: the weights that are not masked, with reasons.
@@ -144,7 +144,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             or a structure that a layer or its density does not allow.
     """
 
-    reaches_density: ClassVar[bool] = False
+    density_beside_masks: ClassVar[bool] = False
     _group_settings: ClassVar[tuple[str, ...]] = ("density", "init")
 
     def __init__(
@@ -196,7 +196,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.densities = self._densities(density, init, single)
         counts = active_counts(self.shapes, self.densities)
         self.budget = nearest_counts(self.structures, self.shapes, counts)
-        if density is not None and not self.reaches_density:
+        if density is not None and not self.density_beside_masks:
             self._refuse_other_masks(density)
         self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
         self.frozen = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,9 @@ class ControlledTraining(DecidedCounts):
     Raises:
         ControllerError: it decides what cannot be done; also after an update.
     """
+
+    # It is the controller that is told what the density asks for.
+    density_beside_masks: ClassVar[bool] = True
 
     def __init__(
         self,

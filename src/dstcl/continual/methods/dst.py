@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -40,6 +40,7 @@ class DynamicSparse(Method):
         "switches.candidates",
         "switches.stop_at",
     )
+    kind: ClassVar[type[DynamicSparseTraining]] = DynamicSparseTraining
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -59,7 +60,7 @@ class DynamicSparse(Method):
         """See `Method.training`."""
         run = self.run
         published = run.switches.mask_counts == "bernoulli"
-        kind = PublishedSparseTraining if published else DynamicSparseTraining
+        kind = PublishedSparseTraining if published else self.kind
         how = self._how(task)
         if self.controller is None:
             return kind(task.network, task.optimizer, **how)

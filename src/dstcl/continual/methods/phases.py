@@ -68,7 +68,7 @@ class NispaTraining(SparseTraining):
     """
 
     # Masks of the tasks before lack the connections that these found no room for.
-    reaches_density: ClassVar[bool] = True
+    density_beside_masks: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from dstcl.continual.methods.base import OpenTask
 from dstcl.continual.methods.dst import DynamicSparse
 from dstcl.continual.subnets import SequentialStore, Subnet
-from dstcl.sparse import SparseTraining
+from dstcl.sparse import DynamicSparseTraining, SparseTraining
 
 
 class OneSparseStore(SequentialStore):
@@ -18,6 +18,13 @@ class OneSparseStore(SequentialStore):
         super().close_task(trained)
         last = self.subnets[-1].masks
         self.subnets = [Subnet(last, subnet.local) for subnet in self.subnets]
+
+
+class Continued(DynamicSparseTraining):
+    """Goes on with masks whose counts may have moved since they were drawn: from layer to layer, or
+    as outputs were ablated."""
+
+    density_beside_masks: ClassVar[bool] = True
 
 
 class Unisolated(DynamicSparse):
@@ -31,6 +38,7 @@ class Unisolated(DynamicSparse):
     keeps_tasks = False
     one_mask = True
     store = OneSparseStore
+    kind = Continued
 
     def common(self, task: OpenTask) -> dict[str, Any]:
         """See `Method.common`; from the second task on with the mask that is there."""

@@ -140,7 +140,7 @@ class SparseTrainingCallback(TrainerCallback):
         if self.dst is None or self.dst.model is not model:
             return self._settings
         settings = {**self._settings, "masks": self.dst.masks}
-        return settings if self.dst.reaches_density else without_densities(settings)
+        return settings if self.dst.density_beside_masks else without_densities(settings)
 
     def _resume(self, args: Any) -> Callable[[SparseTraining], None] | None:
         folder = self._resume_from
