@@ -191,6 +191,40 @@ def test_a_skipped_step_after_masking_is_no_step(attached: bool) -> None:
     assert dst._moments.score(0, dst.steps).isfinite().all()
 
 
+def states(model: nn.Module, dst: SparseTraining) -> tuple[Any, Any, Any]:
+    return copy.deepcopy((model.state_dict(), dst.optimizer.state_dict(), dst.state_dict()))
+
+
+@pytest.mark.parametrize("grow", ["gradient", "momentum"])
+@pytest.mark.parametrize("attached", [False, True])
+def test_loading_a_state_forgets_a_step_that_was_masked_only(grow: str, attached: bool) -> None:
+    """Batches 1 and 3 are spoiled: one between updates, one at the first of two."""
+
+    def fit(spoiled: bool) -> DynamicSparseTraining:
+        model = small_network()
+        dst = dynamic(model, SGD(model.parameters()), grow=grow)
+        if attached:
+            dst.attach()
+        for number, batch in enumerate(batches(9)):
+            dst.optimizer.zero_grad()
+            backward(model, batch)
+            if number not in (1, 3):
+                (dst.optimizer if attached else dst).step()
+                saved = states(model, dst)
+            elif spoiled:
+                model[6].weight.grad[0, 0] = math.nan
+                dst.mask_gradients()
+                assert dst.state_dict()["steps"] == saved[2]["steps"]
+                model.load_state_dict(saved[0])
+                dst.optimizer.load_state_dict(saved[1])
+                dst.load_state_dict(saved[2])
+        return dst
+
+    spoiled, plain = fit(True), fit(False)
+    assert (spoiled.steps, spoiled.updates) == (7, 2)
+    assert same(spoiled, plain)
+
+
 def test_a_scaler_that_is_switched_off_is_none() -> None:
     one, other = small_network(), small_network()
     plain, scaled = dynamic(one), dynamic(other)

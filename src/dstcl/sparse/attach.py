@@ -37,6 +37,10 @@ class Attachment:
         for handle in self._handles:
             handle.remove()
 
+    def forget(self) -> None:
+        """Begin a new round, whoever has stepped in this one."""
+        self._stepped.clear()
+
     def _before(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:

@@ -234,6 +234,10 @@ class DynamicSparseTraining(SparseTraining):
         if wanted:
             self._gradients = [g.clone() for g in gradients]
 
+    def _forget_masking(self) -> None:
+        super()._forget_masking()
+        self._gradients = None
+
     def update_topology(self) -> None:
         """Prune and grow every layer that had a gradient in this step."""
         fraction = self.steps / self.schedule.total_steps

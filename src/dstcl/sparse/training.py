@@ -350,9 +350,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             self._change_masks()
 
     def _forget_masking(self) -> None:
-        """The step is not made after all."""
+        """The step is not made after all, and leaves no trace."""
         self.steps -= self._masked
-        self._masked = False
+        self._masked, self._idle = False, frozenset()
 
     def first_masks(self) -> Masks:
         """Masks to start with, unless some were given: at random, `budget` active in each layer."""
@@ -480,9 +480,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     def state_dict(self) -> dict[str, Any]:
         """Masks (packed), explored sets, steps and generator; enough to resume bit for bit
-        together with the states of the model and of the optimiser."""
+        together with the states of the model and of the optimiser. A step that is masked but not
+        made is not in it."""
         return {
-            "steps": self.steps,
+            "steps": self.steps - self._masked,
             "generator": self.generator.get_state(),
             "counts": dict(self.counts),
             "masks": {name: pack_mask(mask) for name, mask in self.masks.items()},
@@ -493,6 +494,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; load model and optimiser before this.
+
+        A step that is masked but not made is forgotten.
 
         Raises:
             ValueError: the state is of other weights or structures; nothing is changed then.
@@ -505,6 +508,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             if (theirs := tuple(state["stored"][name].shape)) != shape:
                 raise ValueError(f"state: {name!r} has shape {theirs} there, {shape} here")
         refuse_broken("state", self.structures, masks)
+        self._forget_masking()
+        if self._attachment is not None:
+            self._attachment.forget()
         self.steps = state["steps"]
         self.generator.set_state(state["generator"].cpu())
         self.counts = dict(state["counts"])

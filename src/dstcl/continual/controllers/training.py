@@ -107,15 +107,15 @@ class ControlledTraining(DecidedCounts):
     def before_masking(self, gradients: list[Tensor]) -> None:
         """See `SparseTraining.before_masking`."""
         super().before_masking(gradients)
-        first = self.steps <= self.controller.first_batches
-        if first:
+        if self.steps <= self.controller.first_batches:
             self._alive = self._channels(gradients)
-        self._looked += first or self._gradients is not None
 
     def update_topology(self) -> None:
         """Prune and grow every layer, then ask the controller about the updates that follow; after
         one of the first batches, ask it about channels before."""
-        if self.steps <= self.controller.first_batches:
+        first = self.steps <= self.controller.first_batches
+        self._looked += first or self._gradients is not None
+        if first:
             self._after_batch()
         if not self._due(self.steps):
             self._gradients = None
@@ -221,6 +221,7 @@ class ControlledTraining(DecidedCounts):
         self._work, self._worked = dict(kept["work"]), kept["worked"]
         self._mask_change, self._gradient = dict(kept["mask_change"]), dict(kept["gradient"])
         self._validation = list(kept["validation"])
+        self._alive = ({}, {})
 
     def _seen(self, active: Mapping[str, int]) -> Seen:
         return Seen(
