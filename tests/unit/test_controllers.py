@@ -266,6 +266,21 @@ def test_a_controller_sees_what_the_training_measures() -> None:
     assert training.dense_gradient_share() == pytest.approx(2 / 100)
 
 
+def test_a_step_that_is_not_made_counts_no_dense_gradient() -> None:
+    controller = Scripted({})
+    controller.growths = ("gradient",)  # nothing that needs a running gradient
+    training = controlled(controller, grow="gradient")
+    train(training, 9)
+    for made in (False, False, True):  # three tries at the step of the first update
+        for weight in training.weights.values():
+            weight.grad = torch.randn_like(weight)
+        training.mask_gradients()
+        if made:
+            training.step()
+    assert (training.steps, training.updates) == (10, 1)
+    assert training.dense_gradient_share() == pytest.approx(1 / 10)
+
+
 def test_momentum_is_kept_for_a_growth_that_may_come() -> None:
     training = controlled(Scripted({5: Decision(growth="momentum")}))
     train(training)

@@ -191,6 +191,46 @@ def test_a_skipped_step_after_masking_is_no_step(attached: bool) -> None:
     assert dst._moments.score(0, dst.steps).isfinite().all()
 
 
+@pytest.mark.parametrize("attached", [False, True])
+@pytest.mark.parametrize("grow", ["gradient", "momentum"])
+def test_a_step_that_the_loop_skips_leaves_no_trace(grow: str, attached: bool) -> None:
+    """Batches 2 and 4 have a norm that is not finite; 2 would have been an update."""
+
+    def fit(skip: bool) -> DynamicSparseTraining:
+        model = small_network()
+        dst = dynamic(model, grow=grow)
+        if attached:
+            dst.attach()
+        for number, batch in enumerate(batches(9)):
+            if skip and number in (2, 4):
+                continue
+            dst.optimizer.zero_grad()
+            backward(model, batch)
+            if number in (2, 4):
+                model[6].weight.grad.fill_(math.nan)
+            dst.mask_gradients()
+            if nn.utils.clip_grad_norm_(model.parameters(), 1.0).isfinite():
+                (dst.optimizer if attached else dst).step()
+        return dst
+
+    skipped, plain = fit(False), fit(True)
+    assert (skipped.steps, skipped.updates) == (7, 2)
+    assert same(skipped, plain)
+    if grow == "momentum":
+        assert all(map(torch.equal, skipped._moments.first, plain._moments.first))
+
+
+def test_a_running_gradient_has_every_step_once() -> None:
+    """Momentum 0.9 of gradients 1 and 2, with a skipped 5 between: 2 + 0.9 * 1 = 2.9."""
+    model, dst = one_layer([1.0, 1.0], [1, 0], grow="momentum", update_every=9)
+    for gradient, stepped in ((1.0, True), (5.0, False), (2.0, True)):
+        model[0].weight.grad = torch.full((1, 2), gradient)
+        dst.mask_gradients()
+        if stepped:
+            dst.step()
+    assert dst.state_dict()["moments"]["first"][0].tolist() == [pytest.approx([2.9, 2.9])]
+
+
 def states(model: nn.Module, dst: SparseTraining) -> tuple[Any, Any, Any]:
     return copy.deepcopy((model.state_dict(), dst.optimizer.state_dict(), dst.state_dict()))
 

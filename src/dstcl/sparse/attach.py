@@ -69,7 +69,7 @@ class Attachment:
         self._skipped = not all_gradients([optimizer]) or _unscale_fused(optimizer)
         if self._skipped:
             return
-        self._sparse.ensure_masked()
+        self._sparse.mask_for_step()
         if self._stepped:
             self._sparse.keep_gradients()
 

@@ -157,6 +157,7 @@ class DynamicSparseTraining(SparseTraining):
         self._index = {name: index for index, name in enumerate(self.weights)}
         self._proven: list[Criterion] = []
         self._gradients: list[Tensor] | None = None
+        self._unseen: list[Tensor] | None = None
         self._moments = self._new_moments()
 
     def begin(self) -> None:
@@ -229,14 +230,23 @@ class DynamicSparseTraining(SparseTraining):
             return
         if self.candidates == "frozen_without_gradient" and self._any_frozen:
             gradients = [g * ~f for g, f in zip(gradients, self.frozen.values(), strict=True)]
-        if self._moments is not None:
+        if self._moments is not None and self._step_follows:
             self._moments.update(gradients)
+        if wanted or not self._step_follows:
+            gradients = [g.clone() for g in gradients]
         if wanted:
-            self._gradients = [g.clone() for g in gradients]
+            self._gradients = gradients
+        if self._moments is not None and not self._step_follows:
+            self._unseen = gradients
+
+    def _confirm_step(self) -> None:
+        if self._moments is not None and self._unseen is not None:
+            self._moments.update(self._unseen)
+        self._unseen = None
 
     def _forget_masking(self) -> None:
         super()._forget_masking()
-        self._gradients = None
+        self._gradients = self._unseen = None
 
     def update_topology(self) -> None:
         """Prune and grow every layer that had a gradient in this step."""

@@ -209,6 +209,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self._any_frozen = frozen is not None
         self._begun = False
         self._masked = False
+        # Else what is noted of gradients must be easy to forget.
+        self._step_follows = True
         self._idle: frozenset[str] = frozenset()
         self._attachment: Attachment | None = None
         self._changes: Changes | None = None
@@ -253,7 +255,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             if self._overflowed():
                 self._forget_masking()
                 return
-        self.ensure_masked()
+        self.mask_for_step()
         with torch.no_grad():
             for optimizer in self.optimizers:
                 if scaler is None:
@@ -290,6 +292,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Mask the gradients now instead of in `step`, so that clipping sees the norm of those that
         train: between ``backward()`` and ``clip_grad_norm_``. Growth still sees the dense ones.
 
+        If the step is not made, call this again for the next one, or load a state: the gradients of
+        this one then count for nothing.
+
         Args:
             scaler: with mixed precision; gradients are unscaled first. Without effect on a step
                 that it will skip.
@@ -302,16 +307,27 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             unscale(scaler, self.optimizers)
             if self._overflowed():
                 return
-        gradients = self._dense_gradients()
-        self._masked = True
-        self.steps += 1
-        self.before_masking(gradients)
-        foreach.keep_(gradients, self._gradient_keep)
+        self._mask(step_follows=False)
 
     def ensure_masked(self, scaler: torch.amp.GradScaler | None = None) -> None:
         """Mask the gradients, unless `mask_gradients` was called since the last step."""
         if not self._masked:
             self.mask_gradients(scaler)
+
+    @torch.no_grad()
+    def mask_for_step(self) -> None:
+        """As `ensure_masked`, where an optimiser's step follows at once."""
+        if self._masked:
+            self._confirm_step()
+        else:
+            self._mask(step_follows=True)
+
+    def _mask(self, step_follows: bool) -> None:
+        gradients = self._dense_gradients()
+        self._masked, self._step_follows = True, step_follows
+        self.steps += 1
+        self.before_masking(gradients)
+        foreach.keep_(gradients, self._gradient_keep)
 
     @torch.no_grad()
     def keep_gradients(self) -> None:
@@ -348,6 +364,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self._restore_fixed_weights()
         if self.changes_masks(self.steps):
             self._change_masks()
+
+    def _confirm_step(self) -> None:
+        """The step that was masked with `mask_gradients` is made."""
 
     def _forget_masking(self) -> None:
         """The step is not made after all, and leaves no trace."""
