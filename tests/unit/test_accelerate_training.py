@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,60 @@ def test_clipping_of_every_batch_that_is_accumulated_does_not_hide_gradients_fro
             optimizer.step()
             optimizer.zero_grad()
     assert_same(dst, expected)
+
+
+@pytest.mark.parametrize("grow", ["gradient", "momentum"])
+@pytest.mark.parametrize("zeroed", ["optimizer", "in place", "model", "never"])
+def test_a_step_that_the_loop_skips_leaves_no_trace(grow: str, zeroed: str) -> None:
+    """Batches 1 and 4 have a norm that is not finite; 1 would have been the first update."""
+
+    def fit(skip: bool) -> tuple[SparseTraining, list[int]]:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        accelerator = Accelerator(cpu=True)
+        dst, model, optimizer = made(accelerator, 8, grow=grow)
+        inputs, labels = examples(8)
+        counted = []
+        for index in range(8):
+            if skip and index in (1, 4):
+                continue
+            part = slice(index * BATCH, (index + 1) * BATCH)
+            loss = loss_of(model, inputs[part], labels[part])
+            accelerator.backward(loss * (math.nan if index in (1, 4) else 1))
+            accelerator.clip_grad_norm_(model.parameters(), 0.1)
+            norm = accelerator.clip_grad_norm_(model.parameters(), 0.1)  # clips twice
+            if norm.isfinite():
+                optimizer.step()
+            if zeroed == "model" or (zeroed == "never" and norm.isfinite()):
+                model.zero_grad()
+            elif zeroed == "never":
+                for parameter in model.parameters():
+                    parameter.grad.zero_()
+            else:
+                optimizer.zero_grad(set_to_none=zeroed == "optimizer")
+                counted.append(dst.steps)
+        return dst, counted
+
+    (skipped, counted), (plain, _) = fit(False), fit(True)
+    assert skipped.steps == 6
+    assert counted in ([], [1, 1, 2, 3, 3, 4, 5, 6])
+    assert_same(skipped, plain)
+
+
+def test_clipping_one_of_two_models_does_not_hide_the_gradients_of_the_other() -> None:
+    """As where a discriminator takes turns with its generator."""
+    accelerator = Accelerator(cpu=True)
+    parts = [made(accelerator, 8) for _ in range(2)]
+    inputs, labels = examples(8)
+    for index in range(8):
+        part = slice(index * BATCH, (index + 1) * BATCH)
+        for _, model, optimizer in parts:
+            accelerator.backward(loss_of(model, inputs[part], labels[part]))
+            accelerator.clip_grad_norm_(model.parameters(), 0.1)
+            optimizer.step()
+            optimizer.zero_grad()
+    expected, _ = trained(8, clip=0.1)
+    for dst, *_ in parts:
+        assert_same(dst, expected)
 
 
 def test_a_step_that_the_scaler_skips_is_no_step() -> None:

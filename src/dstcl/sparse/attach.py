@@ -37,6 +37,11 @@ class Attachment:
         for handle in self._handles:
             handle.remove()
 
+    @property
+    def begun(self) -> bool:
+        """Whether some of several optimisers have stepped, and others are to follow."""
+        return bool(self._stepped)
+
     def forget(self) -> None:
         """Begin a new round, whoever has stepped in this one."""
         self._stepped.clear()

@@ -310,9 +310,19 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self._mask(step_follows=False)
 
     def ensure_masked(self, scaler: torch.amp.GradScaler | None = None) -> None:
-        """Mask the gradients, unless `mask_gradients` was called since the last step."""
-        if not self._masked:
+        """As `mask_gradients`; once more in the same step, growth does not look at them again."""
+        if self._masked:
+            self.keep_gradients()
+        else:
             self.mask_gradients(scaler)
+
+    def forget_masking(self) -> None:
+        """Undo `mask_gradients`: the step is not made.
+
+        Without effect where one of several attached optimisers has made its part of it.
+        """
+        if self._attachment is None or not self._attachment.begun:
+            self._forget_masking()
 
     @torch.no_grad()
     def mask_for_step(self) -> None:

@@ -11,7 +11,7 @@ accelerator.log(dst.log(), step=dst.steps)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import nn
 
 from dstcl.sparse.dynamic import DynamicSparseTraining
 from dstcl.sparse.integrations.common import Training, begin_attached, plain
+from dstcl.sparse.optimizers import all_gradients
 from dstcl.sparse.training import SparseTraining
 
 try:
@@ -44,7 +45,8 @@ def sparse_training(
 
     Steps are those that ``accelerator.accumulate`` lets through. ``accelerator.clip_grad_norm_``
     and ``clip_grad_value_`` see the gradients of active weights alone. The state is registered for
-    ``accelerator.save_state`` and ``load_state``, and a step that the scaler skips is no step.
+    ``accelerator.save_state`` and ``load_state``, and a step that the scaler or the loop skips is
+    no step.
 
     Args:
         accelerator: which prepared them.
@@ -93,15 +95,48 @@ def refuse(accelerator: Accelerator, optimizers: int) -> None:
 def mask_before_clipping(accelerator: Accelerator, dst: SparseTraining) -> Callable[[], None]:
     """Mask gradients where the accelerator unscales them, which it does before it clips.
 
+    If gradients are zeroed, or new ones come, before the step is made, then it is not made: a loop
+    skips a step whose norm is not finite.
+
     Returns:
         what undoes it.
     """
-    unscale = accelerator.unscale_gradients
 
-    def unscale_and_mask(optimizer: Any = None) -> None:
-        unscale(optimizer)
-        if accelerator.sync_gradients and dst.attached:
-            dst.ensure_masked(accelerator.scaler)
+    def masking(unscale: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(unscale)
+        def unscale_and_mask(optimizer: Any = None) -> None:
+            unscale(optimizer)
+            # Another model may be clipped before this one has any gradient.
+            if accelerator.sync_gradients and dst.attached and all_gradients(dst.optimizers):
+                dst.ensure_masked(accelerator.scaler)
 
-    accelerator.unscale_gradients = unscale_and_mask
-    return partial(setattr, accelerator, "unscale_gradients", unscale)
+        return unscale_and_mask
+
+    def forgetting(call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def forget_and_call(*given: Any, **named: Any) -> Any:
+            dst.forget_masking()
+            return call(*given, **named)
+
+        return forget_and_call
+
+    undo = [
+        _replaced(accelerator, "unscale_gradients", masking),
+        _replaced(accelerator, "backward", forgetting),
+        *(_replaced(one, "zero_grad", forgetting) for one in dst.optimizers),
+    ]
+
+    def undo_all() -> None:
+        for one in undo:
+            one()
+
+    return undo_all
+
+
+def _replaced(
+    owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Callable[[], None]:
+    """Put something made of a method in its place; returns what undoes it."""
+    method = getattr(owner, name)
+    setattr(owner, name, make(method))
+    return partial(setattr, owner, name, method)

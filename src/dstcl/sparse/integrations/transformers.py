@@ -50,8 +50,9 @@ class SparseTrainingCallback(TrainerCallback):
     Whenever the trainer logs its loss, `SparseTraining.log` follows.
 
     Args:
-        trainer: to which it is added; its ``train`` and its accelerator's ``unscale_gradients`` are
-            wrapped, as no event of a callback has the checkpoint or comes before clipping.
+        trainer: to which it is added; its ``train``, and ``unscale_gradients`` and ``backward`` of
+            its accelerator, are wrapped, as no event of a callback has the checkpoint or comes
+            before clipping.
         training: the method: `DynamicSparseTraining`, `SparseTraining` or another such class.
         settings: of the method, without model and optimiser; ``total_steps`` is what the trainer
             says, unless given.
