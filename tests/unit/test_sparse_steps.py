@@ -407,6 +407,83 @@ def test_several_attached_optimisers_make_one_step_together() -> None:
     assert same(plain, attached)
 
 
+def experts(**changes: Any) -> tuple[nn.Module, DynamicSparseTraining]:
+    """With an optimiser for each of the three."""
+    torch.manual_seed(0)
+    model = Experts()
+    optimizers = [SGD(part.parameters()) for part in model.experts]
+    return model, dynamic(model, optimizers, update_every=2, **changes)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("grow", ["gradient", "momentum", "random"])
+def test_an_optimiser_without_gradients_is_done_when_it_is_called(
+    order: tuple[int, ...], grow: str
+) -> None:
+    (one, plain), (other, attached) = experts(grow=grow), experts(grow=grow)
+    attached.attach()
+    for step, expert in enumerate([0, 1, 2, 2, 1, 0], 1):
+        inputs = torch.randn(4, 10)
+        for model in (one, other):
+            model.zero_grad()
+            model(inputs, expert).square().sum().backward()
+        plain.step()
+        for index in order:
+            attached.optimizers[index].step()
+        assert attached.steps == step
+        assert same(plain, attached)
+    assert attached.updates == 3
+
+
+def test_a_scaler_leaves_out_an_optimiser_without_gradients() -> None:
+    (one, plain), (other, scaled) = experts(), experts()
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    for expert in (0, 1, 2, 2):
+        inputs = torch.randn(4, 10)
+        one.zero_grad()
+        one(inputs, expert).square().sum().backward()
+        plain.step()
+        other.zero_grad()
+        scaler.scale(other(inputs, expert).square().sum()).backward()
+        scaled.step(scaler)
+        scaler.update()
+    assert same(plain, scaled)
+
+
+def test_detaching_finishes_a_step_that_some_optimisers_have_made() -> None:
+    model, dst = experts()
+    dst.attach()
+    for _ in range(2):  # the other optimisers are never called
+        model.zero_grad()
+        model(torch.randn(4, 10), 0).square().sum().backward()
+        dst.optimizer.step()
+    assert dst.updates == 0
+    dst.detach()
+    assert (dst.steps, dst.updates) == (2, 1)
+    model.zero_grad()
+    model(torch.randn(4, 10), 0).square().sum().backward()
+    dst.step()
+    assert dst.steps == 3
+    weight = model.experts[0].weight
+    assert not weight.grad[~dst.masks["experts.0.weight"]].any()
+
+
+def test_loading_a_state_begins_a_new_round() -> None:
+    model, dst = experts()
+    dst.attach()
+    state = dst.state_dict()
+    for expert in (0, 1, 2):
+        model.zero_grad()
+        model(torch.randn(4, 10), expert).square().sum().backward()
+        dst.optimizers[expert].step()
+        if expert == 0:
+            dst.load_state_dict(state)
+            dst.restore()
+    assert dst.steps == 1  # the third has stepped, the first of this round not yet
+    dst.optimizers[0].step()
+    assert (dst.steps, dst.updates) == (1, 0)
+
+
 def test_optimisers_with_a_backward_pass_each_move_no_inactive_weight() -> None:
     """As where two parts of a model take turns: the second one's gradient is a new one."""
     model = small_network()

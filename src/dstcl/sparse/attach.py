@@ -15,36 +15,39 @@ if TYPE_CHECKING:
 class Attachment:
     """Makes steps of a training's optimisers what `SparseTraining.step` does around them.
 
-    A round of several optimisers is one step: it ends when all have stepped, or when one steps
-    again. The masks see the gradients of all of them at the first step of a round; those of the
-    others are masked again at their own, as another ``backward()`` may lie between.
+    A round of several optimisers is one step: it ends when ``step()`` of all has been called, or of
+    one again. It is none if no optimiser did anything. The masks see the gradients of all of them
+    at the first step of a round; those of the others are masked again at their own, as another
+    ``backward()`` may lie between.
 
     Args:
         sparse: the training.
+
+    Attributes:
+        begun: whether an optimiser has made its part of a step that is not finished.
     """
 
     def __init__(self, sparse: SparseTraining) -> None:
         self._sparse = sparse
-        self._stepped: set[int] = set()
+        self._called: set[int] = set()
         self._skipped = False
+        self.begun = False
         self._handles: list[Any] = []
         for optimizer in sparse.optimizers:
             self._handles.append(optimizer.register_step_pre_hook(self._before))
             self._handles.append(optimizer.register_step_post_hook(self._after))
 
     def remove(self) -> None:
-        """Make the optimisers what they were."""
+        """Make the optimisers what they were; a step that some of them have made is finished."""
         for handle in self._handles:
             handle.remove()
-
-    @property
-    def begun(self) -> bool:
-        """Whether some of several optimisers have stepped, and others are to follow."""
-        return bool(self._stepped)
+        if self.begun:
+            self._end_round()
 
     def forget(self) -> None:
         """Begin a new round, whoever has stepped in this one."""
-        self._stepped.clear()
+        self._called.clear()
+        self.begun = False
 
     def _before(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -63,7 +66,7 @@ class Attachment:
         return (args[0], masked, *args[2:]), others
 
     def _mask(self, optimizer: torch.optim.Optimizer) -> None:
-        if id(optimizer) in self._stepped:
+        if id(optimizer) in self._called:
             self._end_round()
         if len(self._sparse.optimizers) > 1 and getattr(optimizer, "grad_scale", None) is not None:
             raise RuntimeError(
@@ -75,22 +78,25 @@ class Attachment:
         if self._skipped:
             return
         self._sparse.mask_for_step()
-        if self._stepped:
+        if self.begun:
             self._sparse.keep_gradients()
 
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if self._skipped:
-            self._skipped = False
-            return
-        self._stepped.add(id(optimizer))
-        if len(self._stepped) == len(self._sparse.optimizers):
+        self._called.add(id(optimizer))
+        self.begun |= not self._skipped
+        if len(self._called) == len(self._sparse.optimizers):
             self._end_round()
-        else:
+        elif not self._skipped:
             self._sparse.restore()
+        self._skipped = False
 
     def _end_round(self) -> None:
-        self._stepped.clear()
-        self._sparse.finish_step()
+        begun = self.begun
+        self.forget()
+        if begun:
+            self._sparse.finish_step()
+        else:
+            self._sparse.forget_masking()
 
 
 @torch.no_grad()

@@ -258,7 +258,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.mask_for_step()
         with torch.no_grad():
             for optimizer in self.optimizers:
-                if scaler is None:
+                # A scaler has nothing to say of an optimiser without gradients, and fails.
+                if scaler is None or not all_gradients([optimizer]):
                     optimizer.step()
                 else:
                     scaler.step(optimizer)
@@ -269,9 +270,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Make ``optimizer.step()`` do what `step` does, for trainers that call it themselves.
 
         Bit for bit the same as `step`. Closures are evaluated first; a step that a gradient scaler
-        skips, or for which the optimiser has no gradient at all, is no step here. Several
-        optimisers make one step when each has made its own; with a gradient scaler there must be
-        one, or `step` is called with the scaler.
+        skips, or for which no optimiser has a gradient, is no step here. Several optimisers make
+        one step when ``step()`` of each has been called, with or without gradients; with a gradient
+        scaler there must be one, or `step` is called with the scaler.
         """
         if self._attachment is None:
             self._attachment = Attachment(self)
@@ -282,7 +283,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         return self._attachment is not None
 
     def detach(self) -> None:
-        """Undo `attach`."""
+        """Undo `attach`; a step that only some of several optimisers have made is finished."""
         if self._attachment is not None:
             self._attachment.remove()
             self._attachment = None
