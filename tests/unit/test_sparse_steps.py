@@ -310,6 +310,66 @@ def test_a_layer_without_a_gradient_is_left_alone(grow: str, redistribute: str) 
     assert sum(dst.counts.values()) == sum(dst.budget.values())
 
 
+class Routed(Experts):
+    """Every expert sees its part of the batch, which may be empty: its gradient is then zero."""
+
+    def forward(self, x: Tensor, expert: int) -> Tensor:
+        parts = [x if index == expert else x[:0] for index in range(3)]
+        return torch.cat([part(rows) for part, rows in zip(self.experts, parts)])
+
+
+@pytest.mark.parametrize("redistribute", ["none", "gradient"])
+@pytest.mark.parametrize("grow", ["gradient", "momentum", "random"])
+def test_a_layer_whose_gradient_is_zero_keeps_its_mask(grow: str, redistribute: str) -> None:
+    torch.manual_seed(0)
+    model = Routed()
+    dst = dynamic(
+        model, torch.optim.SGD(model.parameters(), 0.1), grow=grow, update_every=2,
+        redistribute=redistribute,
+    )  # fmt: skip
+    for expert in [0, 1, 0, 1, 0, 1]:
+        before = copy.deepcopy((model.state_dict(), dst.masks))
+        dst.optimizer.zero_grad()
+        model(torch.randn(4, 10), expert).square().sum().backward()
+        assert not dst.weights["experts.2.weight"].grad.any()
+        dst.step()
+        for name in ("experts.2.weight", f"experts.{1 - expert}.weight"):
+            assert torch.equal(before[0][name], dst.weights[name])
+            assert torch.equal(before[1][name], dst.masks[name])
+    assert dst.updates == 3
+    assert sum(dst.counts.values()) == sum(dst.budget.values())
+
+
+@pytest.mark.parametrize("structure", ["2:4", "fan-in", "block:2x2"])
+def test_a_layer_with_a_structure_keeps_its_mask_without_a_gradient(structure: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(8, 8, bias=False)
+    dst = dynamic(
+        model, torch.optim.SGD(model.parameters(), 0.1), density=0.5, structure=structure,
+        update_every=1,
+    )  # fmt: skip
+    before = dst.masks["weight"].clone()
+    for gradient, changed in ((torch.zeros(8, 8), False), (torch.randn(8, 8), True)):
+        model.weight.grad = gradient
+        dst.step()
+        assert torch.equal(before, dst.masks["weight"]) != changed
+
+
+def test_layers_that_no_update_reaches_are_told_once() -> None:
+    """Expert 2 is never used; expert 1 only at the first update."""
+    model, dst = experts()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for step in range(30):
+            model.zero_grad()
+            model(torch.randn(4, 10), int(step == 1)).square().sum().backward()
+            dst.step()
+            assert len(told) == int(dst.updates >= 10)
+    assert "no gradient at any of 10 updates" in str(told[0].message)
+    assert "'experts.2.weight'" in str(told[0].message)
+    assert "'experts.1.weight'" not in str(told[0].message)
+
+
 def test_a_step_without_any_gradient_is_refused_and_not_counted() -> None:
     model = small_network()
     dst = dynamic(model)
