@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,16 @@ from small_networks import dynamic, small_network, train
 from torch import Tensor, nn
 
 from dstcl.nested import put_together, take_apart
-from dstcl.sparse import GradualMagnitudePruning, SparseTraining
+from dstcl.sparse import (
+    GROW,
+    PRUNE,
+    GradualMagnitudePruning,
+    LayerView,
+    SparseTraining,
+    criterion,
+    register_growth,
+)
+from dstcl.sparse.mixed_growth import mixed_growth
 from dstcl.storage import write_tensors
 
 Make = Callable[[nn.Module], SparseTraining]
@@ -224,6 +236,79 @@ def test_a_subclass_that_keeps_what_no_file_can_hold_is_told_and_leaves_no_file(
     with pytest.raises(TypeError, match="cannot hold"):
         Odd(model, sgd(model), density=0.5).save(tmp_path / "state.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+# Copies of a training with its model and optimiser
+
+
+@criterion(gradient=True)
+def by_age(layer: LayerView) -> Tensor:
+    return layer.gradient.abs() + ~layer.explored  # type: ignore[union-attr]
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda dst: pickle.loads(pickle.dumps(dst)),
+}
+GROWTHS: dict[str, Any] = {
+    **{name: name for name in ("gradient", "momentum", "random-then-unfired")},
+    "own": by_age,
+    "mix": mixed_growth("random", "gradient", 0.3),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES.keys())
+@pytest.mark.parametrize("grow", GROWTHS.values(), ids=GROWTHS.keys())
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_copy_of_a_training_goes_on_by_itself_bit_for_bit(
+    attached: bool, grow: Any, copied: Callable[[Any], Any]
+) -> None:
+    model = small_network()
+    dst = dynamic(model, sgd(model), grow=grow, prune="set")
+    if attached:
+        dst.attach()
+
+    def go_on(one: SparseTraining) -> None:
+        draws = torch.Generator().manual_seed(1)
+        for _ in range(5):
+            one.optimizer.zero_grad()
+            one.model(torch.randn(8, 1, 8, 8, generator=draws)).square().mean().backward()
+            (one.optimizer if attached else one).step()
+
+    go_on(dst)
+    other = copied(dst)
+    assert other.attached == attached
+    assert (other.grow, other.prune) == (dst.grow, dst.prune)
+    go_on(dst)
+    assert (dst.steps, other.steps) == (10, 5)
+    go_on(other)
+    expected, found = everything(dst, model), everything(other, other.model)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert (dst.updates, other.updates) == (3, 3)
+
+
+def test_a_step_that_is_masked_but_not_made_is_not_in_a_copy() -> None:
+    model = small_network()
+    dst = dynamic(model)
+    model(torch.ones(2, 1, 8, 8)).sum().backward()
+    dst.mask_gradients()
+    other = copy.deepcopy(dst)
+    assert (dst.steps, other.steps) == (1, 0)
+    train(other, other.model, 3)
+    assert (other.steps, other.updates) == (3, 1)
+
+
+def test_criteria_are_copied_by_name() -> None:
+    @register_growth("local")
+    def local(layer: LayerView) -> Tensor:
+        return layer.random()
+
+    for one in [*GROW.values(), *PRUNE.values(), by_age]:
+        assert pickle.loads(pickle.dumps(one)) is one
+    renamed = replace(by_age, name="another")
+    assert pickle.loads(pickle.dumps(renamed)) == renamed
+    with pytest.raises((pickle.PicklingError, AttributeError), match="local"):
+        pickle.dumps(replace(local, name="not registered"))
 
 
 def test_names_with_slashes_stay_apart() -> None:

@@ -8,9 +8,11 @@ scores among the candidates, pruning removes the lowest scores among the active 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from importlib import import_module
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -90,6 +92,28 @@ class Criterion:
                 f"{layer.weight.device}"
             )
         return scores
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """For copies and pickles: by name, as a decorator gives the function's name to the
+        criterion, so that the function itself cannot be found."""
+        where = getattr(self.score, "__module__", ""), getattr(self.score, "__qualname__", "")
+        found = getattr(sys.modules.get(where[0]), where[1], None)
+        if isinstance(found, Criterion) and replace(found, name=self.name) == self:
+            return _defined, (*where, self.name)
+        for table in (GROW, PRUNE):
+            if table.get(self.name) == self:
+                return _registered, (table is GROW, self.name)
+        return super().__reduce_ex__(protocol)
+
+
+def _defined(module: str, attribute: str, name: str) -> Criterion:
+    """The criterion that stands in a module, under the name that it was given."""
+    found: Criterion = getattr(import_module(module), attribute)
+    return found if found.name == name else replace(found, name=name)
+
+
+def _registered(growth: bool, name: str) -> Criterion:
+    return (GROW if growth else PRUNE).find(name)
 
 
 def _form_problem(scores: object, weight: Tensor) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any
 
 from dstcl.sparse.criteria import Criterion, Growth, GrowthPlan, growth_plan
 
@@ -25,6 +26,10 @@ class MixedGrowth(Criterion):
     """
 
     parts: tuple[tuple[Criterion, float], ...] = field(kw_only=True)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """See `Criterion`."""
+        return _mix, self.parts
 
     def split(self, count: int) -> list[int]:
         """How many of so many weights each criterion picks.
@@ -74,15 +79,17 @@ def shared_growth(shares: Sequence[tuple[Growth, float]]) -> Criterion:
     total = sum(share for _, share in parts)
     if abs(total - 1) > ROUNDED:
         raise ValueError(f"share: all together {total:g}; should be 1")
+    return parts[0][0] if len(parts) == 1 else _mix(*parts)
+
+
+def _mix(*parts: tuple[Criterion, float]) -> MixedGrowth:
     last = parts[-1][0]
-    if len(parts) == 1:
-        return last
     return MixedGrowth(
         " and ".join(f"{share:g} {part.name}" for part, share in parts),
         last.score,
         any(part.needs_gradient for part, _ in parts),
         any(part.needs_momentum for part, _ in parts),
-        parts=tuple(parts),
+        parts=parts,
     )
 
 

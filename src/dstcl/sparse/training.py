@@ -448,6 +448,19 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         explored = torch.stack([e.count_nonzero() for e in self.explored.values()]).sum()
         return float(explored) / sum(w.numel() for w in self._parameters)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which have optimisers of their own."""
+        return {**self.__dict__, "_attachment": None, "_attached": self.attached}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Attached to its own optimisers if the original was; the gradients of a step that was
+        masked but not made are not copied, so that step is forgotten."""
+        attached = state.pop("_attached")
+        self.__dict__.update(state)
+        self._forget_masking()
+        if attached:
+            self.attach()
+
     def summary(self, inputs: Any = None) -> str:
         """A table of the masked weights, then what stays dense and why.
 
