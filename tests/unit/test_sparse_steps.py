@@ -571,6 +571,28 @@ def test_an_attached_training_of_several_optimisers_refuses_a_scaler_that_it_see
         scaler.step(dst.optimizers[0])
 
 
+def test_two_attached_trainings_of_a_weight_and_an_optimiser_are_refused() -> None:
+    """As of a notebook's cell that is run twice."""
+    model = small_network()
+    optimizer = SGD(model.parameters())
+    first = dynamic(model, optimizer, exclude="6")
+    first.attach()
+    second = dynamic(model, optimizer)
+    with pytest.raises(ValueError, match=r"attach: .* of '0.weight', '3.weight' is attached to th"):
+        second.attach()
+    assert not second.attached
+    head = dynamic(model, optimizer, exclude=["0", "3"])
+    head.attach()  # other weights
+    dynamic(model, SGD(model.parameters())).attach()  # another optimiser, as of the next phase
+    first.detach()
+    head.detach()
+    second.attach()
+    train(second, model, 3)
+    assert (first.steps, second.steps, second.updates) == (0, 3, 1)
+    second.check_counts()
+    assert all(int((w != 0).sum()) <= second.counts[n] for n, w in second.weights.items())
+
+
 def test_detaching_gives_the_optimiser_back() -> None:
     model = small_network()
     dst = dynamic(model)

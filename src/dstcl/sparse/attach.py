@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 
+from dstcl.sparse.layers import first_few
 from dstcl.sparse.optimizers import all_gradients
 
 if TYPE_CHECKING:
@@ -24,11 +26,13 @@ class Attachment:
         sparse: the training.
 
     Attributes:
+        sparse: the training.
         begun: whether an optimiser has made its part of a step that is not finished.
     """
 
     def __init__(self, sparse: SparseTraining) -> None:
-        self._sparse = sparse
+        _refuse_another(sparse)
+        self.sparse = sparse
         self._called: set[int] = set()
         self._skipped = False
         self.begun = False
@@ -36,9 +40,11 @@ class Attachment:
         for optimizer in sparse.optimizers:
             self._handles.append(optimizer.register_step_pre_hook(self._before))
             self._handles.append(optimizer.register_step_post_hook(self._after))
+        _LIVING.add(self)
 
     def remove(self) -> None:
         """Make the optimisers what they were; a step that some of them have made is finished."""
+        _LIVING.discard(self)
         for handle in self._handles:
             handle.remove()
         if self.begun:
@@ -68,7 +74,7 @@ class Attachment:
     def _mask(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._called:
             self._end_round()
-        if len(self._sparse.optimizers) > 1 and getattr(optimizer, "grad_scale", None) is not None:
+        if len(self.sparse.optimizers) > 1 and getattr(optimizer, "grad_scale", None) is not None:
             raise RuntimeError(
                 "attach: a gradient scaler unscales one optimizer at a time, while growth looks at "
                 "the gradients of all; with several call dst.step(scaler) instead"
@@ -77,26 +83,47 @@ class Attachment:
         self._skipped = not all_gradients([optimizer]) or _unscale_fused(optimizer)
         if self._skipped:
             return
-        self._sparse.mask_for_step()
+        self.sparse.mask_for_step()
         if self.begun:
-            self._sparse.keep_gradients()
+            self.sparse.keep_gradients()
 
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._called.add(id(optimizer))
         self.begun |= not self._skipped
-        if len(self._called) == len(self._sparse.optimizers):
+        if len(self._called) == len(self.sparse.optimizers):
             self._end_round()
         elif not self._skipped:
-            self._sparse.restore()
+            self.sparse.restore()
         self._skipped = False
 
     def _end_round(self) -> None:
         begun = self.begun
         self.forget()
         if begun:
-            self._sparse.finish_step()
+            self.sparse.finish_step()
         else:
-            self._sparse.forget_masking()
+            self.sparse.forget_masking()
+
+
+_LIVING: WeakSet[Attachment] = WeakSet()
+"""All that may still be in use."""
+
+
+def _refuse_another(sparse: SparseTraining) -> None:
+    """Refuse a second training of the same weights by the same optimiser: with two masks on a
+    weight fewer entries are active than either counts.
+
+    Raises:
+        ValueError: there is one.
+    """
+    optimizers, weights = set(map(id, sparse.optimizers)), set(map(id, sparse.weights.values()))
+    for other in (attachment.sparse for attachment in _LIVING):
+        shared = [name for name, w in other.weights.items() if id(w) in weights]
+        if shared and not optimizers.isdisjoint(map(id, other.optimizers)):
+            raise ValueError(
+                f"attach: another training of {first_few(shared)} is attached to this optimizer; "
+                "detach() the other first, or make a new optimizer"
+            )
 
 
 @torch.no_grad()

@@ -273,6 +273,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         skips, or for which no optimiser has a gradient, is no step here. Several optimisers make
         one step when ``step()`` of each has been called, with or without gradients; with a gradient
         scaler there must be one, or `step` is called with the scaler.
+
+        Raises:
+            ValueError: another training of the same weights is attached to the same optimiser.
         """
         if self._attachment is None:
             self._attachment = Attachment(self)

@@ -91,6 +91,8 @@ class SparseTrainingCallback(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make the network sparse, or what it was when the checkpoint was made."""
         _refuse(trainer)
+        if self.dst is not None:  # still attached if the last fit was interrupted
+            self.dst.detach()
         saved = self._saved
         if saved is None and self.dst is not None and self._fitted == (trainer, pl_module):
             saved = self.dst.state_dict()
