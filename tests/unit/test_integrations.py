@@ -86,6 +86,19 @@ def test_an_attached_step_without_any_gradient_is_no_step() -> None:
     dst.optimizer.step()
     assert dst.steps == 0
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    model[0].bias.grad = torch.ones(20)
-    with pytest.raises(RuntimeError, match="no gradient for '0.weight'"):
-        dst.optimizer.step()
+
+
+def test_an_attached_step_that_trains_only_what_is_not_masked_is_a_step() -> None:
+    model = network()
+    sgd = torch.optim.SGD(model.parameters(), 0.5)
+    dst = DynamicSparseTraining(model, sgd, total_steps=4, **settings(grow="momentum"))
+    dst.attach()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    masks = {name: mask.clone() for name, mask in dst.masks.items()}
+    for _ in range(2):
+        model[0].bias.grad = torch.ones(20)
+        sgd.step()
+    assert (dst.steps, dst.updates) == (2, 1)
+    assert torch.equal(model[0].bias, before.pop("0.bias") - 1)
+    assert all(torch.equal(model.get_parameter(name), value) for name, value in before.items())
+    assert all(torch.equal(dst.masks[name], mask) for name, mask in masks.items())

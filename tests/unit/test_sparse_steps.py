@@ -82,6 +82,21 @@ def test_an_infinite_gradient_of_a_weight_that_is_not_trained_changes_nothing(
     assert dst.updates == 2
 
 
+@pytest.mark.parametrize("regrown", ["stored", "zero"])
+def test_an_active_weight_that_is_infinite_is_zero_once_it_is_pruned(regrown: str) -> None:
+    """Weights 0 and 1 diverge and are no more; weight 3 is frozen."""
+    model, dst = one_layer(
+        [1.0, 1.0, 3.0, 4.0, 0.0, 0.0], [1, 1, 1, 1, 0, 0], grow="gradient", regrown=regrown,
+        frozen={"0.weight": torch.tensor([[0, 0, 0, 1, 0, 0]]).bool()},
+        prune=lambda layer: layer.weight.nan_to_num(-1.0),
+    )  # fmt: skip
+    with torch.no_grad():
+        model[0].weight[0, :2] = math.nan
+    step_with_gradient(model, dst, [0.0, 0.0, 0.0, 0.0, 1.0, 2.0])
+    assert dst.masks["0.weight"].tolist() == [[False, False, True, True, True, True]]
+    assert model[0].weight.tolist() == [[0, 0, 3, 4, 0, 0]]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_other_types_are_kept_bit_for_bit(dtype: torch.dtype) -> None:
     model = nn.Linear(12, 12, bias=False).to(dtype)
@@ -278,6 +293,63 @@ def test_a_scaler_that_is_switched_off_is_none() -> None:
     assert same(plain, scaled)
 
 
+class Tokens(nn.Module):
+    """An embedding with sparse gradients, before a masked layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(10, 8, sparse=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.embedding(tokens))
+
+
+def test_sparse_gradients_of_what_is_not_masked_may_be_scaled() -> None:
+    def fit(scaler: torch.amp.GradScaler) -> SparseTraining:
+        model = Tokens()
+        optimizers = [
+            torch.optim.SparseAdam(model.embedding.parameters(), 0.01),
+            SGD(model.head.parameters()),
+        ]
+        dst = SparseTraining(model, optimizers, density=0.5, generator=torch.Generator())
+        for number in range(4):
+            tokens = torch.arange(number, number + 4)
+            model.zero_grad()
+            loss = nn.functional.cross_entropy(model(tokens), tokens % 3)
+            scaler.scale(loss).backward()
+            if number == 1 and scaler.is_enabled():
+                model.embedding.weight.grad._values()[0, 0] = math.inf
+            if number == 1 and not scaler.is_enabled():
+                continue
+            dst.step(scaler)
+            scaler.update(64.0)
+        return dst
+
+    scaled = fit(torch.amp.GradScaler("cpu", init_scale=64.0))
+    plain = fit(torch.amp.GradScaler("cpu", enabled=False))
+    assert scaled.steps == 3
+    assert same(scaled, plain)
+    assert torch.equal(scaled.model.embedding.weight, plain.model.embedding.weight)
+
+
+def test_a_model_that_is_converted_too_late_is_told_in_a_line() -> None:
+    """From float32 to float64 a weight of one column would else be masked wrongly."""
+    for dtype, layer in ((torch.float64, nn.Linear(1, 6)), (torch.bfloat16, nn.Linear(6, 6))):
+        dst = dynamic(nn.Sequential(layer), density=0.5)
+        layer.to(dtype)
+        layer.weight.grad = torch.ones_like(layer.weight)
+        for call in (dst.step, dst.mask_gradients):
+            with pytest.raises(ValueError) as refusal:
+                call()
+            assert str(refusal.value) == (
+                f"model: '0.weight' was torch.float32 when this training was made, and is {dtype} "
+                "now; convert the model first"
+            )
+        assert dst.steps == 0
+
+
 # Layers without a gradient
 
 
@@ -376,6 +448,42 @@ def test_a_step_without_any_gradient_is_refused_and_not_counted() -> None:
     with pytest.raises(RuntimeError, match="no gradient for '0.weight' or any other weight"):
         dst.step()
     assert dst.steps == 0
+
+
+# Optimisers of other kinds
+
+
+class Counting(torch.optim.Optimizer):
+    """Counts the steps of every weight, in integers."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            state = self.state[parameter]
+            if not state:
+                state["count"] = torch.zeros_like(parameter, dtype=torch.uint8)
+                state["mean"] = torch.zeros_like(parameter)
+            state["count"] += 1
+            state["mean"].lerp_(parameter.grad, 0.5)
+
+
+def test_of_an_optimisers_state_only_numbers_are_forgotten() -> None:
+    layer = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[2.0, 1.0, 0.0, 0.0]]))
+    dst = dynamic(
+        layer, Counting(layer.parameters()), update_every=1, prune_rate=0.5, floor=0.5,
+        density=0.5, masks={"weight": torch.tensor([[1, 1, 0, 0]]).bool()},
+    )  # fmt: skip
+    layer.weight.grad = torch.tensor([[2.0, 4.0, 8.0, 6.0]])
+    dst.step()
+    assert dst.masks["weight"].tolist() == [[True, False, True, False]]
+    state = dst.optimizer.state[layer.weight]
+    assert state["mean"].tolist() == [[1, 0, 0, 0]]
+    assert state["count"].tolist() == [[1, 1, 1, 1]]
 
 
 # Where a trainer calls optimizer.step()

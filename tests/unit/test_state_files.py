@@ -238,6 +238,21 @@ def test_a_subclass_that_keeps_what_no_file_can_hold_is_told_and_leaves_no_file(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("make", TRAININGS.values(), ids=TRAININGS.keys())
+def test_a_state_that_is_kept_in_memory_does_not_change(make: Make) -> None:
+    model = small_network()
+    dst = make(model)
+    train(dst, model, 2)
+    state = dst.state_dict()
+    before, after = {}, {}
+    take_apart(copy.deepcopy(state), before)
+    train(dst, model, 5)
+    for stored in dst.stored.values():
+        stored.zero_()
+    take_apart(state, after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 # Copies of a training with its model and optimiser
 
 

@@ -33,6 +33,13 @@ def set_keepers_(keep: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
         bits.fill_(-1).masked_fill_(~mask, torch.iinfo(bits.dtype).min)
 
 
+def keeping(tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    """What `keep_` takes to leave the entries that are true in the masks."""
+    keep = keepers(tensors)
+    set_keepers_(keep, masks)
+    return keep
+
+
 def keep_(tensors: Sequence[Tensor], keep: Sequence[Tensor]) -> None:
     """Leave some entries as they are and make the others zero, infinite and undefined ones too.
 

@@ -63,7 +63,10 @@ class Moments:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit."""
-        return {"first": self.first, "second": self.second}
+        return {
+            "first": [t.clone() for t in self.first],
+            "second": [t.clone() for t in self.second],
+        }
 
     def refuse_other(self, state: Mapping[str, Any]) -> None:
         """Refuse a state that these moments cannot take.

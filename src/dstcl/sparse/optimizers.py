@@ -59,6 +59,13 @@ def all_gradients(optimizers: Iterable[torch.optim.Optimizer]) -> list[Tensor]:
     return [p.grad for group in groups for p in group["params"] if p.grad is not None]
 
 
+def overflowed(optimizers: Iterable[torch.optim.Optimizer]) -> bool:
+    """Whether any gradient is infinite or NaN; one wait for the device."""
+    values = [g._values() if g.is_sparse else g for g in all_gradients(optimizers)]
+    largest = [v.abs().amax() for v in values if v.numel()]
+    return bool(largest) and not all(torch.stack(largest).isfinite().tolist())
+
+
 def unscale(scaler: torch.amp.GradScaler, optimizers: Iterable[torch.optim.Optimizer]) -> None:
     """Unscale the gradients, unless that was done already, as it must be before clipping."""
     for optimizer in optimizers:

@@ -35,6 +35,7 @@ from dstcl.sparse.optimizers import (
     Optimizers,
     all_gradients,
     as_optimizers,
+    overflowed,
     refuse_unheld,
     unscale,
 )
@@ -206,6 +207,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         )
         self.steps = 0
         self._parameters: list[Tensor] = list(self.weights.values())
+        self._types = [w.dtype for w in self._parameters]
         self._any_frozen = frozen is not None
         self._begun = False
         self._masked = False
@@ -239,7 +241,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
         """Replace ``optimizer.step()``: mask gradients, step, mask weights, update the topology.
 
-        Weights without a gradient are left alone, as torch's optimisers do.
+        Weights without a gradient are left alone, as torch's optimisers do. A step that trains
+        only what is not masked is one, too.
 
         Args:
             scaler: with mixed precision, the scaler; gradients are unscaled before they are read,
@@ -247,12 +250,13 @@ class SparseTraining(metaclass=_BeginsWhenMade):
                 step here either.
 
         Raises:
-            RuntimeError: no weight has a gradient.
+            RuntimeError: nothing has a gradient.
+            ValueError: weights have another type than when the training was made.
         """
         scaler = scaler if scaler is not None and scaler.is_enabled() else None
         if scaler is not None:
             unscale(scaler, self.optimizers)
-            if self._overflowed():
+            if overflowed(self.optimizers):
                 self._forget_masking()
                 return
         self.mask_for_step()
@@ -304,12 +308,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
                 that it will skip.
 
         Raises:
-            RuntimeError: no weight has a gradient.
+            RuntimeError, ValueError: as `step`.
         """
         self._forget_masking()
         if scaler is not None and scaler.is_enabled():
             unscale(scaler, self.optimizers)
-            if self._overflowed():
+            if overflowed(self.optimizers):
                 return
         self._mask(step_follows=False)
 
@@ -337,11 +341,21 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             self._mask(step_follows=True)
 
     def _mask(self, step_follows: bool) -> None:
+        if [w.dtype for w in self._parameters] != self._types:
+            raise self._converted()
         gradients = self._dense_gradients()
         self._masked, self._step_follows = True, step_follows
         self.steps += 1
         self.before_masking(gradients)
         foreach.keep_(gradients, self._gradient_keep)
+
+    def _converted(self) -> ValueError:
+        pairs = zip(self.weights.items(), self._types)
+        name, now, then = next((n, w.dtype, was) for (n, w), was in pairs if w.dtype != was)
+        return ValueError(
+            f"model: {name!r} was {then} when this training was made, and is {now} now; convert "
+            "the model first"
+        )
 
     @torch.no_grad()
     def keep_gradients(self) -> None:
@@ -357,7 +371,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         if len(found) == len(gradients):
             self._idle = frozenset()
             return found
-        if not found:
+        if not found and not all_gradients(self.optimizers):
             raise RuntimeError(
                 f"no gradient for {next(iter(self.weights))!r} or any other weight: call "
                 "loss.backward() before step()"
@@ -428,11 +442,6 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     def count_replayed_step(self) -> None:
         """Take note of a step that was made by replaying the operations of an earlier one."""
         self.steps += 1
-
-    def _overflowed(self) -> bool:
-        """Whether any gradient that the optimisers would see is infinite or NaN."""
-        gradients = [g for g in all_gradients(self.optimizers) if g.numel()]
-        return not all(torch.stack([g.abs().amax() for g in gradients]).isfinite().tolist())
 
     def settled(self) -> bool:
         """Whether the masks have their final density, so that this state could be kept."""
@@ -534,7 +543,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             "counts": dict(self.counts),
             "masks": {name: pack_mask(mask) for name, mask in self.masks.items()},
             "explored": {name: pack_mask(mask) for name, mask in self.explored.items()},
-            "stored": self.stored,
+            "stored": {name: stored.clone() for name, stored in self.stored.items()},
         }
 
     @torch.no_grad()
@@ -633,7 +642,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         unchanged = unchanged.to(weight.dtype)  # converted once, not once for every moment
         for optimizer in self.optimizers:
             for state in optimizer.state.get(weight, {}).values():
-                if isinstance(state, Tensor) and state.shape == weight.shape:
+                # What an integer means, a code or a count, only the optimiser knows.
+                if (
+                    isinstance(state, Tensor)
+                    and state.shape == weight.shape
+                    and state.is_floating_point()
+                ):
                     state.mul_(unchanged)
 
     def _make_multipliers(self) -> None:
@@ -649,10 +663,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         foreach.set_keepers_(self._weight_keep, trainable)
         if self._pinned:
             values = self.stored if self.regrown == "stored" else self.weights
-            foreach.copy_(
-                self._pinned,
-                [values[n].detach() * (self.masks[n] & self.frozen[n]) for n in self.weights],
-            )
+            pinned = [self.masks[n] & self.frozen[n] for n in self.weights]
+            foreach.copy_(self._pinned, [values[n].detach() for n in self.weights])
+            foreach.keep_(self._pinned, foreach.keeping(self._pinned, pinned))
 
     def _restore_fixed_weights(self) -> None:
         foreach.keep_(self._parameters, self._weight_keep)
