@@ -11,13 +11,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from dstcl.plugins import is_plugin
+from dstcl.plugins import is_plugin, load
 from dstcl.sparse.masks import random_scores
 from dstcl.sparse.registry import Registry
 
@@ -108,7 +107,8 @@ class Criterion:
 
 def _defined(module: str, attribute: str, name: str) -> Criterion:
     """The criterion that stands in a module, under the name that it was given."""
-    found: Criterion = getattr(import_module(module), attribute)
+    here = sys.modules.get(module)
+    found: Criterion = getattr(here, attribute) if here else load(f"{module}:{attribute}")
     return found if found.name == name else replace(found, name=name)
 
 
