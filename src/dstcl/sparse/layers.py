@@ -141,6 +141,16 @@ def _names(pattern: str, place: str) -> bool:
     return place == pattern or fnmatchcase(place, pattern)
 
 
+def converted(weights: Mapping[str, Tensor], types: Iterable[torch.dtype]) -> ValueError:
+    """What to raise where weights have other types than they had when a training was made."""
+    pairs = zip(weights.items(), types)
+    name, now, then = next((n, w.dtype, was) for (n, w), was in pairs if w.dtype != was)
+    return ValueError(
+        f"model: {name!r} was {then} when this training was made, and is {now} now; convert the "
+        "model first"
+    )
+
+
 def first_few(names: list[str]) -> str:
     """Names for a message of one line."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

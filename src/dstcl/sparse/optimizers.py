@@ -53,6 +53,19 @@ def group_of(optimizers: Iterable[torch.optim.Optimizer], weight: Tensor) -> dic
     return next(g for g in groups if any(p is weight for p in g["params"]))
 
 
+def forget_moments(
+    optimizers: Iterable[torch.optim.Optimizer], weight: Tensor, unchanged: Tensor
+) -> None:
+    """Forget the moments of entries that came or went, as RigL does for new ones."""
+    unchanged = unchanged.to(weight.dtype)  # converted once, not once for every moment
+    for optimizer in optimizers:
+        for state in optimizer.state.get(weight, {}).values():
+            moments = isinstance(state, Tensor) and state.shape == weight.shape
+            # What an integer means, a code or a count, only the optimiser knows.
+            if moments and state.is_floating_point():
+                state.mul_(unchanged)
+
+
 def all_gradients(optimizers: Iterable[torch.optim.Optimizer]) -> list[Tensor]:
     """Of everything that the optimisers train."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]

@@ -25,6 +25,7 @@ from dstcl.sparse.flops import forward_work
 from dstcl.sparse.groups import Groups, group_members, named_overrides, spread_density
 from dstcl.sparse.layers import (
     Names,
+    converted,
     first_few,
     fitting_masks,
     select_weights,
@@ -35,6 +36,7 @@ from dstcl.sparse.optimizers import (
     Optimizers,
     all_gradients,
     as_optimizers,
+    forget_moments,
     overflowed,
     refuse_unheld,
     unscale,
@@ -342,20 +344,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     def _mask(self, step_follows: bool) -> None:
         if [w.dtype for w in self._parameters] != self._types:
-            raise self._converted()
+            raise converted(self.weights, self._types)
         gradients = self._dense_gradients()
         self._masked, self._step_follows = True, step_follows
         self.steps += 1
         self.before_masking(gradients)
         foreach.keep_(gradients, self._gradient_keep)
-
-    def _converted(self) -> ValueError:
-        pairs = zip(self.weights.items(), self._types)
-        name, now, then = next((n, w.dtype, was) for (n, w), was in pairs if w.dtype != was)
-        return ValueError(
-            f"model: {name!r} was {then} when this training was made, and is {now} now; convert "
-            "the model first"
-        )
 
     @torch.no_grad()
     def keep_gradients(self) -> None:
@@ -429,7 +423,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             mask: boolean, of the weight's shape.
             active: how many entries are true, as the caller knows it without asking the device.
         """
-        self._reset_optimizer_state(self.weights[name], self.masks[name] & mask)
+        forget_moments(self.optimizers, self.weights[name], self.masks[name] & mask)
         self.masks[name].copy_(mask)
         self.explored[name].logical_or_(mask)
         self.counts[name] = active
@@ -636,19 +630,6 @@ class SparseTraining(metaclass=_BeginsWhenMade):
                     f"density: {density} asks for {self.budget[name]} active weights in {name!r}, "
                     f"its mask has {count}; {MASKS_DECIDE}"
                 )
-
-    def _reset_optimizer_state(self, weight: Tensor, unchanged: Tensor) -> None:
-        """Forget moments of weights that came or went, as RigL does for new ones."""
-        unchanged = unchanged.to(weight.dtype)  # converted once, not once for every moment
-        for optimizer in self.optimizers:
-            for state in optimizer.state.get(weight, {}).values():
-                # What an integer means, a code or a count, only the optimiser knows.
-                if (
-                    isinstance(state, Tensor)
-                    and state.shape == weight.shape
-                    and state.is_floating_point()
-                ):
-                    state.mul_(unchanged)
 
     def _make_multipliers(self) -> None:
         """Room for what the step keeps and adds; filled in place ever after."""

@@ -20,6 +20,7 @@ from dstcl.continual.methods.units import (
     unit_sites,
 )
 from dstcl.sparse import SparseTraining, select_top
+from dstcl.sparse.optimizers import forget_moments
 
 SMALLEST = 0.05
 """Share of the activation at which no further candidates are chosen; as in the public code."""
@@ -199,7 +200,8 @@ class NispaTraining(SparseTraining):
         assert before is not None
         self._model.load_state_dict(before.network)
         for parameter in self._model.parameters():
-            self._reset_optimizer_state(parameter, torch.zeros_like(parameter, dtype=torch.bool))
+            nothing = torch.zeros_like(parameter, dtype=torch.bool)
+            forget_moments(self.optimizers, parameter, nothing)
         for name, mask in before.masks.items():
             self.set_mask(name, mask, int(mask.count_nonzero()))
         self._set_units(before.units)
