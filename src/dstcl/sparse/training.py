@@ -213,7 +213,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self._any_frozen = frozen is not None
         self._begun = False
         self._masked = False
-        # Else what is noted of gradients must be easy to forget.
+        # Else nothing may be taken in for good before the step is made.
         self._step_follows = True
         self._idle: frozenset[str] = frozenset()
         self._attachment: Attachment | None = None
@@ -293,9 +293,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     def detach(self) -> None:
         """Undo `attach`; a step that only some of several optimisers have made is finished."""
-        if self._attachment is not None:
-            self._attachment.remove()
-            self._attachment = None
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            attachment.remove()
 
     @torch.no_grad()
     def mask_gradients(self, scaler: torch.amp.GradScaler | None = None) -> None:
