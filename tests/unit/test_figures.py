@@ -268,6 +268,182 @@ def test_configurations_differ_in_a_varied_setting(tmp_path):
     assert f"{STEPS} 400" in figure.axes[0].get_title()
 
 
+Cell = tuple[str, str, int]
+"""Growth, update interval, seed."""
+
+
+def uneven_study(folder: Path, accuracies: dict[Cell, float], **axes: object) -> Path:
+    """A run for each growth, interval ("none": not read) and seed, at one accuracy throughout."""
+    runs = [
+        FakeRun(f"d{k:09}", (acc,) * 3, {"growth": growth, "seed": seed} | axes)
+        for k, ((growth, _, seed), acc) in enumerate(accuracies.items())
+    ]
+    study = write_study(folder, *runs)
+    summary = pd.read_csv(study / "summary.csv", keep_default_na=False).assign(forgetting=0.0)
+    summary.insert(8, STEPS, [steps for _, steps, _ in accuracies])
+    summary.to_csv(study / "summary.csv", index=False)
+    return study
+
+
+def ends(study: Path) -> dict[str, float]:
+    """Accuracy at the end of each line of accuracy_over_tasks, by growth and settings."""
+    table = numbers(study, "accuracy_over_tasks")
+    last = table[table.task == 2]
+    names = [
+        f"{g} {s}".strip() for g, s in zip(last.growth, last.get("settings", [""] * len(last)))
+    ]
+    return dict(zip(names, last.accuracy_percent.round(9)))
+
+
+def notes(name: str, study: Path) -> str:
+    figure, _ = import_module(f"dstcl.figures.{name}").draw(Tables(study))
+    words = [text.get_text() for text in figure.findobj(Text)]
+    return " ".join(" ".join(text.split()) for text in words)
+
+
+def test_growths_are_means_over_the_intervals_that_all_of_a_panel_have(tmp_path):
+    """Accuracy depends on the interval alone; paired by seed no growth is better."""
+    accuracies = {("random", "100", seed): 0.5 for seed in (0, 1)}
+    accuracies |= {("gradient", "100", seed): 0.5 for seed in (0, 1)}
+    accuracies |= {("random", "50", 0): 0.9, ("random", "50", 1): 0.9}
+    study = uneven_study(tmp_path, accuracies)
+    assert ends(study) == {"random": 50, "gradient": 50}
+    said = f"not in the means, as others in the panel lack it: {STEPS} 50 of random"
+    for name in ("accuracy_over_tasks", "capacity", "accuracy_over_capacity"):
+        assert said in notes(name, study), name
+        assert "mean over" not in notes(name, study)
+    assert numbers(study, "capacity").expected_percent.notna().all()
+
+
+def test_a_mean_is_over_the_same_intervals_in_every_seed(tmp_path):
+    accuracies = {("random", "50", seed): 0.4 for seed in (0, 1, 2)}
+    accuracies |= {("random", "100", 0): 0.6, ("random", "100", 2): 0.8}
+    study = uneven_study(tmp_path, accuracies)
+    table = numbers(study, "accuracy_over_tasks")
+    # (40 + 60) / 2 and (40 + 80) / 2; seed 1 has 50 alone.
+    assert table.by_seed.tolist() == ["50 60"] * 2
+    said = "not in the means, as runs are missing: seed 1 of random"
+    assert f"mean over {STEPS} 50, 100; {said}" in notes("accuracy_over_tasks", study)
+
+
+def test_where_no_seed_has_all_intervals_every_line_has_those_that_all_seeds_have(tmp_path):
+    random = {("random", "50", 0): 0.6, ("random", "100", 0): 0.9}
+    random |= {("random", "50", 1): 0.6, ("random", "200", 1): 0.9}
+    gradient = {("gradient", s, seed): 0.4 for s in ("50",) for seed in (0, 1)}
+    gradient |= {("gradient", s, seed): 0.8 for s in ("100", "200") for seed in (0, 1)}
+    study = uneven_study(tmp_path, random | gradient)
+    assert ends(study) == {"random": 60, "gradient": 40}
+    said = notes("accuracy_over_tasks", study)
+    assert f"as runs are missing: {STEPS} 100, 200 of random" in said
+    assert f"as others in the panel lack it: {STEPS} 100, 200 of gradient" in said
+
+
+def test_growths_that_share_no_interval_are_lines_for_each_of_theirs(tmp_path):
+    accuracies = {("random", "50", 0): 0.4, ("random", "100", 0): 0.6, ("gradient", "200", 0): 0.7}
+    study = uneven_study(tmp_path, accuracies)
+    assert ends(study) == {
+        "random update_every 50": 40,
+        "random update_every 100": 60,
+        "gradient update_every 200": 70,
+    }
+    said = notes("accuracy_over_tasks", study)
+    assert f"each value by itself, as those compared share none: {STEPS}" in said
+    for value in (50, 100, 200):
+        assert f"update_every {value}" in said
+    for name in ("capacity", "accuracy_over_capacity"):
+        assert set(numbers(study, name).settings) == {f"update_every {n}" for n in (50, 100, 200)}
+    assert "settings" not in numbers(study, "layer_densities")  # one init, nothing beside it
+
+
+def test_seeds_without_any_interval_in_common_are_not_drawn(tmp_path):
+    study = uneven_study(tmp_path, {("random", "50", 0): 0.4, ("random", "100", 1): 0.6})
+    (reason,) = numbers(study, "accuracy_over_tasks").not_drawn
+    assert reason == (
+        "no mean has the same runs in every seed (not in the means, as runs are missing: all runs "
+        "of random)"
+    )
+
+
+def test_a_method_is_a_mean_over_the_same_growths_in_every_seed(tmp_path):
+    """In seeds 2 and 3 the good growth alone is there: static is better where both are."""
+    runs = [FakeRun(f"g{s:09}", (0.9,) * 3, {"growth": "gradient", "seed": s}) for s in range(4)]
+    runs += [FakeRun(f"r{s:09}", (0.5,) * 3, {"seed": s}) for s in range(2)]
+    static = {"method": "static", "growth": "none"}
+    runs += [FakeRun(f"s{s:09}", (0.8,) * 3, static | {"seed": s}) for s in range(4)]
+    study = write_study(tmp_path, *runs)
+    summary = pd.read_csv(study / "summary.csv", keep_default_na=False)
+    costs = {"forgetting": 0.0, "training_flops": 1e6, "memory_bytes": 100.0}
+    summary = summary.assign(**costs, seconds=[1.0] * 4 + [3.0] * 2 + [2.0] * 4)
+    summary.to_csv(study / "summary.csv", index=False)
+    table = numbers(study, "baselines")
+    rows = table[table.measure == "acc"].set_index("method")
+    assert rows.seeds.to_dict() == {"dst": 2, "static": 4}
+    assert rows.percent.to_dict() == pytest.approx({"dst": 70, "static": 80})
+    table = numbers(study, "tradeoffs").drop_duplicates("method").set_index("method")
+    assert table.accuracy_percent.to_dict() == pytest.approx({"dst": 70, "static": 80})
+    table = numbers(study, "costs")
+    assert table[table.measure == "seconds"]["mean"].tolist() == [2, 2]
+    for name in ("baselines", "costs", "tradeoffs"):
+        said = "not in the means, as runs are missing: seeds 2, 3 of DST · sparsity 72% · uniform"
+        assert said in notes(name, study), name
+
+
+def test_a_method_that_does_not_read_a_setting_goes_with_each_of_its_values(tmp_path):
+    accuracies = {("random", "50", 0): 0.4, ("random", "100", 0): 0.6, ("none", "none", 0): 0.7}
+    study = uneven_study(tmp_path, accuracies)
+    summary = pd.read_csv(study / "summary.csv", keep_default_na=False)
+    summary["method"] = ["dst", "dst", "static"]
+    summary.to_csv(study / "summary.csv", index=False)
+    table = numbers(study, "baselines")
+    assert table[table.measure == "acc"].percent.tolist() == pytest.approx([50, 70])
+    assert f"mean over {STEPS} 50, 100" in notes("baselines", study)
+
+
+def test_protocols_are_means_over_the_intervals_that_both_have_for_every_growth(tmp_path):
+    """The longer the interval, the worse, under both protocols alike: no bar has a length."""
+    by_interval = {"50": 0.7, "100": 0.6}
+    accuracies = {("random", steps, 0): acc for steps, acc in by_interval.items()}
+    accuracies |= {("gradient", steps, 0): acc for steps, acc in by_interval.items()}
+    study = uneven_study(tmp_path, accuracies | {("random", "100", 1): 0.6})
+    summary = pd.read_csv(study / "summary.csv", keep_default_na=False)
+    published = summary[summary.seed == 0].assign(protocol="published")
+    published["digest"] = published.digest.str.replace("d", "p")
+    corrected = summary[(summary.growth == "random") | (summary[STEPS] == 100)]
+    pd.concat([published, corrected]).to_csv(study / "summary.csv", index=False)
+    table = numbers(study, "protocols")
+    assert table.accuracy_percent.tolist() == pytest.approx([60] * 4)
+    assert f"as others in the panel lack it: {STEPS} 50 of published · random" in notes(
+        "protocols", study
+    )
+
+
+def test_protocols_without_an_interval_in_common_are_not_compared(tmp_path):
+    accuracies = {("random", "50", 0): 0.4, ("random", "100", 0): 0.6, ("random", "200", 0): 0.7}
+    study = uneven_study(tmp_path, accuracies)
+    summary = pd.read_csv(study / "summary.csv", keep_default_na=False)
+    summary["protocol"] = ["published", "corrected", "corrected"]
+    summary.to_csv(study / "summary.csv", index=False)
+    assert "not_drawn" in numbers(study, "protocols")
+
+
+def test_inits_are_compared_at_the_settings_that_both_have(tmp_path):
+    """Layer densities of uniform at an interval that ERK was not run at."""
+    study = uneven_study(tmp_path, {("random", "50", 0): 0.4, ("random", "100", 0): 0.6})
+    summary = pd.read_csv(study / "summary.csv", keep_default_na=False)
+    erk = summary[summary[STEPS] == 50].assign(init="erk", digest="e" * 10)
+    pd.concat([summary, erk]).to_csv(study / "summary.csv", index=False)
+    table = pd.read_csv(study / "capacity.csv", dtype={"digest": str})
+    same = table[table.digest == "d000000000"].assign(digest="e" * 10)
+    table.loc[table.digest == "d000000001", "active"] //= 2
+    pd.concat([table, same]).to_csv(study / "capacity.csv", index=False)
+    densities = numbers(study, "layer_densities").set_index(["init", "layer"]).percent
+    # 10 of 10 and 4 of 40 weights at interval 50, half as many at 100.
+    assert densities["uniform"].tolist() == densities["erk"].tolist() == [100, 10]
+    assert f"as others in the panel lack it: {STEPS} 100 of uniform" in notes(
+        "layer_densities", study
+    )
+
+
 def test_capacity_counts_weights_over_all_layers(tmp_path):
     table = numbers(two_seeds(tmp_path), "capacity").set_index("share")
     # Free after task 1: 36 of 50; after task 2: 33. Task 2 has 14 active weights, 11 shared.
@@ -772,6 +948,29 @@ def test_ranking_ranks_within_a_seed(tmp_path):
     assert table.low_rank.tolist() == [1, 1]
     assert table.high_rank.tolist() == [2, 2]
     assert table.accuracy_percent.to_dict() == pytest.approx({"random": 65, "gradient": 65})
+
+
+def ranked(folder: Path, seeds: dict[str, tuple[int, ...]]) -> pd.DataFrame:
+    """The figure of growths with these seeds, in the order of their accuracies, best first."""
+    runs = [
+        FakeRun(f"d{k}{seed:08}", (0.9 - 0.1 * k,) * 3, {"growth": growth, "seed": seed})
+        for k, (growth, own) in enumerate(seeds.items())
+        for seed in own
+    ]
+    return numbers(write_study(folder, *runs), "ranking")
+
+
+def test_ranks_are_taken_in_the_seeds_that_all_configurations_have(tmp_path):
+    table = ranked(tmp_path, {"random": (0, 1), "gradient": (1, 2), "momentum": (1, 3)})
+    assert table.growth.tolist() == ["random", "gradient", "momentum"]
+    # In seeds 0, 2 and 3 one of them is alone and would be first.
+    assert table.mean_rank.tolist() == [1, 2, 3]
+    assert table.seeds.tolist() == [1, 1, 1]
+
+
+def test_configurations_without_a_seed_in_common_are_not_ranked(tmp_path):
+    table = ranked(tmp_path, {"random": (0, 1), "gradient": (0, 1), "momentum": (2, 3)})
+    assert table.not_drawn.tolist() == ["no two configurations of a block share their seeds"]
 
 
 def test_claims_are_drawn_in_points_and_untested_ones_are_not(tmp_path):

@@ -67,16 +67,27 @@ def values_read(table: pd.DataFrame, axis: str) -> list[str]:
     return [str(value) for value in table[axis].unique() if value != NOT_READ]
 
 
-def mean_over(table: pd.DataFrame, axes: Sequence[str] | None = None) -> str:
+def mean_over(
+    table: pd.DataFrame, axes: Sequence[str] | None = None, within: Sequence[str] = ()
+) -> str:
     """What a mean over these rows is a mean over, in words; "" where no setting varies.
 
     Args:
         table: with varied settings among its columns.
         axes: those over which the mean is taken; all by default.
+        within: columns that tell several means apart; only what varies in one of them counts.
     """
     words = [
         f"{axis} {', '.join(values)}"
         for axis in (varied_axes(table) if axes is None else axes)
-        if len(values := values_read(table, axis)) > 1
+        if len(values := values_read(_varying(table, axis, within), axis)) > 1
     ]
     return f"mean over {' and '.join(words)}" if words else ""
+
+
+def _varying(table: pd.DataFrame, axis: str, within: Sequence[str]) -> pd.DataFrame:
+    """Rows of the means that have several values of a setting."""
+    if not within:
+        return table
+    read = table[table[axis] != NOT_READ]
+    return read[read.groupby(list(within))[axis].transform("nunique") > 1]

@@ -177,7 +177,14 @@ def _per_seed(paired: pd.DataFrame, rest: Sequence[str]) -> pd.Series[float]:
     if not rest:
         return paired.groupby("seed")["difference"].mean()
     cells = paired.pivot_table("difference", "seed", list(rest), aggfunc="mean")
+    return in_every_seed(cells).mean(axis=1).dropna()
+
+
+def in_every_seed(cells: pd.DataFrame) -> pd.DataFrame:
+    """The seeds (rows) that have all cells (columns); if none has, the cells that all seeds have.
+
+    Args:
+        cells: NaN where a seed lacks a cell.
+    """
     whole = cells.dropna()
-    if whole.empty:
-        whole = cells.dropna(axis=1)
-    return whole.mean(axis=1).dropna()
+    return cells.dropna(axis=1) if whole.empty else whole

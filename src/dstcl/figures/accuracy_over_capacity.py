@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dstcl.evaluation.axes import CELL, NOT_READ, mean_over
+from dstcl.evaluation.axes import CELL, NOT_READ
+from dstcl.figures.means import over_seeds, same_cells_of_growths
 from dstcl.figures.panels import (
     Part,
     accuracy_limits,
     blocks,
     legend_title,
     line_panels,
-    over_seeds,
 )
 from dstcl.figures.tables import NotDrawnError, Tables
 
@@ -24,17 +24,17 @@ CAPTION = (
     "weights run out. Tasks differ in difficulty, so compare lines with each other."
 )
 
-RUN = [*CELL, "seed", "digest"]
-
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    runs = _tasks(tables)
+    averaged = same_cells_of_growths(tables.capacity[tables.capacity.init != NOT_READ])
+    by = [*CELL, *averaged.apart, "task"]
+    runs = _tasks(averaged.rows, [*by, "seed", "digest"], tables.accuracy)
     if runs.empty:
         raise NotDrawnError("no run learned tasks one after the other in masks of their own")
-    learned = over_seeds(runs, [*CELL, "task"], "accuracy", by_seed=True)
-    free = runs.groupby([*CELL, "task"], sort=False, as_index=False)[["free"]].mean()
-    points = learned.merge(free, on=[*CELL, "task"])
+    learned = over_seeds(runs, by, "accuracy", by_seed=True)
+    free = runs.groupby(by, sort=False, as_index=False)[["free"]].mean()
+    points = learned.merge(free, on=by)
     parts = []
     for title, rows in blocks(points, tables.title):
         limits = accuracy_limits(rows, 0.2)
@@ -44,17 +44,22 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         parts.append(Part(title, y_label, moved, limits, x_label=label, falling=True))
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
     numbers = points.rename(columns=names | {"free": "free_percent"})
-    note = mean_over(tables.capacity[tables.capacity.init != NOT_READ])
-    return line_panels(parts, legend_title(points), tables.growth_looks, note), numbers
+    figure = line_panels(parts, legend_title(points), tables.growth_looks, averaged.note)
+    return figure, numbers
 
 
-def _tasks(tables: Tables) -> pd.DataFrame:
-    """One row per run and task: accuracy when learned and free weights before, in per cent."""
-    masked = tables.capacity[tables.capacity.init != NOT_READ]
-    sums = masked.groupby([*RUN, "task"], sort=False, as_index=False)[["size", "free"]].sum()
+def _tasks(masked: pd.DataFrame, of: list[str], accuracy: pd.DataFrame) -> pd.DataFrame:
+    """One row per run and task: accuracy when learned and free weights before, in per cent.
+
+    Args:
+        masked: of each run, task and layer: size, free.
+        of: columns of a run and a task.
+        accuracy: of each run, after each task on each task.
+    """
+    sums = masked.groupby(of, sort=False, as_index=False)[["size", "free"]].sum()
     before = sums.assign(free=100 * sums.free / sums["size"], task=sums.task + 1)
     first = sums[sums.task == 1].assign(free=100.0)
     free = pd.concat([first, before]).drop(columns="size")
-    rows = tables.accuracy[tables.accuracy.task == tables.accuracy.after_task]
-    accuracy = rows[[*RUN, "task", "accuracy"]].assign(accuracy=100 * rows.accuracy)
-    return accuracy.merge(free, on=[*RUN, "task"])
+    rows = accuracy[accuracy.task == accuracy.after_task]
+    learned = rows[["digest", "task"]].assign(accuracy=100 * rows.accuracy)
+    return learned.merge(free, on=["digest", "task"])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dstcl.evaluation.axes import CELL, mean_over
+from dstcl.evaluation.axes import CELL
+from dstcl.figures.means import over_seeds, same_cells_of_growths
 from dstcl.figures.panels import (
     Part,
     accuracy_limits,
     blocks,
     legend_title,
     line_panels,
-    over_seeds,
 )
 from dstcl.figures.tables import Tables
 
@@ -28,15 +28,16 @@ CAPTION = (
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    seen = tables.accuracy.rename(columns={"task": "seen_task", "after_task": "task"})
-    runs = seen.groupby([*CELL, "seed", "task"], sort=False, as_index=False)[["accuracy"]].mean()
+    averaged = same_cells_of_growths(tables.accuracy)
+    seen = averaged.rows.rename(columns={"task": "seen_task", "after_task": "task"})
+    by = [*CELL, *averaged.apart, "task"]
+    runs = seen.groupby([*by, "seed"], sort=False, as_index=False)[["accuracy"]].mean()
     runs["accuracy"] *= 100
-    points = over_seeds(runs, [*CELL, "task"], "accuracy", by_seed=True)
+    points = over_seeds(runs, by, "accuracy", by_seed=True)
     parts = [
         Part(title, "accuracy over tasks seen so far (%)", rows, accuracy_limits(rows, 0.3))
         for title, rows in blocks(points, tables.title)
     ]
-    note = mean_over(tables.accuracy)
-    figure = line_panels(parts, legend_title(points), tables.growth_looks, note)
+    figure = line_panels(parts, legend_title(points), tables.growth_looks, averaged.note)
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
     return figure, points.rename(columns=names)

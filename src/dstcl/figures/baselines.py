@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.evaluation.axes import BLOCK, SUBNETWORK, mean_over
+from dstcl.evaluation.axes import BLOCK, SUBNETWORK
+from dstcl.figures.means import APART, over_seeds, same_cells
 from dstcl.figures.panels import (
     dots,
     method_label,
     name_rows,
     of_several_methods,
-    over_seeds,
     say,
     stacked,
 )
@@ -33,14 +33,14 @@ ROW = ["method", *SUBNETWORK]
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent; `NotDrawnError` where there is only one method."""
     runs = tables.without_switches(tables.measured("acc", "forgetting"))
-    runs = of_several_methods(runs)
+    averaged = same_cells(of_several_methods(runs), BLOCK, ROW)
     parts = {}
     for measure in ("acc", "forgetting"):
-        values = runs.assign(value=100 * runs[measure]).dropna(subset="value")
-        parts[measure] = over_seeds(values, [*BLOCK, *ROW], "value")
+        values = averaged.rows.assign(value=100 * averaged.rows[measure]).dropna(subset="value")
+        parts[measure] = over_seeds(values, [*BLOCK, *ROW, *averaged.apart], "value")
     found = list(parts["acc"].groupby(list(BLOCK), sort=False))
     heights = [4.6 * len(rows) + 18 for _, rows in found]
-    figure, subfigures = stacked(heights, note=mean_over(runs))
+    figure, subfigures = stacked(heights, note=averaged.note)
     for (key, rows), subfigure in zip(found, subfigures):
         lost = parts["forgetting"]
         lost = lost[(lost[list(BLOCK)] == list(key)).all(axis=1)]
@@ -60,10 +60,11 @@ def _draw_block(
         fontweight="bold",
     )
     left, right = part.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-    place = {key: index for index, key in enumerate(zip(*(rows[name] for name in ROW)))}
+    names = [name for name in (*ROW, APART) if name in rows]
+    place = {key: index for index, key in enumerate(zip(*(rows[name] for name in names)))}
     name_rows(left, [method_label(*key) for key in place])
     for panel, table in ((left, rows), (right, lost)):
-        keys = zip(*(table[name] for name in ROW))
+        keys = zip(*(table[name] for name in names))
         table = table.assign(place=[place[key] for key in keys])
         for method, line in table.groupby("method", sort=False):
             dots(panel, line, **tables.method_looks[str(method)])

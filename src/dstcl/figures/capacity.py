@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dstcl.evaluation.axes import CELL, mean_over
+from dstcl.evaluation.axes import CELL
 from dstcl.figures.independent_masks import expected_use
-from dstcl.figures.panels import Part, blocks, legend_title, line_panels, over_seeds
+from dstcl.figures.means import over_seeds, same_cells_of_growths
+from dstcl.figures.panels import Part, blocks, legend_title, line_panels
 from dstcl.figures.tables import Tables
 
 CAPTION = (
@@ -26,12 +27,13 @@ SHARES = ("used", "reused")
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    sums, run = ["size", "active", "shared", "free"], [*CELL, "seed", "digest", "task"]
-    runs = tables.capacity.groupby(run, sort=False, as_index=False)[sums].sum()
+    averaged = same_cells_of_growths(tables.capacity)
+    by, sums = [*CELL, *averaged.apart, "task"], ["size", "active", "shared", "free"]
+    runs = averaged.rows.groupby([*by, "seed", "digest"], sort=False, as_index=False)[sums].sum()
     runs["used"] = 100 * (1 - runs.free / runs["size"])
     runs["reused"] = 100 * runs.shared / runs.active
     runs = runs.merge(expected_use(tables.capacity), on=["digest", "task"])
-    used, reused = (_with_chance(runs, share) for share in SHARES)
+    used, reused = (_with_chance(runs, by, share) for share in SHARES)
     parts = []
     for (title, block), (_, reused_block) in zip(
         blocks(used, tables.title), blocks(reused, tables.title)
@@ -52,15 +54,13 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
                 "expected",
             ),
         ]
-    note = mean_over(tables.capacity)
-    figure = line_panels(parts, legend_title(used), tables.growth_looks, note)
+    figure = line_panels(parts, legend_title(used), tables.growth_looks, averaged.note)
     table = pd.concat({"used": used, "reused": reused}, names=["share"]).reset_index("share")
     names = ("mean", "percent"), *((n, f"{n}_percent") for n in ("low", "high", "expected"))
     return figure, table.rename(columns=dict(names))
 
 
-def _with_chance(runs: pd.DataFrame, share: str) -> pd.DataFrame:
+def _with_chance(runs: pd.DataFrame, by: list[str], share: str) -> pd.DataFrame:
     """Mean over seeds of this share, and in ``expected`` what independent masks would give."""
-    by = [*CELL, "task"]
     chance = runs.groupby(by, sort=False)[f"expected_{share}"].mean().rename("expected")
     return over_seeds(runs, by, share, by_seed=True).merge(chance.reset_index(), on=by)

@@ -8,14 +8,14 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK, mean_over
+from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK, varied_axes
 from dstcl.evaluation.tables import read_table
+from dstcl.figures.means import APART, over_seeds, same_cells
 from dstcl.figures.panels import (
     dots,
     logarithmic,
     method_label,
     name_rows,
-    over_seeds,
     say,
     stacked,
 )
@@ -47,13 +47,16 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     summary = read_table(tables.study, "summary")
     counted = [name for name in MEASURES if name in summary]
     runs = tables.without_switches(tables.measured(*(counted or MEASURES)))
-    long = runs.melt([*BLOCK, *ROW, "seed"], counted, "measure").dropna(subset="value")
+    axes = [*BLOCK, *ROW, "growth", *varied_axes(runs), "seed"]
+    long = runs.melt(axes, counted, "measure").dropna(subset="value")
     if long.empty:
         raise NotDrawnError("no run has recorded what it cost")
-    numbers = over_seeds(long, [*BLOCK, *ROW, "measure"], "value")
+    averaged = same_cells(long, [*BLOCK, "measure"], ROW)
+    numbers = over_seeds(averaged.rows, [*BLOCK, *ROW, *averaged.apart, "measure"], "value")
     found = list(numbers.groupby(list(BLOCK), sort=False))
-    heights = [4.6 * len(part.drop_duplicates(ROW)) + 22 for _, part in found]
-    figure, subfigures = stacked(heights, note=mean_over(runs))
+    rows = [*ROW, *averaged.apart]
+    heights = [4.6 * len(part.drop_duplicates(rows)) + 22 for _, part in found]
+    figure, subfigures = stacked(heights, note=averaged.note)
     for (key, part), subfigure in zip(found, subfigures):
         _draw_block(tables, key, part, subfigure)
     return figure, numbers
@@ -65,16 +68,17 @@ def _draw_block(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -
         f"{tables.title.setting(dataset, tasks)} · protocol {protocol} · network {network}",
         fontweight="bold",
     )
+    names = [name for name in (*ROW, APART) if name in rows]
     keys = sorted(
-        set(zip(*(rows[name] for name in ROW))),
-        key=lambda row: (row[2] == NOT_READ, row[0], -row[1], row[2]),
+        set(zip(*(rows[name] for name in names))),
+        key=lambda row: (row[2] == NOT_READ, row[0], -row[1], *row[2:]),
     )
     place = {row: index for index, row in enumerate(keys)}
     axes = part.subplots(1, len(MEASURES), sharey=True)
     name_rows(axes[0], [method_label(*row) for row in keys])
     for (measure, (words, by_decades)), panel in zip(MEASURES.items(), axes):
         here = rows[rows.measure == measure]
-        here = here.assign(place=[place[row] for row in zip(*(here[name] for name in ROW))])
+        here = here.assign(place=[place[row] for row in zip(*(here[name] for name in names))])
         if by_decades and (here["mean"] > 0).any():
             logarithmic(panel, here["mean"][here["mean"] > 0])
         else:

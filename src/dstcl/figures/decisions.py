@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over, varied_axes
-from dstcl.figures.panels import blocks, densities, over_seeds, stacked
+from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK
+from dstcl.figures.means import APART, over_seeds, same_cells
+from dstcl.figures.panels import blocks, densities, stacked
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 from dstcl.study.controllers import CONTROLLER, SHARE
@@ -33,9 +34,11 @@ CHANNELS = "drawn anew (%)"
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    rows, batch = (tables.decisions[tables.decisions.step == step] for step in (0, 1))
-    by = [*METHOD_BLOCK, *SUBNETWORK, "growth"]
-    by += [CONTROLLER] if CONTROLLER in rows else []
+    controller = [CONTROLLER] if CONTROLLER in tables.decisions else []
+    panel = [*METHOD_BLOCK, *controller, "density"]
+    averaged = same_cells(tables.decisions, panel, ["init", "growth"])
+    rows, batch = (averaged.rows[averaged.rows.step == step] for step in (0, 1))
+    by = [*METHOD_BLOCK, *SUBNETWORK, "growth", *controller, *averaged.apart]
     found = [
         _growth(rows, by),
         _layers(rows, by, tables.capacity),
@@ -51,8 +54,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         for name, own in _by_controller(block)
         for kind, part in own.groupby("what", sort=False)
     ]
-    others = [axis for axis in varied_axes(tables.decisions) if axis != CONTROLLER]
-    figure, subfigures = stacked([48] * len(panels), note=mean_over(rows, others))
+    figure, subfigures = stacked([48] * len(panels), note=averaged.note)
     for (title, kind, part), subfigure in zip(panels, subfigures):
         _draw_part(title, str(kind), part, subfigure)
     names = {"mean": "percent", "low": "low_percent", "high": "high_percent"}
@@ -135,13 +137,15 @@ def _draw_part(title: str, kind: str, part: pd.DataFrame, subfigure: SubFigure) 
 def _draw_lines(panel: Axes, rows: pd.DataFrame) -> None:
     """A line for each layer, or for each init and growth; a layer's is a mean over growths."""
     of_layers = bool((rows.layer != "").any())
-    lines = list(rows.groupby(["layer"] if of_layers else ["init", "growth"], sort=False))
+    names = ["layer"] if of_layers else ["init", "growth"]
+    names += [APART] if APART in rows else []
+    lines = list(rows.groupby(names, sort=False))
     colors = mpl.colormaps["cividis"]
     for index, (key, line) in enumerate(lines):
         # The end of the map is too pale on white.
         color = colors(0.88 * index / max(1, len(lines) - 1))
         line = line.groupby("task", as_index=False)[["mean", "low", "high"]].mean()
-        style: dict[str, Any] = {"color": color, "label": ", ".join(map(str, key))}
+        style: dict[str, Any] = {"color": color, "label": ", ".join(filter(None, map(str, key)))}
         panel.fill_between(line.task, line.low, line.high, color=color, alpha=0.1, linewidth=0)
         marker = "none" if of_layers else "os^Dv"[index % 5]
         panel.plot(line.task, line["mean"], marker=marker, **style)

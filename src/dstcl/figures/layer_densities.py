@@ -11,9 +11,17 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK, mean_over
+from dstcl.evaluation.axes import METHOD_BLOCK, SUBNETWORK
 from dstcl.evaluation.spelling import spelled
-from dstcl.figures.panels import REFERENCE, blocks, densities, legend_above, stacked
+from dstcl.figures.means import APART, same_cells
+from dstcl.figures.panels import (
+    REFERENCE,
+    blocks,
+    densities,
+    legend_above,
+    name_settings,
+    stacked,
+)
 from dstcl.figures.style import Look, handle, sparsity
 from dstcl.figures.tables import Tables
 
@@ -28,8 +36,9 @@ CAPTION = (
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    layer = [*METHOD_BLOCK, *SUBNETWORK, "layer", "size"]
-    layers = tables.capacity.assign(percent=100 * tables.capacity.active / tables.capacity["size"])
+    averaged = same_cells(tables.capacity, [*METHOD_BLOCK, "density"], ["init"])
+    layer = [*METHOD_BLOCK, *SUBNETWORK, *averaged.apart, "layer", "size"]
+    layers = averaged.rows.assign(percent=100 * averaged.rows.active / averaged.rows["size"])
     numbers = layers.groupby(layer, sort=False, as_index=False)[["percent"]].mean()
     tasks = layers.groupby(list(METHOD_BLOCK)).task
     for name, task in (("first", tasks.transform("min")), ("last", tasks.transform("max"))):
@@ -39,7 +48,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         )
     parts = blocks(numbers, tables.title)
     heights = [max(26, 4.2 * rows.layer.nunique()) + 26 for _, rows in parts]
-    figure, subfigures = stacked(heights, head=8, note=mean_over(layers))
+    figure, subfigures = stacked(heights, head=8, note=averaged.note)
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows, tables.init_looks, subfigure)
     handles = [handle(spelled(init), tables.init_looks[init]) for init in numbers.init.unique()]
@@ -80,8 +89,11 @@ def _draw_panel(
 ) -> None:
     panel.set_title(sparsity(density))
     panel.axvline(100 * density, **REFERENCE)
-    for init, line in rows.groupby("init", sort=False):
-        style, heights = looks[str(init)], line.layer.map(places)
+    names = [name for name in ("init", APART) if name in rows]
+    for key, line in rows.groupby(names, sort=False):
+        style, heights = looks[str(key[0])], line.layer.map(places)
         ends = {"color": style["color"], "alpha": 0.35, "linewidth": 3.5}
         panel.hlines(heights, line.first_percent, line.last_percent, **ends)
         panel.plot(line.percent, heights, **style)
+        end = line.percent.iloc[-1], heights.iloc[-1]
+        name_settings(panel, line, end, style["color"])

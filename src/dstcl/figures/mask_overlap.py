@@ -10,9 +10,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, SUBNETWORK, mean_over
+from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, SUBNETWORK
 from dstcl.evaluation.spelling import spelled
 from dstcl.figures.independent_masks import expected_overlap
+from dstcl.figures.means import same_cells
 from dstcl.figures.panels import blocks, densities, say, stacked
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
@@ -36,8 +37,9 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     if masked.empty:
         raise NotDrawnError("no run has masks of several tasks")
     pairs = ["digest", "task", "other"]
-    layers = tables.capacity[tables.capacity.digest.isin(masked.digest)]
-    masked = masked.merge(expected_overlap(layers), on=pairs)
+    averaged = same_cells(masked, [*METHOD_BLOCK, *SUBNETWORK], [])
+    layers = tables.capacity[tables.capacity.digest.isin(averaged.rows.digest)]
+    masked = averaged.rows.merge(expected_overlap(layers), on=pairs)
     cells = [*METHOD_BLOCK, *SUBNETWORK, "task", "other"]
     means = ["jaccard", "expected_percent"]
     numbers = masked.groupby(cells, sort=False, as_index=False)[means].mean()
@@ -45,7 +47,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     numbers["relative"] = numbers.jaccard_percent / numbers.expected_percent
     parts = blocks(numbers, tables.title)
     heights = [50 * rows.init.nunique() + 16 for _, rows in parts]
-    figure, subfigures = stacked(heights, note=mean_over(masked))
+    figure, subfigures = stacked(heights, note=averaged.note)
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows, subfigure)
     return figure, numbers

@@ -1,4 +1,4 @@
-"""What several figures share: blocks of comparable runs, means over seeds, panels of lines."""
+"""What several figures share: blocks of comparable runs, panels of lines."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from matplotlib.transforms import Affine2DBase, ScaledTranslation
 
 from dstcl.evaluation.axes import BLOCK, METHOD_BLOCK, NOT_READ, is_varied
 from dstcl.evaluation.spelling import spelled
-from dstcl.evaluation.statistics import mean_interval
 from dstcl.evaluation.tables import Title
 from dstcl.figures import NOT_DRAWN
+from dstcl.figures.means import APART
 from dstcl.figures.style import GREY, MM, Look, handle, sparsity, width_mm
 from dstcl.figures.tables import NotDrawnError
 
@@ -37,7 +37,8 @@ REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 2)), "linewi
 class Part:
     """Panels, init (rows) by density (columns), of one quantity of one block.
 
-    ``points`` has columns density, init, growth, task and those of `over_seeds` with ``by_seed``.
+    ``points`` has columns density, init, growth, task and those of `over_seeds` with ``by_seed``;
+    and `APART` where it tells lines apart.
     ``limits`` are those of the y axis. ``reference``, a column of ``points``, is a dashed line: its
     mean over growths.
     """
@@ -65,23 +66,6 @@ def _block_title(row: pd.Series[Any], title: Title) -> str:
         f"{title.setting(row.dataset, row.tasks)} · protocol {row.protocol} · "
         f"network {row.network} · method {spelled(row.method)}"
     )
-
-
-def over_seeds(
-    values: pd.DataFrame, by: list[str], column: str, *, by_seed: bool = False
-) -> pd.DataFrame:
-    """Mean of a column over seeds with its 95% interval: ``by``, seeds, mean, low, high.
-
-    Several values of a seed count as their mean. Where asked for, ``by_seed`` has the value of each
-    seed, as numbers with spaces between them.
-    """
-    rows, per_seed = [], values.groupby([*by, "seed"], sort=False, as_index=False)[[column]].mean()
-    for key, group in per_seed.groupby(by, sort=False):
-        estimate = mean_interval(group[column].tolist())
-        each = " ".join(f"{value:.10g}" for value in group[column])
-        rows.append((*key, len(group), estimate.mean, estimate.low, estimate.high, each))
-    table = pd.DataFrame(rows, columns=[*by, "seeds", "mean", "low", "high", "by_seed"])
-    return table if by_seed else table.drop(columns="by_seed")
 
 
 def of_several_methods(runs: pd.DataFrame) -> pd.DataFrame:
@@ -228,10 +212,17 @@ def varied_words(row: Any) -> list[str]:
     return [f"{axis} {v}" for axis, v in row.items() if is_varied(axis) and v != NOT_READ]
 
 
-def method_label(method: str, density: float, init: str) -> str:
+def method_label(method: str, density: float, init: str, apart: str = "") -> str:
     """A method's row; a dense one has neither density nor init."""
-    name = spelled(method)
-    return name if init == NOT_READ else f"{name} · {sparsity(density)} · {spelled(init)}"
+    words = [spelled(method), *([] if init == NOT_READ else [sparsity(density), spelled(init)])]
+    return " · ".join(filter(None, [*words, apart]))
+
+
+def name_settings(panel: Axes, line: pd.DataFrame, end: tuple[float, float], color: Any) -> None:
+    """Write `APART` of a line's rows at its end, if they have that."""
+    if APART in line and (words := line[APART].iloc[-1]):
+        place: dict[str, Any] = {"xytext": (0, 2), "textcoords": "offset points", "ha": "right"}
+        panel.annotate(words, end, **place, color=color, fontsize=6)
 
 
 def figure_of_words(reason: str) -> tuple[Figure, pd.DataFrame]:
@@ -272,9 +263,10 @@ def _scale(panel: Axes) -> Affine2DBase:
 def _draw_lines(panel: Axes, points: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     if points.empty:
         say(panel, "no runs")
-    lines = list(points.groupby("growth", sort=False))
-    for number, (growth, line) in enumerate(lines):
-        style = looks[str(growth)]
+    names = [name for name in ("growth", APART) if name in points]
+    lines = list(points.groupby(names, sort=False))
+    for number, (key, line) in enumerate(lines):
+        style = looks[str(key[0])]
         color = style["color"]
         banded = line[line.seeds >= BAND_FROM]
         panel.fill_between(
@@ -290,3 +282,4 @@ def _draw_lines(panel: Axes, points: pd.DataFrame, looks: Mapping[str, Look]) ->
             x, y = zip(*single)
             panel.scatter(x, y, s=6, color=color, alpha=0.75, linewidths=0, **beside)
         panel.plot(line.task, line["mean"], markevery=every, **style)
+        name_settings(panel, line, (line.task.iloc[-1], line["mean"].iloc[-1]), color)

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from dstcl.evaluation.axes import CELL, SETTING, mean_over
+from dstcl.evaluation.axes import CELL, SETTING, SUBNETWORK
 from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.tables import Title
-from dstcl.figures.panels import dots, legend_above, name_rows, over_seeds, stacked
+from dstcl.figures.means import APART, over_seeds, same_cells, together
+from dstcl.figures.panels import dots, legend_above, name_rows, stacked
 from dstcl.figures.style import GREY, PROTOCOLS, handle, sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
@@ -31,15 +32,19 @@ CONFIGURATION = [axis for axis in CELL if axis != "protocol"]
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent; `NotDrawnError` without cells of both protocols."""
     runs = tables.summary[tables.summary.protocol.isin(PAIR)]
-    runs = runs.assign(percent=100 * runs.acc)
-    points = over_seeds(runs, list(CELL), "percent")
-    both = points.groupby(CONFIGURATION).protocol.transform("nunique") == 2
-    points = points[both]
+    runs = _of_both(runs.assign(percent=100 * runs.acc), CONFIGURATION)
+    # Orders of growths are compared between protocols, within an init and density.
+    panel = [*SETTING, "method", *SUBNETWORK]
+    averaged = same_cells(runs, panel, ["protocol", "growth"])
+    found = over_seeds(averaged.rows, [*CELL, *averaged.apart], "percent")
+    points = _of_both(found, [*CONFIGURATION, *averaged.apart])
     if points.empty:
         raise NotDrawnError("no configuration was run under both published and corrected")
+    alone = len(found) - len(points)
+    note = [averaged.note, f"{alone} points of one protocol alone are not drawn" * bool(alone)]
     parts = [rows for _, rows in points.groupby([*SETTING, "method"], sort=False)]
     heights = [3.8 * len(rows) / 2 + 18 for rows in parts]
-    figure, subfigures = stacked(heights, head=8, note=_note(runs, points))
+    figure, subfigures = stacked(heights, head=8, note=together(note))
     for rows, subfigure in zip(parts, subfigures):
         _draw_setting(tables.title, rows, subfigure)
     handles = [handle(name, PROTOCOLS[name]) for name in PAIR]
@@ -48,9 +53,9 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     return figure, points.rename(columns=names)
 
 
-def _note(runs: pd.DataFrame, points: pd.DataFrame) -> str:
-    """Over what the means of these points are taken, beside seeds."""
-    return mean_over(runs.merge(points[[*CELL]], on=[*CELL]))
+def _of_both(rows: pd.DataFrame, configuration: list[str]) -> pd.DataFrame:
+    """Rows of configurations that were run under both protocols."""
+    return rows[rows.groupby(configuration).protocol.transform("nunique") == len(PAIR)]
 
 
 def _legend(points: pd.DataFrame) -> str:
@@ -66,21 +71,26 @@ def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> N
         fontweight="bold",
     )
     panel = subfigure.subplots()
-    order = points.drop_duplicates(["density", "init", "growth"])
-    order = order.sort_values(["density", "init"], ascending=[False, False], kind="stable")
-    cells = list(order[["density", "init", "growth"]].itertuples(index=False, name=None))
+    names = [name for name in (*SUBNETWORK, "growth", APART) if name in points]
+    order = points.drop_duplicates(names)
+    order = order.sort_values([*SUBNETWORK], ascending=[False, False], kind="stable")
+    cells = list(order[names].itertuples(index=False, name=None))
     place = {cell: index for index, cell in enumerate(cells)}
-    keys = points[["density", "init", "growth"]].itertuples(index=False, name=None)
+    keys = points[names].itertuples(index=False, name=None)
     points = points.assign(place=[place[key] for key in keys])
     ends = points.pivot_table("mean", "place", "protocol")
     panel.hlines(ends.index, ends[PAIR[0]], ends[PAIR[1]], color="#bdbdbd", linewidth=2.2)
     for protocol, rows in points.groupby("protocol", sort=False):
         shift = 0.16 * (1 if protocol == PAIR[0] else -1)
         dots(panel, rows.assign(place=rows.place + shift), **PROTOCOLS[str(protocol)])
-    name_rows(panel, [f"{sparsity(d)} · {spelled(init)} · {growth}" for d, init, growth in cells])
+    name_rows(panel, [_label(*cell) for cell in cells])
     for index in np.flatnonzero([a[0] != b[0] for a, b in pairwise(cells)]):
         panel.axhline(index + 0.5, color=GREY, linewidth=0.6)
     panel.set_xlabel("accuracy over all tasks after the last one (%)")
     low, high = points["mean"].min(), points["mean"].max()
     room = 0.15 * (high - low) + 1
     panel.set_xlim(max(low - room, 0), min(high + room, 100))
+
+
+def _label(density: float, init: str, growth: str, apart: str = "") -> str:
+    return " · ".join(filter(None, [sparsity(density), spelled(init), growth, apart]))

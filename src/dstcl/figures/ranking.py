@@ -7,7 +7,8 @@ from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import METHOD_BLOCK, cell_axes
 from dstcl.evaluation.spelling import spelled
-from dstcl.figures.panels import blocks, dots, name_rows, over_seeds, stacked, varied_words
+from dstcl.figures.means import over_seeds
+from dstcl.figures.panels import blocks, dots, name_rows, stacked, varied_words
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
@@ -49,12 +50,18 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 
 def _complete(runs: pd.DataFrame) -> pd.DataFrame:
-    """Cells that have every seed which most cells of their block have; blocks of two or more."""
+    """Of each block the cells with as many seeds as most, in the seeds that all of these have.
+
+    Blocks without two such cells, or without such a seed, are left out.
+    """
     kept, cell = [], cell_axes(runs)
     for _, block in runs.groupby(list(METHOD_BLOCK), sort=False):
         cells = block.groupby(cell).seed.transform("nunique")
         full = block[cells == cells.mode().max()]
-        if full.drop_duplicates(cell).shape[0] > 1:
+        count = len(full.drop_duplicates(cell))
+        shared = full.drop_duplicates([*cell, "seed"]).groupby("seed").seed.transform("size")
+        full = full[full.seed.isin(full.seed[shared.index][shared == count])]
+        if count > 1 and len(full):
             kept.append(full)
     return pd.concat(kept) if kept else runs.iloc[:0]
 

@@ -12,16 +12,16 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK, mean_over
+from dstcl.evaluation.axes import BLOCK, NOT_READ, SUBNETWORK
 from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.tables import read_table
 from dstcl.figures.labels import place_names
+from dstcl.figures.means import APART, over_seeds, same_cells, together
 from dstcl.figures.panels import (
     BAND_FROM,
     legend_above,
     logarithmic,
     of_several_methods,
-    over_seeds,
     stacked,
 )
 from dstcl.figures.style import METHOD_KINDS, handle, sparsity
@@ -52,11 +52,12 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     counted = [name for name in COSTS if name in summary]
     runs = tables.without_switches(tables.measured("acc", *(counted or COSTS)))
     runs = of_several_methods(runs)
-    numbers = pd.concat([_numbers(runs, cost) for cost in counted])
+    parts, notes = zip(*(_numbers(runs, cost) for cost in counted))
+    numbers = pd.concat(parts)
     if numbers.empty:
         raise NotDrawnError("no run has recorded what it cost")
     found = list(numbers.groupby([*BLOCK, "cost"], sort=False))
-    figure, subfigures = stacked([HEIGHT] * len(found), head=8, note=mean_over(runs))
+    figure, subfigures = stacked([HEIGHT] * len(found), head=8, note=together(notes))
     panels = []
     for (key, rows), subfigure in zip(found, subfigures):
         panels.append((_draw_panel(tables, key, rows, subfigure), rows))
@@ -82,14 +83,16 @@ def on_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
     ]
 
 
-def _numbers(runs: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """One row per method, density and init that has the cost, and whether it is on the front."""
+def _numbers(runs: pd.DataFrame, cost: str) -> tuple[pd.DataFrame, str]:
+    """One row per method, density and init that has the cost, and whether it is on the front; and
+    the note of `Averaged`."""
     have = runs.dropna(subset=cost).assign(percent=100 * runs.acc)
     if have.empty:
-        return pd.DataFrame()
-    by = [*BLOCK, *ROW]
-    accuracy = over_seeds(have, by, "percent", by_seed=True)
-    paid = over_seeds(have, by, cost, by_seed=True).drop(columns="seeds")
+        return pd.DataFrame(), ""
+    averaged = same_cells(have, BLOCK, ROW)
+    by = [*BLOCK, *ROW, *averaged.apart]
+    accuracy = over_seeds(averaged.rows, by, "percent", by_seed=True)
+    paid = over_seeds(averaged.rows, by, cost, by_seed=True).drop(columns="seeds")
     names = {"mean": "accuracy_percent", "low": "low_percent", "high": "high_percent"}
     rows = accuracy.rename(columns=names | {"by_seed": "percent_by_seed"}).merge(
         paid.rename(columns={name: f"cost_{name}" for name in ("mean", "low", "high", "by_seed")}),
@@ -100,7 +103,7 @@ def _numbers(runs: pd.DataFrame, cost: str) -> pd.DataFrame:
         pd.Series(on_front(own.cost_mean.tolist(), own.accuracy_percent.tolist()), own.index)
         for _, own in rows.groupby(list(BLOCK), sort=False)
     ]
-    return rows.assign(on_front=pd.concat(front))
+    return rows.assign(on_front=pd.concat(front)), averaged.note
 
 
 def _draw_panel(tables: Tables, key: Any, rows: pd.DataFrame, part: SubFigure) -> Axes:
@@ -147,7 +150,8 @@ def _name(panel: Axes, rows: pd.DataFrame) -> None:
         )
     ]
     names = [
-        _label(row["method"], row["density"], row["init"], inits > 1) for row in _records(rows)
+        _label(row["method"], row["density"], row["init"], inits > 1, row.get(APART, ""))
+        for row in _records(rows.fillna({APART: ""}))
     ]
     points = list(zip(rows.cost_mean, rows.accuracy_percent))
     bars += _steps([point for point, on in zip(points, rows.on_front) if on])
@@ -167,9 +171,9 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _label(method: str, density: float, init: str, with_init: bool) -> str:
+def _label(method: str, density: float, init: str, with_init: bool, apart: str) -> str:
     """A point's name; the init only where there are several, none of both for a dense method."""
-    if init == NOT_READ:
-        return spelled(method)
-    words = [spelled(method), sparsity(density).removeprefix("sparsity "), spelled(init)]
-    return " ".join(words if with_init else words[:2])
+    words = [spelled(method)]
+    if init != NOT_READ:
+        words += [sparsity(density).removeprefix("sparsity "), *[spelled(init)] * with_init]
+    return " ".join(filter(None, [*words, apart]))
