@@ -552,7 +552,7 @@ def test_a_run_goes_on_bit_for_bit_from_any_step(kind: str, growing: Run, digits
 
 
 def test_the_best_epoch_is_one_with_the_final_density(growing: Run, digits: Prepared) -> None:
-    run = changed(growing, checkpoint="best_validation_accuracy", learn=2)
+    run = changed(growing, checkpoint="best_validation_accuracy", validation=0.1, learn=2)
     outcome = fit(run, digits, TASKS, validation=HELD_OUT)
     last = {
         (row["task"], row["layer"]): row["value"]

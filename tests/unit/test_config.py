@@ -1090,6 +1090,70 @@ def test_runs_that_differ_in_no_axis_are_refused(where: str) -> None:
     assert "benchmarks" in refusal(put(config(), f"{TINY}.{where}", both))
 
 
+def with_extra(extra: Config, **changes: Any) -> Config:
+    values = put(config(), f"{TINY}.extra", [extra])
+    for key, value in changes.items():
+        values = put(values, f"{TINY}.{key}", value)
+    return values
+
+
+STRONGER: Config = {"name": "ewc", "strength": 1000.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra", "words"),
+    [
+        (
+            {"methods": ["ewc"]},
+            {"methods": [STRONGER]},
+            "methods: 'ewc' stands for two (strength 100.0 and 1000.0), whose runs would count as "
+            "more seeds of one; give one a name of its own, as {name: ewc-2, from: ewc, "
+            "strength: 1000.0}",
+        ),
+        (
+            {"vary": {"topology.controller": ["saturation"]}},
+            {"vary": {"topology.controller": [{"name": "saturation", "threshold": 0.3}]}},
+            "topology.controller: 'saturation' stands for two (threshold 0.9 and 0.3), whose runs "
+            "would count as more seeds of one; give one a name of its own, as "
+            "{name: saturation-2, from: saturation, threshold: 0.3}",
+        ),
+        (
+            {"networks": [{"name": "net", "from": "convnet"}]},
+            {"networks": [{"name": "net", "from": "lenet5"}]},
+            "networks: 'net' stands for two (from convnet and lenet5), whose runs would count as "
+            "more seeds of one; give one a name of its own, as {name: net-2, from: lenet5}",
+        ),
+    ],
+)
+def test_a_name_that_stands_for_two_is_refused(changes: Config, extra: Config, words: str) -> None:
+    values = with_extra(extra, **changes)
+    assert refusal(values) == f"params.yaml: {TINY}.{words}"
+    other = values["presets"] | {"other": config()["presets"]["tiny"]}
+    assert refusal(values | {"preset": "other", "presets": other}).startswith(
+        f"params.yaml: {TINY}."
+    )
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"methods": [STRONGER | {"name": "ewc-strong", "from": "ewc"}]},
+        {"methods": [STRONGER], "seeds": [7]},
+        {"methods": [STRONGER], "benchmarks": [{"dataset": "mnist5k", "tasks": 2}]},
+        {"methods": [{"name": "ewc", "strength": 100.0}]},  # the default
+    ],
+)
+def test_a_name_may_stand_for_two_where_runs_differ_in_an_axis(extra: Config) -> None:
+    planned = runs(load(with_extra(extra, methods=["ewc"])))
+    assert len({tuple(run.axes().items()) for run in planned}) == len(planned)
+
+
+def test_a_setting_of_a_method_that_is_varied_tells_runs_apart() -> None:
+    extra: Config = {"methods": [STRONGER], "vary": {}}
+    values = with_extra(extra, methods=["ewc"], vary={"method.strength": [10.0, 30.0]})
+    assert [run.varied["method.strength"] for run in runs(load(values))] == ["10", "30", "1000"]
+
+
 def test_an_unknown_key_inside_an_extra_is_refused() -> None:
     bench = {"dataset": "mnist5k", "tasks": 5, "tpyo": 1}
     message = refusal(put(config(), f"{TINY}.extra", [{"benchmarks": [bench]}]))
@@ -1215,6 +1279,74 @@ def test_a_validation_share_is_part_of_a_run_and_of_its_split() -> None:
 def test_a_validation_share_that_makes_no_sense_is_named(share: float) -> None:
     message = refusal(put(config(), f"{TINY}.training.validation", share))
     assert f"{TINY}.training.validation: {share}; 0, or from 0.01 to 0.5" in message
+
+
+BEST = "best_validation_accuracy"
+
+
+@pytest.mark.parametrize(
+    ("share", "checkpoint", "vary"),
+    [
+        (0.0, BEST, {}),
+        (0.1, BEST, {"training.validation": [0.0, 0.1]}),
+        (0.0, "last", {"switches.checkpoint": ["last", BEST]}),
+    ],
+)
+def test_the_best_epoch_in_validation_needs_images_for_it(
+    share: float, checkpoint: str, vary: Config
+) -> None:
+    values = put(config(), f"{TINY}.training.validation", share)
+    values = put(values, "protocols.corrected.checkpoint", checkpoint)
+    assert refusal(put(values, f"{TINY}.vary", vary)) == (
+        f"params.yaml: {TINY}.training.validation: 0; switches.checkpoint '{BEST}' needs a share "
+        "above 0, as 0.1 (protocol corrected)"
+    )
+
+
+def test_images_for_validation_may_be_varied_alone(tmp_path: Path) -> None:
+    values = put(config(), "protocols.corrected.checkpoint", BEST)
+    values = put(values, f"{TINY}.vary", {"training.validation": [0.1, 0.2]})
+    planned = runs(load(values))
+    assert [run.training.validation for run in planned] == [0.1, 0.2]
+    write_plan("tiny", planned, tmp_path / "plan.json")
+    assert read_plan(tmp_path) == ("tiny", planned)
+
+
+def test_a_run_whose_settings_exclude_each_other_is_never_built() -> None:
+    run = a_run()
+    with pytest.raises(ValueError, match=f"^training.validation: 0; switches.checkpoint '{BEST}'"):
+        run.changed({"checkpoint": BEST})
+    with pytest.raises(ValueError, match="^data.learn: 9; there are 5 tasks$"):
+        run.changed({"data.learn": 9})
+
+
+@pytest.mark.parametrize(
+    ("vary", "words"),
+    [
+        ({"data.learn": [2, 9]}, f"{TINY}.vary.data.learn: 9; there are 5 tasks"),
+        (
+            {"data.task_sizes": [[2, 2, 2, 2, 2], [4, 4, 2]]},
+            f"{TINY}.vary.data.task_sizes: [4, 4, 2]; 3 sizes for 5 tasks",
+        ),
+        ({"data.image_size": [28, 32]}, f"{TINY}.vary.data.image_size: 32; mnist5k has only 28"),
+        (
+            {"switches.class_order": ["seed", "superclass"]},
+            "protocols.corrected.class_order: 'superclass'; preset tiny uses it on mnist5k; "
+            "allowed on: cifar100",
+        ),
+    ],
+)
+def test_varied_data_have_to_fit_the_data_set(vary: Config, words: str) -> None:
+    assert refusal(put(config(), f"{TINY}.vary", vary)) == f"params.yaml: {words}"
+
+
+def test_what_only_planning_finds_out_is_one_line_with_the_preset() -> None:
+    params = load(put(config(), f"{TINY}.vary", {"topology.prune_rate": [0.5, 0.001]}))
+    words = "presets.tiny: topology.prune_rate_floor: 0.005; at most prune_rate, 0.001"
+    for listed in (runs, runs_by_part):
+        with pytest.raises(ConfigError) as refused:
+            listed(params)
+        assert str(refused.value) == words
 
 
 def test_superclasses_are_asked_for_where_there_are_some() -> None:

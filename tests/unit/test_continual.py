@@ -412,6 +412,7 @@ def test_the_epoch_best_in_validation_is_kept(
         epochs=6,
         schedule="constant",
         checkpoint="best_validation_accuracy",
+        validation=0.1,
     )
     chosen = hold_out(digits)
     kept = learner_of(run, digits, TASKS[:1], CPU, validation=chosen).fit()

@@ -74,13 +74,13 @@ try:
     layered([path for path in GIVEN_FILES if path.suffix != ".json"], {})
     config = layered(PARAMS_FILES, config)
     PARAMS = load(config, str([*PARAMS_FILES, *GIVEN_FILES, "config"][0]))
+    RUNS = {run.folder: run for run in runs(PARAMS)}
 except ConfigError as error:
     sys.exit(str(error))
 
 PRESET = PARAMS.preset
 RESULTS = f"results/{PRESET}"
 LOGS = f"logs/{PRESET}"
-RUNS = {run.folder: run for run in runs(PARAMS)}
 if workflow.is_main_process:
     for line in remarks(list(RUNS.values())):
         logger.warning(line)

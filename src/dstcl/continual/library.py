@@ -188,7 +188,11 @@ def learn(
     own = OwnTasks(tasks, where)
     label, source = _network(network)
     chosen = _method(method)
-    facts = method_facts(chosen)
+    facts, switches, changes = method_facts(chosen), _switches(protocol), _keys(chosen, settings)
+    checkpoint = changes.get("switches.checkpoint", switches.checkpoint)
+    if checkpoint == "best_validation_accuracy":
+        raise ValueError(f"checkpoint: {checkpoint} needs held-out images; none here")
+    _refuse_held_out(changes.get(CONTROLLER, FIXED))
     run = Run(
         dataset="own",
         tasks=len(own.sizes),
@@ -200,18 +204,14 @@ def learn(
         growth=_name(growth) if facts.grows else NOT_READ,
         seed=seed,
         data=Data(image_size=own.image[1], task_sizes=tuple(own.sizes)),
-        switches=_switches(protocol),
+        switches=switches,
         network_source=NetworkSource(label, head_layer),
         method_source=MethodSource(chosen, {}),
         **_sections(epochs, batch_size, learning_rate),
     )
-    changes = _keys(chosen, settings)
-    _refuse_held_out(changes.get(CONTROLLER, FIXED))
     run = run.changed(changes)
     if run.learned > run.tasks:
         raise ValueError(f"learn: {run.learned}; there are {run.tasks} tasks")
-    if run.switches.checkpoint == "best_validation_accuracy":
-        raise ValueError("checkpoint: best_validation_accuracy needs held-out images; none here")
     cards = [where] if where.type == "cuda" else []
     with torch.random.fork_rng(devices=cards):  # the caller's random numbers stay their own
         built = checked_network(run, own, own.image, where, source)

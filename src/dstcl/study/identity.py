@@ -19,7 +19,7 @@ from dstcl.study.fields import defaults, plain, read_settings, setting_names
 from dstcl.study.growths import THEN, growth_by_task
 from dstcl.study.methods import method_facts, method_settings
 from dstcl.study.parts import AXES, SECTIONED, MethodSource, NetworkSource
-from dstcl.study.settings import SECTIONS, AxisValues, Protocol, Training
+from dstcl.study.settings import SECTIONS, AxisValues
 
 if TYPE_CHECKING:
     from dstcl.study.run import Run
@@ -126,10 +126,6 @@ def read_description(values: Mapping[str, Any]) -> dict[str, Any]:
                 if key not in _required(name) or not _counts(facts.reads, f"{name}.{key}")
             }
             sections[name] = read_settings(kind, unread | dict(given), name)
-        _check_together(sections["switches"], sections["training"])
-        if (sections["data"].learn or 0) > axes["tasks"]:
-            learn, tasks = sections["data"].learn, axes["tasks"]
-            raise ValueError(f"data.learn: {learn}; there are {tasks} tasks")
     except ValueError as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())}") from None
     vary = values.get("vary", [])
@@ -180,14 +176,6 @@ def _network(values: Any, label: str) -> NetworkSource:
         None if head is None else _text("network.head", head),
         dict(_mapping("network.arguments", values.get("arguments", {}))),
     )
-
-
-def _check_together(switches: Protocol, training: Training) -> None:
-    if switches.checkpoint == "best_validation_accuracy" and not training.validation:
-        raise ValueError(
-            f"training.validation: 0; switches.checkpoint {switches.checkpoint!r} needs a share "
-            "above 0, as 0.1"
-        )
 
 
 def _born(source: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from dstcl.storage import read_yaml
 from dstcl.study.benchmarks import Benchmark
+from dstcl.study.changes import changed_fields
 from dstcl.study.fields import Settings, setting_names
 from dstcl.study.methods import method_facts
 from dstcl.study.models import Model
@@ -26,6 +27,7 @@ from dstcl.study.parts import NOT_READ
 from dstcl.study.presets import Axes
 from dstcl.study.run import Run
 from dstcl.study.settings import Data
+from dstcl.study.twins import twin_problem
 
 S = TypeVar("S", bound=Settings)
 
@@ -44,9 +46,15 @@ def load(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
         needed = [name for name, field in Params.model_fields.items() if field.is_required()]
         raise ConfigError(f"{source}: a mapping with keys {', '.join(needed)} is needed")
     try:
-        return Params.model_validate(dict(values))
+        params = Params.model_validate(dict(values))
+        for name, preset in params.presets.items():
+            if preset.names_again():
+                runs(params.model_copy(update={"preset": name, "parts": []}))
     except ValidationError as error:
         raise ConfigError(f"{source}: {_one_line(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    return params
 
 
 def load_file(
@@ -104,23 +112,40 @@ def with_preset(values: Any, preset: str | None, parts: Sequence[str] = ()) -> A
 
 
 def runs(params: Params) -> list[Run]:
-    """The runs that the chosen preset or its chosen parts mean, in the order of the lists."""
+    """The runs that the chosen preset or its chosen parts mean, in the order of the lists.
+
+    Raises:
+        ConfigError: settings that exclude each other, or two runs of the same axes; one line.
+    """
     found: dict[str, Run] = {}
-    for block in params.study.blocks():
-        if not params.parts or block.part in params.parts:
-            for run in _block_runs(params, block):
-                found.setdefault(run.digest, run)
+    for _, members in _blocks(params):
+        for run in members:
+            found.setdefault(run.digest, run)
+    if problem := twin_problem(found.values()):
+        raise ConfigError(f"presets.{params.preset}.{problem}")
     return list(found.values())
 
 
 def runs_by_part(params: Params) -> dict[str, list[Run]]:
-    """The runs of each part that is run; a run may be in several. "" is what is in none."""
+    """The runs of each part that is run; a run may be in several. "" is what is in none.
+
+    Raises:
+        ConfigError: settings that exclude each other; one line.
+    """
     found: dict[str, dict[str, Run]] = {}
+    for part, members in _blocks(params):
+        found.setdefault(part, {}).update((run.digest, run) for run in members)
+    return {part: list(members.values()) for part, members in found.items()}
+
+
+def _blocks(params: Params) -> Iterator[tuple[str, list[Run]]]:
+    """Part and runs of each block that is run."""
     for block in params.study.blocks():
         if not params.parts or block.part in params.parts:
-            part = found.setdefault(block.part or "", {})
-            part |= {run.digest: run for run in _block_runs(params, block)}
-    return {part: list(members.values()) for part, members in found.items()}
+            try:
+                yield block.part or "", list(_block_runs(params, block))
+            except ValueError as error:
+                raise ConfigError(f"presets.{params.preset}: {error}") from None
 
 
 def _block_runs(params: Params, block: Axes) -> Iterator[Run]:
@@ -144,29 +169,28 @@ def _block_runs(params: Params, block: Axes) -> Iterator[Run]:
         densities = [1.0] if facts.dense else block.densities
         inits = [NOT_READ] if facts.dense else block.inits
         growths = block.growths if facts.grows else [NOT_READ]
-        first = Run(
-            **common,
-            density=float(densities[0]),
-            init=inits[0],
-            growth=growths[0],
-            seed=block.seeds[0],
-        )
+        common |= {"density": float(densities[0]), "init": inits[0], "growth": growths[0]}
+        common |= {"seed": block.seeds[0]}
         # Settings are checked once here, not once per run.
         varied = product(*block.vary.values())
-        settings = [_with_settings(first, block.vary, values) for values in varied]
+        settings = [_with_settings(common, block.vary, values) for values in varied]
         for density, init, growth, seed in product(densities, inits, growths, block.seeds):
             for run in settings:
                 yield replace(run, density=float(density), init=init, growth=growth, seed=seed)
 
 
-def _with_settings(run: Run, keys: Iterable[str], values: Sequence[Any]) -> Run:
-    """A run with these values of varied settings, as far as its method has them."""
+def _with_settings(fields: dict[str, Any], keys: Iterable[str], values: Sequence[Any]) -> Run:
+    """A run with these values of varied settings, as far as its method has them.
+
+    Built with them: what the preset's own values are may not go together.
+    """
+    own = fields["method_source"].settings
     given = {
         key: value
         for key, value in zip(keys, values)
-        if not key.startswith("method.") or run.setting(key) is not None
+        if not key.startswith("method.") or own.get(key.removeprefix("method.")) is not None
     }
-    return run.changed(given) if given else run
+    return Run(**(fields | changed_fields(fields, given)))
 
 
 def _sections(params: Params, benchmark: Benchmark) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from dstcl import plugins
 from dstcl.data.catalog import DATASETS, DatasetInfo, own_dataset
 from dstcl.data.superclasses import SUPERCLASSES
 from dstcl.study.benchmarks import Benchmark, OwnDataset
+from dstcl.study.conflicts import decay_problem, validation_problem
 from dstcl.study.controllers import CONTROLLER, controller_problem
 from dstcl.study.methods import method_facts
 from dstcl.study.models import PATTERN, Model, Name, Parts
 from dstcl.study.presets import Preset
-from dstcl.study.run import decay_problem
 from dstcl.study.settings import Protocol
 
 
@@ -89,8 +89,10 @@ class Params(Model):
             for block in preset.blocks():
                 sets = {benchmark.dataset for benchmark in block.benchmarks}
                 for protocol in block.protocols:
-                    order = self.protocols[protocol].class_order
-                    if order == "superclass" and (others := sorted(sets - SUPERCLASSES.keys())):
+                    own = self.protocols[protocol].class_order
+                    orders = block.vary.get("switches.class_order", [own])
+                    others = sorted(sets - SUPERCLASSES.keys())
+                    if "superclass" in orders and others:
                         raise ValueError(
                             f"protocols.{protocol}.class_order: 'superclass'; preset {name} uses "
                             f"it on {', '.join(others)}; allowed on: {', '.join(SUPERCLASSES)}"
@@ -98,15 +100,34 @@ class Params(Model):
         return self
 
     @model_validator(mode="after")
+    def _varied_data_fit(self) -> Params:
+        for name, preset in self.presets.items():
+            for block in preset.blocks():
+                keys = [
+                    key
+                    for key in ("task_sizes", "learn", "image_size")
+                    if f"data.{key}" in block.vary
+                ]
+                for benchmark, *values in product(
+                    block.benchmarks, *(block.vary[f"data.{key}"] for key in keys)
+                ):
+                    varied = benchmark.model_copy(update=dict(zip(keys, values)))
+                    if problem := varied.problem(self.dataset_info(benchmark.dataset)):
+                        raise ValueError(f"presets.{name}.vary.data.{problem}")
+        return self
+
+    @model_validator(mode="after")
     def _validation_where_needed(self) -> Params:
         for name, preset in self.presets.items():
-            for protocol in preset.protocol_names():
-                by_validation = self.protocols[protocol].checkpoint == "best_validation_accuracy"
-                if by_validation and not preset.training.validation:
-                    raise ValueError(
-                        f"presets.{name}.training.validation: 0; protocol {protocol} keeps the "
-                        "epoch that is best in validation and needs a share above 0, as 0.1"
-                    )
+            for block in preset.blocks():
+                shares = block.vary.get("training.validation", [preset.training.validation])
+                for protocol, share in product(block.protocols, shares):
+                    own = self.protocols[protocol].checkpoint
+                    for checkpoint in block.vary.get("switches.checkpoint", [own]):
+                        if problem := validation_problem(checkpoint, share):
+                            raise ValueError(
+                                f"presets.{name}.training.{problem} (protocol {protocol})"
+                            )
         return self
 
     @model_validator(mode="after")

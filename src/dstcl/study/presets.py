@@ -193,6 +193,21 @@ class Preset(Axes):
                     )
         return self
 
+    def names_again(self) -> bool:
+        """Whether blocks use a name of a network, method or controller for two things, so that
+        runs of equal axes may differ."""
+        known: dict[tuple[str, str], Any] = {}
+        return any(
+            known.setdefault((kind, one.label), one) != one
+            for block in self.blocks()
+            for kind, entries in (
+                ("networks", block.networks),
+                ("methods", block.methods),
+                (CONTROLLER, self.controllers(block)),
+            )
+            for one in entries
+        )
+
     def plugins(self) -> Iterator[tuple[str, str]]:
         """Names of the form module:attribute, with the key that holds each."""
         named = [("topology.prune", self.topology.prune)]

@@ -16,6 +16,8 @@ from typing import Any
 
 from dstcl import plugins
 from dstcl.data.orders import Order, order_name
+from dstcl.study.changes import changed_fields
+from dstcl.study.conflicts import decay_problem, validation_problem
 from dstcl.study.controllers import (
     CONTROLLER,
     ControllerSource,
@@ -23,12 +25,12 @@ from dstcl.study.controllers import (
     controller_problem,
     controller_source,
 )
-from dstcl.study.fields import plain, read_settings
+from dstcl.study.fields import plain
 from dstcl.study.growths import growth_names
 from dstcl.study.identity import decides, description, identity, read_description
-from dstcl.study.methods import MethodFacts, method_facts, method_settings
-from dstcl.study.parts import AXES, NOT_READ, SECTIONED, MethodSource, NetworkSource
-from dstcl.study.settings import SECTIONS, Data, Engine, Protocol, Topology, Training
+from dstcl.study.methods import MethodFacts, method_facts
+from dstcl.study.parts import AXES, NOT_READ, MethodSource, NetworkSource
+from dstcl.study.settings import Data, Engine, Protocol, Topology, Training
 
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 """What a label may become as a part of a path; above all nothing that leads elsewhere."""
@@ -70,6 +72,10 @@ class Run:
         method, counts = self.method_source.source, self.switches.mask_counts
         if self.tasks > 1 and (problem := decay_problem(self.training, counts, method)):
             raise ValueError(f"training.{problem}")
+        if problem := validation_problem(self.switches.checkpoint, self.training.validation):
+            raise ValueError(f"training.{problem}")
+        if self.learned > self.tasks:
+            raise ValueError(f"data.learn: {self.learned}; there are {self.tasks} tasks")
         if problem := self._controller_problem():
             raise ValueError(f"topology.{problem}")
 
@@ -130,28 +136,7 @@ class Run:
         Raises:
             ValueError: no such key, or a value that is not allowed; one line.
         """
-        sections: dict[str, dict[str, Any]] = {}
-        made: dict[str, Any] = {}
-        for key, value in values.items():
-            section, _, name = (SECTIONED.get(key) or key).partition(".")
-            if key in AXES:
-                made[key] = value
-            elif name and section in (*SECTIONS, "method"):
-                sections.setdefault(section, {})[name] = value
-            else:
-                raise ValueError(f"{key}: no axis and no setting")
-        if "network" in made:
-            made["network_source"] = NetworkSource(made["network"])
-        method = self.method_source
-        if "method" in made:
-            method = MethodSource(made["method"], method_settings(made["method"], {}))
-        own = sections.pop("method", {})
-        settings = method_settings(method.source, method.settings | own)
-        made["method_source"] = MethodSource(method.source, settings)
-        for section, given in sections.items():
-            present = vars(getattr(self, section))
-            made[section] = read_settings(SECTIONS[section], present | given, section)
-        return replace(self, **made)
+        return replace(self, **changed_fields(vars(self), values))
 
     def to_dict(self) -> dict[str, Any]:
         """A nested dictionary that JSON can hold: the axes, and of each section what is read."""
@@ -260,23 +245,6 @@ class Run:
         yield CONTROLLER, self.controller.source if self.controller else NOT_READ
         yield "training.optimizer", self.training.optimizer
         yield "training.schedule", self.training.schedule
-
-
-def decay_problem(training: Training, mask_counts: str, method: str) -> str:
-    """What is wrong with the weight decay of several tasks, "" if nothing: key, value, a remedy.
-
-    With mask counts as in the paper's code, gradients of frozen weights are zeroed, but not what
-    the optimiser adds to them: weight decay would change finished tasks.
-    """
-    decay = training.optimizer_settings.get("weight_decay", training.weight_decay)
-    if not decay or mask_counts != "bernoulli":
-        return ""
-    if "switches.mask_counts" not in method_facts(method).reads:
-        return ""
-    return (
-        f"weight_decay: {decay!r}; it would move frozen weights under mask_counts: bernoulli; "
-        "allowed: 0, or mask_counts: exact"
-    )
 
 
 def value_text(value: Any) -> str:
