@@ -205,6 +205,35 @@ def test_the_report_adds_up() -> None:
     assert row.split()[2:6] == ["resnet18", "96", "10,000", "1,250,000"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "images", "steps"),
+    [
+        # 400 training images a digit, 2 digits a task, 10 epochs, batches of 64: 12.5 a task.
+        ([{"learn": 1}, {"learn": 5}], (1 + 5) * 2 * 400 * 10, (1 + 5) * 13 * 10),
+        ([{"validation": 0.0}, {"validation": 0.5}], 5 * 2 * (400 + 200) * 10, 5 * (13 + 7) * 10),
+        (
+            [{"tasks": 2, "task_sizes": [5, 5]}, {"tasks": 2, "task_sizes": [8, 2]}],
+            2 * 10 * 400 * 10,
+            ((32 + 32) + (50 + 13)) * 10,  # 2000, 3200 and 800 images
+        ),
+    ],
+)
+def test_runs_of_other_work_are_counted_by_themselves(
+    changes: list[dict], images: int, steps: int
+) -> None:
+    """In whatever order their values are listed."""
+    both = [changed(QUICK[0], **change) for change in changes]
+    report, turned = (cost_report(planned) for planned in (both, both[::-1]))
+    assert report.startswith(f"2 runs, {images:,} images in {steps:,} steps\n")
+    rows, again = (
+        [row for row in text.splitlines() if "convnet  " in row] for text in (report, turned)
+    )
+    assert sorted(rows) == sorted(again)
+    disk = [line for line in report.splitlines() if line.startswith("disk")]
+    assert disk[0] in turned.splitlines()
+    assert f"disk: {sum(map(stored_bytes, both)) / 1e6:,.1f} MB" in report
+
+
 def test_every_part_is_told_by_itself() -> None:
     params = load_file(PARAMS, "paper", ["table-1", "table-3", "figure-a"])
     report = cost_report(

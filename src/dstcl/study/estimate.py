@@ -123,7 +123,7 @@ def _kinds(
     for run in runs:
         size, training = run.data.image_size, run.training
         key = (run.dataset, run.tasks, run.network, size, training.epochs, training.batch_size)
-        groups.setdefault(key, []).append(run)
+        groups.setdefault((*key, work_of(run)), []).append(run)
     return [
         Kind(
             alike[0],
@@ -210,7 +210,8 @@ def _disk(runs: Sequence[Run]) -> str:
     if own := {run.dataset for run in runs} - DATASETS.keys():
         return f"disk: not known for data sets of your own: {', '.join(sorted(own))}"
     for run in runs:
-        alike = (run.dataset, run.tasks, run.network, run.own_heads, run.method_source.source)
+        network = (run.network, run.own_heads, run.method_source.source)
+        alike = (run.dataset, run.tasks, run.data, *network)
         if alike not in sizes:
             sizes[alike] = stored_bytes(run)
         results += sizes[alike]

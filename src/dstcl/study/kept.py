@@ -132,7 +132,8 @@ def kept_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     shapes: dict[tuple[object, ...], Shape] = {}
     rows: dict[tuple[str, ...], None] = {HEAD: None}
     for run in runs:
-        alike = (run.dataset, run.tasks, run.network, run.own_heads, run.switches.batch_norm)
+        network = (run.network, run.own_heads, run.switches.batch_norm)
+        alike = (run.dataset, run.tasks, run.data, *network)
         if alike not in shapes:
             shapes[alike] = shape_of(run)
         kept = kept_of(run, shapes[alike])
