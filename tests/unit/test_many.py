@@ -90,6 +90,20 @@ def test_finished_runs_are_left_alone(
     assert (folder(planned[1]) / "metrics.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "{}"])
+def test_metrics_that_are_none_are_no_result(
+    content: str, planned: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "why_again", lambda *_: None)
+    path = folder(planned[0]) / "metrics.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    place = Place(Path("data"), Path("study", "runs"), Path("logs"))
+    assert place.finished(planned[0]) is None
+    path.write_text(f'{{"digest": "{planned[0].digest}"}}')
+    assert place.finished(planned[0]) == {"digest": planned[0].digest}
+
+
 @pytest.mark.parametrize("at_once", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_failed_run_is_named_and_stops_no_other(
     at_once: str, planned: list[Run], capfd: pytest.CaptureFixture[str]

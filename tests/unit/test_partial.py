@@ -113,12 +113,17 @@ def test_without_a_failed_run_nothing_is_written_up(
     """As after Ctrl-C, when nobody wants to wait for figures."""
     shutil.rmtree(study / "runs" / planned[1].folder)
     main(["partial", str(study), *PAGE])
-    assert "1 finished, 0 failed, 3 left" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "results/quick: 4 runs: 1 finished, 0 failed, 3 left\n"
+        "next: call the same command again; finished runs are kept\n"
+    )
     assert not (study / "partial").exists()
 
 
 def test_a_whole_study_does_not_speak_of_missing_runs(study: Path, planned: list[Run]) -> None:
     write_plan("quick", planned[:1], study / "plan.json")
+    said = words(study, standing(study))
+    assert said == ["results/quick: 1 runs: 1 finished, 0 failed, 0 left"]
     for command in ("collect", "claims", "summary"):
         main([command, str(study), *(PAGE[:2] if command == "claims" else [])])
     assert "Not the whole study" not in (study / "summary.md").read_text()

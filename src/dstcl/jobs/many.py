@@ -85,8 +85,9 @@ class Place:
         path = folder / RESULT_FILES["metrics"]
         if not path.exists() or why_again(run, folder, self.data):
             return None
-        metrics: Metrics = read_json(path)
-        return metrics if metrics.get("digest") == run.digest else None
+        metrics = read_json(path)
+        own = isinstance(metrics, dict) and metrics.get("digest") == run.digest
+        return metrics if own else None
 
 
 class SomeFailed(ValueError):

@@ -68,7 +68,7 @@ def standing(study: Path) -> Standing:
 
 
 def words(study: Path, found: Standing) -> list[str]:
-    """Lines that say which runs failed, why, where their logs are, and what to do next."""
+    """Lines that say which runs failed, why, where their logs are, and what is left to do."""
     lines = [
         f"{study}: {found.planned} runs: {len(found.finished)} finished, "
         f"{len(found.failed)} failed, {found.waiting} left"
@@ -77,7 +77,9 @@ def words(study: Path, found: Standing) -> list[str]:
         lines += [f"  failed: {folder}", f"    {reason}", f"    log: {log}"]
     if (more := len(found.failed) - MOST_NAMED) > 0:
         lines.append(f"  and {more} more")
-    lines.append("next: fix the cause and call the same command again; finished runs are kept")
+    if found.failed or found.waiting:
+        cause = "fix the cause and " if found.failed else ""
+        lines.append(f"next: {cause}call the same command again; finished runs are kept")
     return lines
 
 
