@@ -27,7 +27,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers: mean rank within a seed (1 is best), ACC in per cent."""
     runs = _complete(tables.shown)
     if runs.empty:
-        raise NotDrawnError("no two configurations of a block share their seeds")
+        raise NotDrawnError("the configurations of a block have no seed in common")
     block, cell = list(METHOD_BLOCK), cell_axes(runs)
     ranks = runs.groupby([*block, "seed"]).acc.rank(ascending=False)
     numbers = over_seeds(runs.assign(rank=ranks), cell, "rank")
