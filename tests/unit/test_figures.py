@@ -779,6 +779,17 @@ def test_protocols_pairs_cells_of_both_protocols_only(tmp_path):
     )
 
 
+def test_protocols_tell_how_many_seeds_each_mean_has(tmp_path):
+    study = write_study(
+        tmp_path,
+        *(FakeRun(f"a{k}" * 5, axes={"seed": k}) for k in range(4)),
+        *(FakeRun(f"b{k}" * 5, axes={"protocol": "published", "seed": k}) for k in range(2)),
+    )
+    figure, _ = import_module("dstcl.figures.protocols").draw(Tables(study))
+    legend = figure.legends[0].get_title().get_text()
+    assert legend == "protocol (mean of 2 to 4 seeds, line: 95% interval)"
+
+
 def ablated(folder: Path) -> Path:
     """``corrected`` and a protocol with one switch flipped, three seeds, 10 to 12 points worse."""
     runs = [

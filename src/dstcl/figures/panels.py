@@ -114,17 +114,22 @@ def densities(table: pd.DataFrame) -> list[float]:
     return sorted(table.density.unique(), reverse=True)
 
 
+def numbers_of_seeds(points: pd.DataFrame) -> str:
+    """``10``, or ``5 to 10`` where not every mean is of as many."""
+    fewest, most = int(points.seeds.min()), int(points.seeds.max())
+    return str(most) if fewest == most else f"{fewest} to {most}"
+
+
 def legend_title(points: pd.DataFrame) -> str:
     """What lines and bands are: how many seeds a mean has, and whether there is an interval."""
     fewest, most = int(points.seeds.min()), int(points.seeds.max())
     if most == 1:
         return "growth (1 seed, so no interval)"
-    number = str(most) if fewest == most else f"{fewest} to {most}"
     shown = ["band: 95% interval"] * (most >= BAND_FROM)
     if fewest < BAND_FROM:
         where = f" where fewer than {BAND_FROM}" if shown else ""
         shown.append(f"small points: single seeds{where}")
-    return f"growth (mean of {number} seeds, {', '.join(shown)})"
+    return f"growth (mean of {numbers_of_seeds(points)} seeds, {', '.join(shown)})"
 
 
 def line_panels(

@@ -12,7 +12,7 @@ from dstcl.evaluation.axes import CELL, SETTING, SUBNETWORK
 from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.tables import Title
 from dstcl.figures.means import APART, over_seeds, same_cells, together
-from dstcl.figures.panels import dots, legend_above, name_rows, stacked
+from dstcl.figures.panels import dots, legend_above, name_rows, numbers_of_seeds, stacked
 from dstcl.figures.style import GREY, PROTOCOLS, handle, sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
 
@@ -59,8 +59,9 @@ def _of_both(rows: pd.DataFrame, configuration: list[str]) -> pd.DataFrame:
 
 
 def _legend(points: pd.DataFrame) -> str:
-    seeds = points.seeds.max()
-    return f"protocol (mean of {seeds} seeds, line: 95% interval)" if seeds > 1 else "protocol"
+    if points.seeds.max() == 1:
+        return "protocol"
+    return f"protocol (mean of {numbers_of_seeds(points)} seeds, line: 95% interval)"
 
 
 def _draw_setting(title: Title, points: pd.DataFrame, subfigure: SubFigure) -> None:
