@@ -213,6 +213,25 @@ def test_a_folder_with_gaps_in_a_varied_column_is_mended(tmp_path: Path, referen
     assert content(out) == whole
 
 
+def test_parts_with_another_setting_that_no_table_shows_are_refused(
+    tmp_path: Path, reference: Path
+) -> None:
+    """Three seeds with 10 epochs and the same three with 3 epochs are not six seeds."""
+    out = tmp_path / "recorded"
+    record(study(tmp_path / "first", 0, 1, 2), out, reference)
+    other = [replace(run, training=replace(run.training, epochs=3)) for run in RUNS[:3]]
+    short = small_study(tmp_path / "short", other, finished=())
+    for run in other:
+        finished_run(short, run, files=matrix(0.5))
+    before = content(out)
+    with pytest.raises(ValueError, match=r"training\.epochs 10 and 3: .* more seeds of one"):
+        record(short, out, reference)
+    assert content(out) == before
+    with pytest.raises(ValueError, match=r"training\.epochs 10 and 3"):
+        merge([tmp_path / "first", short], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_what_a_merged_study_lacks_is_missing_from_its_record(
     tmp_path: Path, reference: Path
 ) -> None:

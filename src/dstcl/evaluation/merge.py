@@ -17,6 +17,7 @@ from dstcl.storage import read_json, write_json
 from dstcl.study.missing import still_missing, write_missing
 from dstcl.study.plan import read_plan, with_the_same_axes, write_plan
 from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
+from dstcl.study.twins import refuse_twins
 
 # What a run found out; config.json is compared by its digest, metrics.json without times, and of
 # the provenance what decides numbers: machines that did the same work differ in the rest.
@@ -63,6 +64,7 @@ def merge(studies: Sequence[Path], out: Path, *, data: Path | None = None) -> Me
         data: folder with prepared/ and tasks/, to compare runs with; None does not.
 
     Raises:
+        ValueError: two runs differ in a setting that no table shows.
         MergeError: nothing to merge, other presets, a run made with other parameters than its
             plan says, by other code or on other data than those of now, with files that are not
             those it wrote, or twice with different results. ``out`` is not made then.
@@ -113,6 +115,7 @@ def _chosen(studies: Sequence[Path], data: Path | None) -> Merged:
         else:
             merged.missing.append(f"{run.folder}: not run yet")
     merged.missing += still_missing(studies, planned)
+    refuse_twins(merged.runs, studies[-1])
     if not merged.runs:
         raise MergeError(f"{', '.join(map(str, studies))}: no finished run")
     return merged

@@ -33,6 +33,7 @@ from dstcl.storage import write_json, write_text
 from dstcl.study.missing import still_missing, write_missing
 from dstcl.study.plan import read_plan, with_the_same_axes, write_plan
 from dstcl.study.run import RESULT_FILES, Run
+from dstcl.study.twins import refuse_twins
 
 FOUND = ("summary", "provenance", "accuracy", "capacity")
 """Tables of what runs found, which are kept: rows of every run, with its digest."""
@@ -83,6 +84,7 @@ def record(
     Raises:
         CollectError: a finished run is not what the plan says, or not of this code or data.
         MergeError: a protocol has other switches than in what is recorded.
+        ValueError: a recorded run and one of the study differ in a setting that no table shows.
         RecordError: nothing is finished, another preset is recorded there, a recorded run found
             something else, or recorded tables are damaged. Nothing is written then.
     """
@@ -109,6 +111,7 @@ def record(
     _check_whole(out, joined, runs)
     joined["summary"] = _with_varied(joined["summary"], runs)
     recorded = before | finished_digests
+    refuse_twins([run for run in runs.values() if run.digest in recorded], out)
     missing = [f"{r.folder}: not run yet" for r in runs.values() if r.digest not in recorded]
     missing += still_missing([out, study], runs)
     write_plan(preset, list(runs.values()), out / "plan.json")
