@@ -128,8 +128,11 @@ def test_a_step_that_the_loop_skips_leaves_no_trace(grow: str, zeroed: str) -> N
     assert_same(skipped, plain)
 
 
-def test_clipping_one_of_two_models_does_not_hide_the_gradients_of_the_other() -> None:
-    """As where a discriminator takes turns with its generator."""
+@pytest.mark.parametrize("steps_last", [False, True])
+def test_clipping_one_of_two_models_does_not_hide_the_gradients_of_the_other(
+    steps_last: bool,
+) -> None:
+    """As where a discriminator takes turns with its generator, or both step after both losses."""
     accelerator = Accelerator(cpu=True)
     parts = [made(accelerator, 8) for _ in range(2)]
     inputs, labels = examples(8)
@@ -138,6 +141,10 @@ def test_clipping_one_of_two_models_does_not_hide_the_gradients_of_the_other() -
         for _, model, optimizer in parts:
             accelerator.backward(loss_of(model, inputs[part], labels[part]))
             accelerator.clip_grad_norm_(model.parameters(), 0.1)
+            if not steps_last:
+                optimizer.step()
+                optimizer.zero_grad()
+        for _, _, optimizer in parts if steps_last else ():
             optimizer.step()
             optimizer.zero_grad()
     expected, _ = trained(8, clip=0.1)

@@ -449,6 +449,7 @@ def test_what_is_read_of_a_file_is_what_the_class_says() -> None:
         kind, facts = plugins.load(source), controller_facts(name)
         assert issubclass(kind, Controller)
         assert facts.needs_validation == kind.needs_validation
+        assert facts.decides_counts == kind.decides_counts
         assert facts.settings is not None
         assert facts.settings.__name__ == kind.settings.__name__
 
@@ -511,6 +512,24 @@ def test_saturation_trains_like_the_growths_that_it_chose(short_run: Run, digits
     shares = [one.method.dense_gradient_share(10, switch) for one in (decided, planned)]
     assert shares[0] == pytest.approx(shares[1], abs=0.1)
     assert decided.method.dense_gradient_share(10, 0) == 0
+
+
+@pytest.mark.parametrize("controller", BUILT_IN)
+def test_where_tasks_go_on_with_one_mask_no_controller_draws_it_anew(
+    controller: str, short_run: Run, digits: Prepared
+) -> None:
+    """What cannot be obeyed in the second task is refused before the first."""
+    facts = controller_facts(controller)
+    more: dict[str, Any] = {}
+    if facts.needs_validation:
+        more = {"validation": list(range(0, 800, 10))}
+        short_run = changed(short_run, validation=0.1)
+    if facts.decides_counts:
+        with pytest.raises(ValueError, match="go on with the mask that is there"):
+            changed(short_run, method="unisolated", controller=controller)
+        return
+    run = changed(short_run, method="unisolated", controller=controller, learn=2)
+    learner(run, digits, TASKS, **more).fit()
 
 
 @pytest.mark.parametrize("controller", [*BUILT_IN, "own"])

@@ -18,6 +18,7 @@ from dstcl.continual import DivergedError, SubnetStore
 from dstcl.networks.build import build_network
 from dstcl.sparse import (
     PRUNE,
+    Criterion,
     DynamicSparseTraining,
     GradualMagnitudePruning,
     LayerView,
@@ -650,6 +651,57 @@ def test_loading_a_state_begins_a_new_round() -> None:
     assert dst.steps == 1  # the third has stepped, the first of this round not yet
     dst.optimizers[0].step()
     assert (dst.steps, dst.updates) == (1, 0)
+
+
+@pytest.mark.parametrize("grow", ["gradient", "momentum"])
+def test_an_optimiser_called_for_nothing_does_not_hide_the_next_gradients(grow: str) -> None:
+    """The first is called without gradients, then both make a step that was masked before."""
+    (one, plain), (other, attached) = experts(grow=grow), experts(grow=grow)
+    attached.attach()
+    for expert in (0, 1, 2, 0):
+        inputs = torch.randn(4, 10)
+        for model in (one, other):
+            model.zero_grad()
+        attached.optimizers[0].step()
+        for model in (one, other):
+            model(inputs, expert).square().sum().backward()
+        plain.step()
+        attached.mask_gradients()
+        for optimizer in attached.optimizers:
+            optimizer.step()
+    assert plain.updates == attached.updates == 2
+    assert same(plain, attached)
+
+
+def test_masking_gradients_begins_a_step_where_only_some_have_made_the_last() -> None:
+    """Only the first expert ever trains, so no round is completed by the others; growth looks at
+    gradients that are not masked yet all the same."""
+    seen = []
+
+    def watching(layer: LayerView) -> Tensor:
+        seen.append(float((layer.gradient * (layer.weight == 0)).abs().sum()))
+        return layer.gradient.abs()
+
+    model, dst = experts(grow=Criterion("watching", watching, needs_gradient=True))
+    seen.clear()
+    dst.attach()
+    for _ in range(4):
+        model.zero_grad()
+        model(torch.randn(4, 10), 0).square().sum().backward()
+        dst.mask_gradients()
+        dst.optimizers[0].step()
+    dst.detach()
+    assert (dst.steps, dst.updates) == (4, 2)
+    assert len(seen) == 2
+    assert min(seen) > 0
+
+
+def test_a_step_that_some_optimisers_have_made_is_in_the_state_and_in_copies() -> None:
+    model, dst = experts()
+    dst.attach()
+    model(torch.randn(4, 10), 0).square().sum().backward()
+    dst.optimizer.step()  # two more are to be called
+    assert dst.steps == dst.state_dict()["steps"] == copy.deepcopy(dst).steps == 1
 
 
 def test_optimisers_with_a_backward_pass_each_move_no_inactive_weight() -> None:

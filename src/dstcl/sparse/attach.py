@@ -47,6 +47,10 @@ class Attachment:
         _LIVING.discard(self)
         for handle in self._handles:
             handle.remove()
+        self.finish()
+
+    def finish(self) -> None:
+        """End the round if an optimiser has begun it."""
         if self.begun:
             self._end_round()
 
@@ -73,7 +77,7 @@ class Attachment:
 
     def _mask(self, optimizer: torch.optim.Optimizer) -> None:
         if id(optimizer) in self._called:
-            self._end_round()
+            self._end_round()  # of the step before: what is masked now is of this one
         if len(self.sparse.optimizers) > 1 and getattr(optimizer, "grad_scale", None) is not None:
             raise RuntimeError(
                 "attach: a gradient scaler unscales one optimizer at a time, while growth looks at "
@@ -91,6 +95,8 @@ class Attachment:
         self._called.add(id(optimizer))
         self.begun |= not self._skipped
         if len(self._called) == len(self.sparse.optimizers):
+            if not self.begun:
+                self.sparse.forget_masking()
             self._end_round()
         elif not self._skipped:
             self.sparse.restore()
@@ -101,8 +107,6 @@ class Attachment:
         self.forget()
         if begun:
             self.sparse.finish_step()
-        else:
-            self.sparse.forget_masking()
 
 
 _LIVING: WeakSet[Attachment] = WeakSet()

@@ -302,6 +302,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Mask the gradients now instead of in `step`, so that clipping sees the norm of those that
         train: between ``backward()`` and ``clip_grad_norm_``. Growth still sees the dense ones.
 
+        A new step begins: one that only some of several attached optimisers have made is finished.
+
         If the step is not made, call this again for the next one, or load a state: the gradients of
         this one then count for nothing.
 
@@ -312,6 +314,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         Raises:
             RuntimeError, ValueError: as `step`.
         """
+        if self._attachment is not None:
+            self._attachment.finish()
         self._forget_masking()
         if scaler is not None and scaler.is_enabled():
             unscale(scaler, self.optimizers)
@@ -331,8 +335,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
         Without effect where one of several attached optimisers has made its part of it.
         """
-        if self._attachment is None or not self._attachment.begun:
+        if self._pending():
             self._forget_masking()
+
+    def _pending(self) -> bool:
+        """Whether a step is masked of which no optimiser has made its part."""
+        return self._masked and not (self._attachment is not None and self._attachment.begun)
 
     @torch.no_grad()
     def mask_for_step(self) -> None:
@@ -456,7 +464,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, which have optimisers of their own."""
-        return {**self.__dict__, "_attachment": None, "_attached": self.attached}
+        own = {"_attachment": None, "_attached": self.attached, "_masked": self._pending()}
+        return {**self.__dict__, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Attached to its own optimisers if the original was; the gradients of a step that was
@@ -530,9 +539,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     def state_dict(self) -> dict[str, Any]:
         """Masks (packed), explored sets, steps and generator; enough to resume bit for bit
         together with the states of the model and of the optimiser. A step that is masked but not
-        made is not in it."""
+        made is not in it; one that only some of several optimisers have made is."""
         return {
-            "steps": self.steps - self._masked,
+            "steps": self.steps - self._pending(),
             "generator": self.generator.get_state(),
             "counts": dict(self.counts),
             "masks": {name: pack_mask(mask) for name, mask in self.masks.items()},

@@ -37,7 +37,7 @@ BUILT_IN = {
     "plasticity_guard": f"{_PLACE}.plasticity_guard:PlasticityGuard",
 }
 """The package's controllers by name."""
-LITERALS: dict[str, type] = {"needs_validation": bool}
+LITERALS: dict[str, type] = {"needs_validation": bool, "decides_counts": bool}
 LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What a person may call a controller: the name of a folder, and a word in tables."""
 
@@ -49,11 +49,13 @@ class ControllerFacts:
     Attributes:
         source: the name in the form module:attribute.
         needs_validation: it decides by the accuracy on held-out images.
+        decides_counts: it decides how many weights each layer of a first mask has.
         settings: class of its own settings; None without any.
     """
 
     source: str
     needs_validation: bool = False
+    decides_counts: bool = False
     settings: type[Settings] | None = None
 
     @property
@@ -145,12 +147,15 @@ def controller_label(value: str | Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else str(value["name"])
 
 
-def controller_problem(value: str | Mapping[str, Any], mask_counts: str, validation: float) -> str:
+def controller_problem(
+    value: str | Mapping[str, Any], mask_counts: str, validation: float, one_mask: bool = False
+) -> str:
     """Why a controller cannot work with other settings; "" if it can.
 
     Args:
         value: of ``topology.controller``.
         mask_counts, validation: the settings of these names.
+        one_mask: every task goes on with the mask that the last one left.
     """
     source = controller_source(value)
     if source is None:
@@ -160,4 +165,9 @@ def controller_problem(value: str | Mapping[str, Any], mask_counts: str, validat
         return f"controller: {label!r}; needs mask_counts: exact, not {mask_counts}"
     if not validation and controller_facts(source.source).needs_validation:
         return f"controller: {label!r}; needs training.validation above 0, as 0.1"
+    if one_mask and controller_facts(source.source).decides_counts:
+        return (
+            f"controller: {label!r}; decides the counts of first masks, while tasks of this method "
+            "go on with the mask that is there"
+        )
     return ""

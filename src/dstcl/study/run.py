@@ -98,7 +98,10 @@ class Run:
         if self.controller is None:
             return ""
         return controller_problem(
-            self.topology.controller, self.switches.mask_counts, self.training.validation
+            self.topology.controller,
+            self.switches.mask_counts,
+            self.training.validation,
+            self.facts.one_mask and self.tasks > 1,
         )
 
     @cached_property

@@ -200,6 +200,7 @@ class Controller:
     Attributes:
         needs_validation: it reads `Seen.validation`, so a share of images must be held out.
         changes_density: the number of active weights is its own, not that of the density.
+        decides_counts: `Decision.active` of some task is its own, so tasks must draw first masks.
         growths: criteria that it may choose besides the run's; on an object those that its
             settings leave. Their running gradients are kept from the start of a task.
         survival_after: updates after which `Seen.survival` is measured, at most 1000; 0 for
@@ -212,6 +213,7 @@ class Controller:
 
     needs_validation: ClassVar[bool] = False
     changes_density: ClassVar[bool] = False
+    decides_counts: ClassVar[bool] = False
     settings: Any = None
     growths: tuple[str, ...] = ()
     survival_after: int = 0

@@ -55,6 +55,7 @@ class DensityByGain(Controller):
 
     needs_validation = True
     changes_density = True
+    decides_counts = True
     settings = DensityByGainSettings
 
     def __init__(self, *, seed: int = 0, **settings: object) -> None:

@@ -34,6 +34,7 @@ class FreeCapacity(Controller):
     """
 
     settings = FreeCapacitySettings
+    decides_counts = True
 
     def before_task(self, seen: Seen) -> Decision:
         """Active and new weights of every layer."""

@@ -186,7 +186,7 @@ class ControlledTraining(DecidedCounts):
             "worked": self._worked,
             "mask_change": self._mask_change,
             "gradient": self._gradient,
-            "validation": self._validation,
+            "validation": list(self._validation),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -198,6 +198,8 @@ class ControlledTraining(DecidedCounts):
                 then.
         """
         # What is missing or refused must be found before anything is changed.
+        if lacks := [name for name in ("growth", "survival", *KEPT) if name not in state]:
+            raise ValueError(f"the state of a training with a controller has {lacks[0]!r}, too")
         survival, mine = state["survival"], self._survival
         looks = None if survival is None else survival.get("after", mine.after if mine else 0)
         if looks != (mine.after if mine else None):

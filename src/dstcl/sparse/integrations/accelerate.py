@@ -120,9 +120,21 @@ def mask_before_clipping(accelerator: Accelerator, dst: SparseTraining) -> Calla
 
         return forget_and_call
 
+    def forgetting_if_new(backward: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(backward)
+        def call_and_forget(*given: Any, **named: Any) -> Any:
+            before = _stamps(dst)
+            result = backward(*given, **named)
+            # The loss of another model leaves these gradients as they are.
+            if _stamps(dst) != before:
+                dst.forget_masking()
+            return result
+
+        return call_and_forget
+
     undo = [
         _replaced(accelerator, "unscale_gradients", masking),
-        _replaced(accelerator, "backward", forgetting),
+        _replaced(accelerator, "backward", forgetting_if_new),
         *(_replaced(one, "zero_grad", forgetting) for one in dst.optimizers),
     ]
 
@@ -131,6 +143,12 @@ def mask_before_clipping(accelerator: Accelerator, dst: SparseTraining) -> Calla
             one()
 
     return undo_all
+
+
+def _stamps(dst: SparseTraining) -> list[tuple[int, int] | None]:
+    """What changes with every new gradient of a weight."""
+    gradients = [weight.grad for weight in dst.weights.values()]
+    return [None if g is None else (id(g), g._version) for g in gradients]
 
 
 def _replaced(
