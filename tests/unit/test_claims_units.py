@@ -10,9 +10,11 @@ import pytest
 import yaml
 from scipy import stats
 
+from dstcl.evaluation.claim_grid import Grid
 from dstcl.evaluation.claim_measures import Tables
 from dstcl.evaluation.claims import load_claims
 from dstcl.evaluation.judge import judge_claims
+from dstcl.evaluation.replication import SEEDS
 
 INTERVAL = "topology.update_every"
 RATE = "training.learning_rate"
@@ -148,3 +150,27 @@ def test_accuracies_that_never_change_are_counted_by_interval(tmp_path: Path) ->
 def test_a_claim_that_is_not_tested_has_a_unit_all_the_same(tmp_path: Path) -> None:
     row = judged(tmp_path, study(), **CLAIM, only={"tasks": 9})
     assert (row["units"], row["unit"]) == (0, "update intervals")
+
+
+def test_settings_that_some_have_under_a_rule_alone_are_not_common() -> None:
+    """Of dst, learning rate 0.2 was run under a controller only; so ewc is taken at 0.1 as well."""
+    axes = {"dataset": "d", "tasks": 5, "protocol": "p", "network": "n"}
+    sparse = {"method": "dst", "density": 0.2, "init": "u", "growth": "random"}
+    dense = {"method": "ewc", "density": 1.0, "init": "none", "growth": "none"}
+    cells = [(sparse, "fixed", "0.1"), (sparse, "saturation", "0.1"), (sparse, "saturation", "0.2"),
+             (dense, "none", "0.1"), (dense, "none", "0.2")]  # fmt: skip
+    runs = pd.DataFrame(
+        axes
+        | kind
+        | {"topology.controller": controller, "training.learning_rate": rate}
+        | {"seed": seed, "acc": 0.5, "digest": f"{kind['method']}{controller}{rate}{seed}"}
+        for kind, controller, rate in cells
+        for seed in range(3)
+    )
+    grid = Grid(runs, SEEDS)
+    sets, _ = grid.sets(
+        {side: [{key: [value] for key, value in kind.items()}]
+         for side, kind in (("better", sparse), ("worse", dense))}
+    )  # fmt: skip
+    place = grid.axes.index("training.learning_rate")
+    assert {cell[place] for side in sets.values() for found in side for cell in found} == {"0.1"}

@@ -84,6 +84,9 @@ def test_what_is_finished_is_written_up_and_says_what_is_missing(
     summary = (partial / "summary.md").read_text()
     assert "**Not the whole study: 1 of 4 planned runs.**" in summary
     assert f"- {planned[1].folder} failed: no <luck> today" in summary
+    named = [line for line in summary.splitlines() if line.endswith(": not run yet")]
+    waiting = [f"- {run.folder}: not run yet" for run in planned[2:]]
+    assert named == waiting, "by name, so that nothing is missing for ever once they are there"
     page = (partial / "report.html").read_text()
     assert "Not the whole study: 1 of 4 planned runs." in page
     assert "no &lt;luck&gt; today" in page

@@ -116,7 +116,8 @@ class Grid:
             raise NotTested(f"the cells that the claim names have no value of {axes} in common")
         if CONTROLLER not in self.varied:
             return kept
-        return without_rules(kept, self.axes.index(CONTROLLER))
+        # Once more, as values that others have under a rule alone are no longer common.
+        return in_common(without_rules(kept, self.axes.index(CONTROLLER)))
 
     def reads(self, method: str, axis: str) -> bool:
         """Whether a varied setting means something to a method."""

@@ -16,13 +16,13 @@ WORDS = "made from "
 STATED = re.compile(rf"{WORDS}([\w./-]+ [0-9a-f]{{16}}(?:, [\w./-]+ [0-9a-f]{{16}})*)")
 RESULTS = "results"
 """In place of a file: what runs found, that is summary.csv without `TIMES`."""
-TIMES = ("seconds", "images_per_second")
+TIMES = frozenset({"seconds", "images_per_second"})
 
 
 def made_from(study: Path, names: Iterable[str]) -> str:
     """``made from summary.csv 0123456789abcdef, ...``, of those of these files that are there."""
-    there = [name for name in dict.fromkeys(names) if (study / name).is_file()]
-    return WORDS + ", ".join(f"{name} {digest_of(study, name)}" for name in there)
+    digests = {name: digest_of(study, name) for name in dict.fromkeys(names)}
+    return WORDS + ", ".join(f"{name} {digest}" for name, digest in digests.items() if digest)
 
 
 def stated(text: str) -> dict[str, str] | None:

@@ -150,7 +150,7 @@ def _choose(runs: pd.DataFrame, columns: _Columns) -> _Choice:
         found.reason[shared.index[~shared]] = NOT_SHARED
         whole = _whole(runs[found.reason == ""], columns)
         found.reason[whole.index[~whole]] = MISSING
-        if whole.all():
+        if shared.all() and whole.all():
             return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dstcl.evaluation.axes import NOT_READ, all_axes
+from dstcl.evaluation.made_from import RESULTS, TIMES
 from dstcl.evaluation.tables import Needs, Title, dataset_titles, read_table
 from dstcl.figures.style import Look, growth_looks, init_looks, method_looks
 from dstcl.storage import read_json
@@ -25,7 +26,8 @@ class Tables:
 
     Attributes:
         study: the folder.
-        read: files of the tables that were asked for.
+        read: files of the tables that were asked for; `RESULTS` in place of summary.csv if no times
+            were.
     """
 
     study: Path
@@ -138,6 +140,8 @@ class Tables:
         Raises:
             NotDrawnError: naming the measures that no run has.
         """
+        if not TIMES.isdisjoint(measures):
+            self.read.add("summary.csv")
         rows = self._read("summary")
         if lacking := [name for name in measures if name not in rows]:
             raise NotDrawnError(f"summary.csv has no {', '.join(lacking)}")
@@ -185,7 +189,8 @@ class Tables:
         return known
 
     def _read(self, name: str, needs: Needs | None = None) -> pd.DataFrame:
-        self.read.add(f"{name}.csv")
+        # Figures that show no times are the same after runs are made again.
+        self.read.add(RESULTS if name == "summary" else f"{name}.csv")
         return read_table(self.study, name, needs)
 
     def _kept(self, name: str) -> pd.DataFrame:

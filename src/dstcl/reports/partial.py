@@ -36,18 +36,18 @@ class Standing:
         finished: runs with a result.
         failed: folder, reason and log of each run that was tried and has none; those that somebody
             stopped are not among them.
-        waiting: how many runs are left beside these.
+        left: runs beside these.
     """
 
     preset: str
     finished: list[Run]
     failed: list[tuple[str, str, Path]]
-    waiting: int
+    left: list[Run]
 
     @property
     def planned(self) -> int:
         """All runs of the plan."""
-        return len(self.finished) + len(self.failed) + self.waiting
+        return len(self.finished) + len(self.failed) + len(self.left)
 
 
 def standing(study: Path) -> Standing:
@@ -64,20 +64,21 @@ def standing(study: Path) -> Standing:
         for one in find_unfinished(study, runs)
         if one.told is None or one.told.ended is None or one.told.ended[0] == "failed"
     ]
-    return Standing(preset, done, failed, len(runs) - len(done) - len(failed))
+    known = {run.folder for run in done} | {folder for folder, _, _ in failed}
+    return Standing(preset, done, failed, [run for run in runs if run.folder not in known])
 
 
 def words(study: Path, found: Standing) -> list[str]:
     """Lines that say which runs failed, why, where their logs are, and what is left to do."""
     lines = [
         f"{study}: {found.planned} runs: {len(found.finished)} finished, "
-        f"{len(found.failed)} failed, {found.waiting} left"
+        f"{len(found.failed)} failed, {len(found.left)} left"
     ]
     for folder, reason, log in found.failed[:MOST_NAMED]:
         lines += [f"  failed: {folder}", f"    {reason}", f"    log: {log}"]
     if (more := len(found.failed) - MOST_NAMED) > 0:
         lines.append(f"  and {more} more")
-    if found.failed or found.waiting:
+    if found.failed or found.left:
         cause = "fix the cause and " if found.failed else ""
         lines.append(f"next: {cause}call the same command again; finished runs are kept")
     return lines
@@ -125,4 +126,4 @@ def remove_partial(study: Path) -> None:
 
 def _missing(found: Standing) -> Sequence[str]:
     named = [f"{folder} failed: {reason}" for folder, reason, _ in found.failed]
-    return named + [f"{found.waiting} runs that were not trained"] * bool(found.waiting)
+    return named + [f"{run.folder}: not run yet" for run in found.left]

@@ -17,7 +17,7 @@ FILE = "missing.json"
 FOLDER = re.compile(r"/seed\d+-([0-9a-f]{10})\b")
 """In a line about one run: how its folder ends, with its digest."""
 SEVERAL = re.compile(r"(\d+) runs ")
-"""How a line about several runs begins."""
+"""How a line about several runs begins, in files of earlier versions."""
 
 
 def write_missing(study: Path, recorded: int, missing: Sequence[str]) -> int:
@@ -26,7 +26,8 @@ def write_missing(study: Path, recorded: int, missing: Sequence[str]) -> int:
     Args:
         study: the folder.
         recorded: how many runs are there.
-        missing: lines: the folder of a run and why it is missing, or ``3 runs`` and why.
+        missing: lines: the folder of a run and why it is missing; ``3 runs`` and why in those that
+            an earlier version wrote.
 
     Returns:
         How many were planned.
