@@ -1,21 +1,16 @@
-"""Which values of the settings that a claim does not name all of its cells have.
-
-Both sides of a claim must be compared at the same values of everything else. A study may vary a
-setting in some of its cells alone, as preset paper varies the update interval under random growth.
-"""
+"""Which values of the settings that a claim does not name all of its cells have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from dstcl.evaluation.axes import NOT_READ
+from dstcl.evaluation.shared_values import that_all_have
 from dstcl.study.controllers import FIXED
 
 Cell = tuple[Any, ...]
 Offers = dict[Cell, list[Cell]]
 """Cells of a study by the named one that means them, with `ANY` in place of unnamed settings."""
-Choice = tuple[tuple[int, str], ...]
-"""Values of unnamed settings, each with its place in a cell."""
 ANY = None
 """In place of the value of a varied setting that a claim does not name."""
 
@@ -26,13 +21,16 @@ def in_common(offers: Offers) -> Offers:
     A cell that does not read a setting says nothing of it.
     """
     read = places_read(offers)
-    choices = {
-        one: [tuple((place, cell[place]) for place in read[one]) for cell in cells]
+    values = {
+        one: [
+            tuple(value if place in read[one] else None for place, value in enumerate(cell))
+            for cell in cells
+        ]
         for one, cells in offers.items()
     }
-    common = _that_all_have({frozenset(found) for found in choices.values()})
+    common = that_all_have(values.values())
     return {
-        one: [cell for cell, choice in zip(cells, choices[one]) if choice in common]
+        one: [cell for cell, found in zip(cells, values[one]) if found in common]
         for one, cells in offers.items()
     }
 
@@ -79,28 +77,3 @@ def places_read(offers: Offers) -> dict[Cell, list[int]]:
         one: [p for p, there in found.items() if p in none_is_a_value or there != {NOT_READ}]
         for one, found in values.items()
     }
-
-
-def _that_all_have(offers: set[frozenset[Choice]]) -> set[Choice]:
-    """The choices that agree with one of each offer.
-
-    Repeated until none is lost, since a choice may have agreed only with one that was.
-    """
-    while True:
-        fewer = {
-            frozenset(
-                choice
-                for choice in offer
-                if all(any(_agree(choice, one) for one in other) for other in offers)
-            )
-            for offer in offers
-        }
-        if fewer == offers:
-            return {choice for offer in offers for choice in offer}
-        offers = fewer
-
-
-def _agree(one: Choice, other: Choice) -> bool:
-    """Whether two choices have the same value of each setting that is in both."""
-    there = dict(other)
-    return all(there.get(place, value) == value for place, value in one)

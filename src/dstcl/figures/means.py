@@ -15,6 +15,7 @@ import pandas as pd
 
 from dstcl.evaluation.axes import METHOD_BLOCK, NOT_READ, SUBNETWORK, mean_over, varied_axes
 from dstcl.evaluation.compare import in_every_seed
+from dstcl.evaluation.shared_values import Values, that_all_have
 from dstcl.evaluation.spelling import spelled
 from dstcl.evaluation.statistics import mean_interval
 from dstcl.figures.style import sparsity
@@ -150,7 +151,7 @@ def _choose(runs: pd.DataFrame, columns: _Columns) -> _Choice:
         found.reason[shared.index[~shared]] = NOT_SHARED
         whole = _whole(runs[found.reason == ""], columns)
         found.reason[whole.index[~whole]] = MISSING
-        if shared.all() and whole.all():
+        if whole.all():
             return found
 
 
@@ -162,26 +163,20 @@ def _shared(
 
     A method that does not read a setting goes with each of its values.
     """
-    keys, found = [], dict[int, dict[Any, set[Any]]]()
+    keys, found = [], dict[int, dict[Any, set[Values]]]()
     for row in runs.to_dict("records"):
         mark = tuple(row[name] for name in columns.mark)
         values = tuple(row[n] if row["method"] in reads[n] else None for n in columns.varied)
-        keys.append((row[PANEL], mark, values))
+        keys.append((row[PANEL], values))
         found.setdefault(row[PANEL], {}).setdefault(mark, set()).add(values)
-    kept = {
-        (panel, mark, values)
-        for panel, mark, values in set(keys)
-        if all(any(_agree(values, other) for other in own) for own in found[panel].values())
-    }
-    some = {(panel, mark) for panel, mark, _ in kept}
+    common = {panel: that_all_have(marks.values()) for panel, marks in found.items()}
     without = {
-        panel for panel, marks in found.items() if any((panel, m) not in some for m in marks)
+        panel
+        for panel, marks in found.items()
+        if any(common[panel].isdisjoint(values) for values in marks.values())
     }
-    return pd.Series([key in kept for key in keys], runs.index, dtype=bool), without
-
-
-def _agree(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    return all(a is None or b is None or a == b for a, b in zip(one, other))
+    kept = [values in common[panel] for panel, values in keys]
+    return pd.Series(kept, runs.index, dtype=bool), without
 
 
 def _whole(runs: pd.DataFrame, columns: _Columns) -> pd.Series[bool]:
