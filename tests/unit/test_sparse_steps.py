@@ -391,41 +391,18 @@ class Routed(Experts):
         return torch.cat([part(rows) for part, rows in zip(self.experts, parts)])
 
 
-@pytest.mark.parametrize("redistribute", ["none", "gradient"])
-@pytest.mark.parametrize("grow", ["gradient", "momentum", "random"])
-def test_a_layer_whose_gradient_is_zero_keeps_its_mask(grow: str, redistribute: str) -> None:
+def test_a_zero_gradient_is_a_gradient() -> None:
+    """Random growth goes on exploring where nothing passes, as behind dead channels."""
     torch.manual_seed(0)
     model = Routed()
-    dst = dynamic(
-        model, torch.optim.SGD(model.parameters(), 0.1), grow=grow, update_every=2,
-        redistribute=redistribute,
-    )  # fmt: skip
-    for expert in [0, 1, 0, 1, 0, 1]:
-        before = copy.deepcopy((model.state_dict(), dst.masks))
+    dst = dynamic(model, SGD(model.parameters()), grow="random", update_every=2)
+    before = dst.masks["experts.2.weight"].clone()
+    for _ in range(2):
         dst.optimizer.zero_grad()
-        model(torch.randn(4, 10), expert).square().sum().backward()
+        model(torch.randn(4, 10), 0).square().sum().backward()
         assert not dst.weights["experts.2.weight"].grad.any()
         dst.step()
-        for name in ("experts.2.weight", f"experts.{1 - expert}.weight"):
-            assert torch.equal(before[0][name], dst.weights[name])
-            assert torch.equal(before[1][name], dst.masks[name])
-    assert dst.updates == 3
-    assert sum(dst.counts.values()) == sum(dst.budget.values())
-
-
-@pytest.mark.parametrize("structure", ["2:4", "fan-in", "block:2x2"])
-def test_a_layer_with_a_structure_keeps_its_mask_without_a_gradient(structure: str) -> None:
-    torch.manual_seed(0)
-    model = nn.Linear(8, 8, bias=False)
-    dst = dynamic(
-        model, torch.optim.SGD(model.parameters(), 0.1), density=0.5, structure=structure,
-        update_every=1,
-    )  # fmt: skip
-    before = dst.masks["weight"].clone()
-    for gradient, changed in ((torch.zeros(8, 8), False), (torch.randn(8, 8), True)):
-        model.weight.grad = gradient
-        dst.step()
-        assert torch.equal(before, dst.masks["weight"]) != changed
+    assert not torch.equal(before, dst.masks["experts.2.weight"])
 
 
 def test_layers_that_no_update_reaches_are_told_once() -> None:

@@ -136,7 +136,7 @@ def test_unfired_prefers_weights_never_active():
     """Weight 4 was active before; of the candidates 3, 4, 5 only 3 and 5 are unexplored."""
     model, dst = one_layer([0.1, 0.2, 0.9, 0, 0, 0], [1, 1, 1, 0, 0, 0], grow="unfired")
     dst.explored["0.weight"][0, 4] = True
-    step_with_gradient(model, dst, [1.0] * 6)
+    step_with_gradient(model, dst, [0.0] * 6)
     assert dst.masks["0.weight"].tolist() == [[False, False, True, True, False, True]]
     assert dst.explored["0.weight"].all()
 
@@ -151,7 +151,7 @@ def test_random_growth_reaches_every_candidate_about_equally():
             grow="random",
             generator=torch.Generator().manual_seed(seed),
         )
-        step_with_gradient(model, dst, [1.0] * 6)
+        step_with_gradient(model, dst, [0.0] * 6)
         hits += dst.masks["0.weight"][0]
     assert hits[0] == 1000
     assert (hits[1:] - 400).abs().max() < 80

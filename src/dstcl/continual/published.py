@@ -94,10 +94,6 @@ class PublishedSparseTraining(DynamicSparseTraining):
             shared = self.masks[name] & self.frozen[name]
             weight.copy_(torch.where(shared, self.stored[name], weight))
 
-    def _without_gradient(self) -> frozenset[str]:
-        """None; the paper's code updates every layer."""
-        return frozenset()
-
     def _replace_weights(
         self, rate: float, prunes: Mapping[str, Criterion], growths: Mapping[str, Criterion]
     ) -> None:

@@ -159,7 +159,6 @@ class DynamicSparseTraining(SparseTraining):
         self._proven: list[Criterion] = []
         self._gradients: list[Tensor] | None = None
         self._unseen: list[Tensor] | None = None
-        self._nonzero: Tensor | None = None
         self._idle_layers = IdleLayers()
         self._moments = self._new_moments()
 
@@ -228,10 +227,7 @@ class DynamicSparseTraining(SparseTraining):
 
     def before_masking(self, gradients: list[Tensor]) -> None:
         """Take note of the gradients, where a criterion in use asks for them."""
-        changing = self.changes_masks(self.steps)
-        # Not read before the update, as the host would wait for the device.
-        self._nonzero = torch.stack([g.any() for g in gradients]) if changing else None
-        wanted = changing and self._needs("gradient")
+        wanted = self.changes_masks(self.steps) and self._needs("gradient")
         if not wanted and self._moments is None:
             return
         if self.candidates == "frozen_without_gradient" and self._any_frozen:
@@ -252,11 +248,11 @@ class DynamicSparseTraining(SparseTraining):
 
     def _forget_masking(self) -> None:
         super()._forget_masking()
-        self._gradients = self._unseen = self._nonzero = None
+        self._gradients = self._unseen = None
 
     def update_topology(self) -> None:
-        """Prune and grow every layer that had a gradient in this step, one that is not all zero."""
-        self._idle |= self._without_gradient()
+        """Prune and grow every layer that had a gradient in this step."""
+        self._idle_layers.take(self._idle)
         fraction = self.steps / self.schedule.total_steps
         growths = {n: self._grow_of.get(n, self.grow).at(fraction) for n in self.weights}
         prunes = {name: self._prune_of.get(name, self.prune) for name in self.weights}
@@ -265,15 +261,6 @@ class DynamicSparseTraining(SparseTraining):
         self._proven = [*prunes.values(), *growths.values()]
         self._proven += [part for growth in growths.values() for part, _ in picks(growth, 0)]
         self.updates += 1
-
-    def _without_gradient(self) -> frozenset[str]:
-        """Layers without a gradient, or with zeros, in this step; one wait for the device."""
-        if self._nonzero is None:  # a subclass has noted nothing
-            return frozenset()
-        found = zip(self.weights, self._nonzero.tolist(), strict=True)
-        idle = frozenset(name for name, nonzero in found if not nonzero)
-        self._idle_layers.take(idle)
-        return idle
 
     def _replace_weights(
         self, rate: float, prunes: Mapping[str, Criterion], growths: Mapping[str, Criterion]
