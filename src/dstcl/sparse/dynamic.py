@@ -153,6 +153,7 @@ class DynamicSparseTraining(SparseTraining):
             chosen["floor"],
             chosen["prune_schedule"],
             chosen["stop_at"],
+            chosen["at_the_end"],
         )
         self.updates = 0
         self._index = {name: index for index, name in enumerate(self.weights)}

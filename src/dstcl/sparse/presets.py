@@ -20,6 +20,7 @@ DEFAULTS: Mapping[str, Any] = {
     "prune_schedule": "cosine",
     "stop_at": 0.75,
     "redistribute": "none",
+    "at_the_end": True,
 }
 """Without a preset: rate and floor of ITOP's code, as in the paper on continual learning; all else
 as in RigL."""
@@ -35,6 +36,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "floor": 0.3,
         "prune_schedule": "constant",
         "stop_at": 1.0,
+        "at_the_end": False,
     },
     "snfs": {
         "init": "uniform",
@@ -42,6 +44,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "grow": "momentum",
         "stop_at": 1.0,
         "redistribute": "momentum",
+        "at_the_end": False,
     },
     "itop": {"update_every": 4000, "stop_at": 1.0},
 }
@@ -54,10 +57,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   ``drop_fraction_anneal`` is constant unless the command says cosine, as the paper has it.
 - ``set``: Mocanu et al. 2018 (Nature Communications 9, 2383), algorithm 1 and methods:
   Erdos-Renyi, zeta 0.3 after each epoch, the smallest positive and the largest negative weights.
-  So ``set_mlp_keras_cifar10.py`` of the public code, whose last layer is dense.
+  So ``set_mlp_keras_cifar10.py`` of the public code, whose last layer is dense. Nothing is grown
+  after the last epoch (algorithm 1; ``set_mlp_sparse_data_structures.py`` changes nothing there).
 - ``snfs``: Dettmers and Zettlemoyer 2019 (arXiv 1907.04840), algorithm 1. Rate 0.5 by a cosine to
   0.005, layers of one density at first (``enforce_density_per_layer``), an update after each epoch:
-  defaults of the public code (TimDettmers/sparse_learning, ``sparselearning/core.py``).
+  defaults of the public code (TimDettmers/sparse_learning, ``sparselearning/core.py``), which has
+  none after the last epoch (``mnist_cifar/main.py``).
 - ``itop``: Liu et al. 2021 (arXiv 2102.02887), RigL-ITOP as the README of the public code
   (In-Time-Over-Parameterization) runs it: ERK, ``--update_frequency 4000``, gradient growth, up to
   the end, so that most weights are tried; rate 0.5 by a cosine to 0.005, as in its

@@ -42,6 +42,8 @@ class UpdateSchedule:
         shape: "cosine" (RigL), "linear" or "constant".
         stop_at: fraction of the steps after which the topology is left alone, so that the last
             grown weights are trained. RigL stops at 0.75; 1.0 never stops.
+        at_the_end: whether masks may change after the very last step too. What grows there is never
+            trained.
     """
 
     total_steps: int
@@ -50,6 +52,7 @@ class UpdateSchedule:
     floor: float = 0.005
     shape: str = "cosine"
     stop_at: float = 0.75
+    at_the_end: bool = True
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
@@ -64,7 +67,8 @@ class UpdateSchedule:
     @property
     def last_step(self) -> int:
         """No topology update happens after this step."""
-        return rounded_down(self.stop_at, self.total_steps)
+        last = rounded_down(self.stop_at, self.total_steps)
+        return last if self.at_the_end else min(last, self.total_steps - 1)
 
     def due(self, step: int) -> bool:
         """Whether the topology changes right after optimiser step ``step`` (counted from 1)."""
