@@ -90,6 +90,20 @@ def test_finished_runs_are_left_alone(
     assert (folder(planned[1]) / "metrics.json").stat().st_mtime_ns == before
 
 
+def test_a_study_that_is_stopped_has_whole_seeds(
+    planned: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every configuration of a seed is trained before the next seed."""
+    trained: list[Run] = []
+    monkeypatch.setattr(many, "train_many", lambda runs, *_: trained.extend(runs))
+    others = [changed(run, growth="random") for run in planned]
+    write_plan("study", [*planned, *others], Path("study", "plan.json"))
+    train()
+    assert [(run.seed, run.growth) for run in trained] == [
+        (seed, growth) for seed in range(4) for growth in ("gradient", "random")
+    ]
+
+
 @pytest.mark.parametrize("content", ["[]", "3", "{}"])
 def test_metrics_that_are_none_are_no_result(
     content: str, planned: list[Run], monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train the runs of a plan that are not finished, several at a time where asked for."""
+    """Train the runs of a plan that are not finished, seed by seed, several at a time where asked
+    for."""
     from dstcl.jobs.many import Place, train_many
     from dstcl.study.plan import read_plan
 
@@ -35,6 +36,8 @@ def run(options: argparse.Namespace) -> None:
     chosen = [run for run in planned if fnmatch(run.folder, options.only)]
     if not chosen:
         raise ValueError(f"--only: {options.only!r} matches none of {len(planned)} runs")
+    # Comparisons are paired by seed, so a study that is stopped half-way should have whole seeds.
+    chosen.sort(key=lambda run: run.seed)
     place = Place(
         options.data,
         options.study / "runs",
