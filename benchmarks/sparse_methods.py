@@ -37,6 +37,7 @@ from dstcl.sparse import DynamicSparseTraining, GradualMagnitudePruning, SparseT
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 10, 128, 0.1, 5e-4
 WIDTHS = (32, 64, 128)
 DENSITIES = (0.1, 0.05, 0.02)
+REFERENCE = "static"
 Method = Callable[..., SparseTraining]
 
 
@@ -182,16 +183,33 @@ def add(path: Path, row: dict[str, Any]) -> None:
 
 
 def show(rows: list[dict[str, str]], densities: tuple[float, ...]) -> None:
-    """Accuracy in per cent: mean over seeds with its 95% interval, and how many seeds."""
+    """Accuracy in per cent and its difference from the static mask, paired by seed: means over
+    seeds with 95% intervals, and how many seeds."""
+    accuracy_of = {
+        (row["method"], float(row["density"]), row["seed"]): 100 * float(row["accuracy"])
+        for row in rows
+    }
+    seeds = sorted({row["seed"] for row in rows})
 
-    def of(method: str, density: float) -> str:
-        chosen = [r for r in rows if (r["method"], float(r["density"])) == (method, density)]
-        found = mean_interval([100 * float(row["accuracy"]) for row in chosen])
-        return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f}; {len(chosen)})"
+    def mean(method: str, density: float, reference: str | None = None) -> str:
+        values = [
+            accuracy_of[method, density, seed]
+            - (accuracy_of[reference, density, seed] if reference else 0)
+            for seed in seeds
+            if (method, density, seed) in accuracy_of
+            and (reference is None or (reference, density, seed) in accuracy_of)
+        ]
+        if len(values) < 2:
+            return "".join(f"{value:.1f} (1)" for value in values)
+        found = mean_interval(values)
+        return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f}; {len(values)})"
 
-    print(f"\ndense: {of('dense', 1.0)}")
-    table = [[method, *(of(method, density) for density in densities)] for method in METHODS]
-    print_table(["", *(f"density {density}" for density in densities)], table)
+    header = ["", *(f"density {density}" for density in densities)]
+    print(f"\ndense: {mean('dense', 1.0)}")
+    print_table(header, [[m, *(mean(m, d) for d in densities)] for m in METHODS])
+    print(f"\nminus {REFERENCE}, paired by seed:")
+    others = [method for method in METHODS if method != REFERENCE]
+    print_table(header, [[m, *(mean(m, d, REFERENCE) for d in densities)] for m in others])
 
 
 def main() -> None:

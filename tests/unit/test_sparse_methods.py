@@ -84,3 +84,23 @@ def test_runs_of_other_images_are_not_mixed(
     bench.add(record, row | {"data_digest": "another"})
     with pytest.raises(SystemExit):
         command(bench, monkeypatch, "--data", images, "--out", record, "--epochs", 1)
+
+
+def test_differences_are_paired_by_seed(
+    bench: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed 2 has no static mask, so SET's difference is that of seeds 0 and 1: 1 and 3 points."""
+    accuracies = {("static", 0): 0.50, ("static", 1): 0.60, ("set", 0): 0.51, ("set", 1): 0.63,
+                  ("set", 2): 0.90, ("rigl", 0): 0.52}  # fmt: skip
+    rows = [
+        {"method": method, "density": "0.1", "seed": str(seed), "accuracy": str(accuracy)}
+        for (method, seed), accuracy in accuracies.items()
+    ]
+    bench.show(rows, (0.1,))
+    absolute, paired = capsys.readouterr().out.split("minus static, paired by seed:")
+    assert "| static | 55.0 (-8.5 to 118.5; 2) |" in absolute
+    assert "| rigl | 52.0 (1) |" in absolute
+    # Student's t for one degree of freedom: 12.706.
+    assert "| set | 2.0 (-10.7 to 14.7; 2) |" in paired
+    assert "| rigl | 2.0 (1) |" in paired
+    assert "| snfs |  |" in paired
