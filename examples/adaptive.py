@@ -31,7 +31,7 @@ def learn(controller: Controller) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 2))
     inputs = torch.randn(2048, 32)
-    used = None
+    used: dict[str, torch.Tensor] = {}
     untrained = {name: value.clone() for name, value in model[2].state_dict().items()}
     for task in range(TASKS):
         labels = (inputs[:, 8 * task : 8 * task + 8].sum(1) > 0).long()
@@ -53,7 +53,7 @@ def learn(controller: Controller) -> None:
             for name, value in sparse.consolidated().items():
                 sparse.weights[name].copy_(value)
         masks = sparse.masks
-        used = masks if used is None else {name: used[name] | masks[name] for name in masks}
+        used = {name: mask | used[name] if used else mask for name, mask in masks.items()}
     for row in controller.rows:
         print(f"  task {row['task']}, step {row['step']}: {row['what']} {row['value']}", end="")
         print(f" ({row['evidence']})")

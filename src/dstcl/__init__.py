@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dstcl import sparse as sparse
     from dstcl.jobs.loaded import load_run
     from dstcl.sparse import (
         DynamicSparseTraining,
+        GradualMagnitudePruning,
         SparseTraining,
         criterion,
+        export,
         register_growth,
         register_init,
         register_prune,
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 CORE = (
     "DynamicSparseTraining",
+    "GradualMagnitudePruning",
     "SparseTraining",
     "criterion",
     "export",
@@ -27,9 +31,11 @@ CORE = (
 )
 __all__ = [
     "DynamicSparseTraining",
+    "GradualMagnitudePruning",
     "SparseTraining",
     "__version__",
     "criterion",
+    "export",
     "load_run",
     "register_growth",
     "register_init",
@@ -37,17 +43,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load what needs torch on first use: reading a configuration must not import it."""
-    if name in CORE or name == "sparse":
-        import dstcl.sparse
+if not TYPE_CHECKING:  # so that type checkers find names that do not exist
 
-        return dstcl.sparse if name == "sparse" else getattr(dstcl.sparse, name)
-    if name == "load_run":
-        from dstcl.jobs.loaded import load_run
+    def __getattr__(name: str) -> Any:
+        """Load what needs torch on first use: reading a configuration must not import it."""
+        if name in CORE or name == "sparse":
+            import dstcl.sparse
 
-        return load_run
-    raise AttributeError(f"module 'dstcl' has no attribute {name!r}")
+            return dstcl.sparse if name == "sparse" else getattr(dstcl.sparse, name)
+        if name == "load_run":
+            from dstcl.jobs.loaded import load_run
+
+            return load_run
+        raise AttributeError(f"module 'dstcl' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -152,6 +152,7 @@ def test_a_frozen_weight_that_moved_is_noticed(short_run: Run, digits: Prepared)
         torch.optim.SGD(trained.network.parameters(), 0.1),
         density=0.5,
         init="uniform",
+        frozen={},
         exclude=["head"],
     )
     with torch.no_grad():

@@ -23,7 +23,9 @@ def network() -> nn.Module:
 
 def training(model: nn.Module, **changes: Any) -> DynamicSparseTraining:
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    settings = {"density": 0.3, "update_every": 3, "total_steps": 20, "stop_at": 1.0}
+    settings = {
+        "density": 0.3, "update_every": 3, "total_steps": 20, "stop_at": 1.0, "frozen": {},
+    }  # fmt: skip
     return DynamicSparseTraining(model, optimizer, **(settings | changes))
 
 

@@ -253,6 +253,89 @@ def test_a_state_that_is_kept_in_memory_does_not_change(make: Make) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def own_bytes(dst: SparseTraining) -> int:
+    """Of all tensors that a training holds beside those of the model, one byte for each bit."""
+    theirs = {w.untyped_storage().data_ptr() for w in dst.model.parameters()}
+    found: dict[int, int] = {}
+
+    def look(value: Any) -> None:
+        if isinstance(value, Tensor):
+            storage = value.untyped_storage()
+            if storage.data_ptr() not in theirs:
+                found[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, dict):
+            list(map(look, value.values()))
+        elif isinstance(value, list | tuple):
+            list(map(look, value))
+
+    look({name: value for name, value in vars(dst).items() if name not in ("model", "optimizers")})
+    return sum(found.values())
+
+
+@pytest.mark.parametrize(
+    ("more", "per_weight"),
+    [
+        # A mask, what was explored, and an integer as wide as the weight.
+        ({}, 1 + 1 + 4),
+        # Stored values, too.
+        ({"frozen": {}}, 1 + 1 + 4 + 4),
+    ],
+)
+def test_a_training_holds_few_bytes_for_each_weight(more: dict[str, Any], per_weight: int) -> None:
+    model = nn.Linear(200, 100, bias=False)
+    dst = dynamic(model, torch.optim.SGD(model.parameters(), 0.1), **more)
+    # What is false everywhere has a byte.
+    assert own_bytes(dst) == 200 * 100 * per_weight + 1
+
+
+def test_a_state_has_two_bits_for_each_weight_where_nothing_is_frozen(tmp_path: Path) -> None:
+    model = nn.Linear(400, 200, bias=False)
+    dynamic(model).save(tmp_path / "state.safetensors")
+    assert (tmp_path / "state.safetensors").stat().st_size < 400 * 200 * 2 / 8 + 10_000
+
+
+def test_values_of_earlier_tasks_are_stored_where_there_may_be_some() -> None:
+    model = small_network()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    dst = dynamic(model, frozen={})
+    train(dst, model, 4)
+    for name, value in dst.consolidated().items():
+        mask = dst.masks[name]
+        assert torch.equal(value[mask], dst.weights[name][mask])
+        assert torch.equal(value[~mask], before[name][~mask])
+    plain = dynamic(small_network())
+    assert not plain.stored
+    with pytest.raises(ValueError, match="frozen: {} for the first of several tasks"):
+        plain.consolidated()
+    state = plain.state_dict()
+    with pytest.raises(ValueError, match="state: of a training without frozen"):
+        dst.load_state_dict(state)
+
+
+def test_a_state_of_another_density_is_refused() -> None:
+    dst = dynamic(small_network(), density=0.3)
+    other = dynamic(small_network(), density=0.1)
+    before = {name: mask.clone() for name, mask in other.masks.items()}
+    with pytest.raises(ValueError, match=r"state: of density 0.3, this training has 0.1"):
+        other.load_state_dict(dst.state_dict())
+    assert all(torch.equal(before[name], mask) for name, mask in other.masks.items())
+
+
+@pytest.mark.parametrize("frozen", [None, {}])
+def test_a_state_of_earlier_code_can_be_loaded(frozen: dict[str, Tensor] | None) -> None:
+    """It always had stored values, and neither shapes nor density."""
+    model = small_network()
+    dst = dynamic(model, frozen={})
+    train(dst, model, 4)
+    state = dst.state_dict()
+    del state["shapes"], state["density"]
+    again = dynamic(small_network(1), frozen=frozen)
+    again.load_state_dict(state)
+    assert all(torch.equal(again.masks[name], mask) for name, mask in dst.masks.items())
+    if frozen is not None:
+        assert all(torch.equal(again.stored[name], value) for name, value in dst.stored.items())
+
+
 # Copies of a training with its model and optimiser
 
 

@@ -116,9 +116,9 @@ class SubnetStore:
         masked = {name: value * subnet.masks[name] for name, value in self.dense.items()}
         self._load(masked, subnet.local)
 
-    def frozen(self) -> Mapping[str, Tensor] | None:
-        """True where the next task must not change a weight; None before the first task."""
-        return self.used if self.subnets else None
+    def frozen(self) -> Mapping[str, Tensor]:
+        """True where the next task must not change a weight; empty before the first task."""
+        return self.used if self.subnets else {}
 
     def common(self) -> dict[str, Tensor]:
         """Parameters and buffers that all tasks go on with, as the last one left them."""
@@ -184,8 +184,9 @@ class SequentialStore(SubnetStore):
         self._keep_subnet(trained)
         self.dense = trained.consolidated()
 
-    def frozen(self) -> None:
+    def frozen(self) -> Mapping[str, Tensor]:
         """Nothing is frozen."""
+        return {}
 
 
 class SeparateStore(SubnetStore):
@@ -196,8 +197,9 @@ class SeparateStore(SubnetStore):
         state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.subnets.append(Subnet(self._masks(pack_masks(trained.masks)), state))
 
-    def frozen(self) -> None:
+    def frozen(self) -> Mapping[str, Tensor]:
         """Nothing is frozen."""
+        return {}
 
     def activate(self, task: int) -> None:
         """Load the network of a task (from 0)."""

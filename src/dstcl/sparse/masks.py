@@ -36,6 +36,14 @@ def draw_masks(
     return masks
 
 
+def no_masks(weights: Mapping[str, Tensor]) -> Masks:
+    """False everywhere, in a single byte for each weight tensor; not to be written to."""
+    return {
+        name: torch.zeros((), dtype=torch.bool, device=weight.device).expand(weight.shape)
+        for name, weight in weights.items()
+    }
+
+
 def own_generator() -> torch.Generator:
     """A generator seeded from torch's default one, so that ``torch.manual_seed`` decides.
 

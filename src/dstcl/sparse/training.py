@@ -9,6 +9,7 @@ move an inactive or frozen weight.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABCMeta
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,14 @@ from dstcl.sparse.layers import (
     select_weights,
     trained_weights,
 )
-from dstcl.sparse.masks import Masks, draw_masks, own_generator, pack_mask, unpack_masks
+from dstcl.sparse.masks import (
+    Masks,
+    draw_masks,
+    no_masks,
+    own_generator,
+    pack_mask,
+    unpack_masks,
+)
 from dstcl.sparse.optimizers import (
     Optimizers,
     all_gradients,
@@ -62,6 +70,12 @@ Made = TypeVar("Made")
 class _BeginsWhenMade(ABCMeta):
     """Calls `SparseTraining.begin` when the constructors of all subclasses have run."""
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, which ``help`` would not show for a class with `__call__`."""
+        own = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return own.replace(parameters=list(own.parameters.values())[1:])
+
     def __call__(cls: type[Made], *arguments: Any, **settings: Any) -> Made:
         made: Any = super().__call__(*arguments, **settings)  # type: ignore[misc]
         if not made._begun:
@@ -72,9 +86,9 @@ class _BeginsWhenMade(ABCMeta):
 class SparseTraining(metaclass=_BeginsWhenMade):
     """Static sparse training: the mask is drawn once and kept.
 
-    The values of the model's weights at construction are its *stored* values. With ``frozen``, they
-    are also the values of earlier tasks: an active frozen weight always equals its stored value,
-    before, during and after training.
+    With ``frozen``, the weights' values at construction are their *stored* values, those of earlier
+    tasks: an active frozen weight always equals its stored value, before, during and after
+    training.
 
     To write another method, override any of these in a subclass; all of them are called without
     gradient recording:
@@ -104,7 +118,9 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             it, unless it is theirs or `density_beside_masks`.
         init: how density is distributed over layers: a name in `INITS`, a function from shapes and
             density to the density of each layer, or the ``module:attribute`` of one.
-        frozen: for each masked weight, true where training must not change the value.
+        frozen: for each masked weight, true where training must not change the value; ``{}`` for
+            the first of several tasks, where nothing is frozen yet. Without it there are no stored
+            values.
         exclude: names of modules or parameters that stay dense (for example a head per task); ``*``
             and ``?`` as in file names.
         include: additional matrices and kernels to mask, such as those of embeddings.
@@ -127,13 +143,14 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     Attributes:
         density_beside_masks: of the class: given masks may have another density than ``density``,
             as training has a use for both.
+        keeps_stored: of the class: there are stored values without ``frozen``, too.
         weights: the masked weights by parameter name; all other mappings use these names. Tied
             weights appear once, under the first of their names that is the weight of a layer.
         selection: the weights that are not masked, with reasons.
         shapes: shapes of the weights.
         densities, budget: target fraction and number of active weights of each layer.
         structures: structures of the layers that have one.
-        stored, frozen: see above.
+        stored, frozen: see above; ``stored`` is empty if there are none.
         masks: true where a weight is active. Only changed in place, because CUDA graphs store their
             addresses.
         counts: current number of active weights of each layer.
@@ -148,6 +165,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     """
 
     density_beside_masks: ClassVar[bool] = False
+    keeps_stored: ClassVar[bool] = False
     _group_settings: ClassVar[tuple[str, ...]] = ("density", "init")
 
     def __init__(
@@ -184,6 +202,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         if self._several_ranks:
             take_from_first(w.detach() for w in self.weights.values())
         self._given_masks = self._checked_masks(masks)
+        self._asked_density = density
         self.groups = dict(groups or {})
         self.members = group_members(self.groups, self.weights, self._group_settings)
         self.structures = layer_structures(structure, self.shapes)
@@ -201,16 +220,16 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.budget = nearest_counts(self.structures, self.shapes, counts)
         if density is not None and not self.density_beside_masks:
             self._refuse_other_masks(density)
-        self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
+        self.stored: dict[str, Tensor] = {}
+        if frozen is not None or self.keeps_stored:
+            self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
         self.frozen = (
-            fitting_masks("frozen", frozen, self.weights)
-            if frozen
-            else {name: torch.zeros_like(w).bool() for name, w in self.weights.items()}
+            fitting_masks("frozen", frozen, self.weights) if frozen else no_masks(self.weights)
         )
         self.steps = 0
         self._parameters: list[Tensor] = list(self.weights.values())
         self._types = [w.dtype for w in self._parameters]
-        self._any_frozen = frozen is not None
+        self._any_frozen = bool(frozen)
         self._begun = False
         self._masked = False
         # Else nothing may be taken in for good before the step is made.
@@ -512,7 +531,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
         With ``regrown="zero"`` the stored value is taken wherever the trained one is exactly 0,
         active or not.
+
+        Raises:
+            ValueError: there are no stored values.
         """
+        if not self.stored:
+            raise ValueError("frozen: {} for the first of several tasks, so that values are stored")
         values = {}
         for name, weight in self.weights.items():
             trained = self.masks[name] if self.regrown == "stored" else weight != 0
@@ -547,6 +571,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             "masks": {name: pack_mask(mask) for name, mask in self.masks.items()},
             "explored": {name: pack_mask(mask) for name, mask in self.explored.items()},
             "stored": {name: stored.clone() for name, stored in self.stored.items()},
+            "shapes": dict(self.shapes),
+            "density": self._asked_density,
         }
 
     @torch.no_grad()
@@ -556,14 +582,23 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         A step that is masked but not made is forgotten.
 
         Raises:
-            ValueError: the state is of other weights or structures; nothing is changed then.
+            ValueError: the state is of other weights or structures, or of another density; nothing
+                is changed then.
         """
         if other := set(state["masks"]) ^ set(self.weights):
             raise ValueError(f"state: masks of other weights; {first_few(sorted(other))} differ")
+        stored = state["stored"]
+        if self.stored and not stored:
+            raise ValueError("state: of a training without frozen, so it has no stored values")
+        theirs, mine = state.get("density"), self._asked_density
+        if None not in (theirs, mine) and theirs != mine:
+            raise ValueError(f"state: of density {theirs}, this training has {mine}")
+        # States of earlier code have stored values, and no shapes.
+        shapes = state.get("shapes") or {name: value.shape for name, value in stored.items()}
         masks = unpack_masks(state["masks"], self.shapes)
         explored = unpack_masks(state["explored"], self.shapes)
         for name, shape in self.shapes.items():
-            if (theirs := tuple(state["stored"][name].shape)) != shape:
+            if (theirs := tuple(shapes[name])) != shape:
                 raise ValueError(f"state: {name!r} has shape {theirs} there, {shape} here")
         refuse_broken("state", self.structures, masks)
         self._forget_masking()
@@ -575,7 +610,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         for name in self.shapes:
             self.masks[name].copy_(masks[name])
             self.explored[name].copy_(explored[name])
-            self.stored[name].copy_(state["stored"][name])
+        for name, value in self.stored.items():
+            value.copy_(stored[name])
         self._refresh_multipliers()
         if self._changes is not None:
             self._changes = Changes(self.masks)

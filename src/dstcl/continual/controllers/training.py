@@ -54,6 +54,7 @@ class ControlledTraining(DecidedCounts):
 
     # It is the controller that is told what the density asks for.
     density_beside_masks: ClassVar[bool] = True
+    keeps_stored: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -165,6 +165,7 @@ class Dense(Method):
         return {
             "density": 1.0,
             "init": "uniform",
+            "frozen": {},
             "exclude": task.store.unmasked,
             "generator": generator(self.run.seed, "masks", task.index),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,8 @@ class HatTraining(SparseTraining):
         embeddings: a number per unit, by weight.
         units: true where an embedding is positive.
     """
+
+    keeps_stored: ClassVar[bool] = True
 
     def __init__(
         self,

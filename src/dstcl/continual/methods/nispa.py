@@ -65,7 +65,7 @@ class Nispa(Method):
         """See `Method.training`."""
         drawn = self.drawn(task)
         frozen = task.store.frozen()
-        if frozen is not None:
+        if frozen:
             weights = maskable_weights(task.network, task.store.unmasked)
             draw_anew(weights, frozen, drawn["generator"])
         self._open = NispaTraining(

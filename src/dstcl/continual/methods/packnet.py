@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -28,6 +28,8 @@ class PackNetTraining(SparseTraining):
         total_steps: optimiser steps of the task.
         **sparse: everything `SparseTraining` takes.
     """
+
+    keeps_stored: ClassVar[bool] = True
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, *, total_steps: int, **sparse: Any

@@ -70,6 +70,7 @@ class NispaTraining(SparseTraining):
 
     # Masks of the tasks before lack the connections that these found no room for.
     density_beside_masks: ClassVar[bool] = True
+    keeps_stored: ClassVar[bool] = True
 
     def __init__(
         self,

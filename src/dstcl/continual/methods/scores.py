@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ class ScoredTraining(SparseTraining):
         scores: by layer.
         values: of all weights, also while they are inactive.
     """
+
+    keeps_stored: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -55,10 +55,11 @@ def _resumed(
     settings: Mapping[str, Any],
 ) -> SparseTraining:
     """A training that leaves the weights, and torch's random numbers, as they were."""
+    before = [(weight, weight.clone()) for weight in model.parameters()]
     with torch.random.fork_rng(devices=[]):
         dst = training(model, optimizers, **settings)
-    for name, weight in dst.weights.items():
-        weight.copy_(dst.stored[name])  # what it was before new masks were put on it
+    for weight, value in before:
+        weight.copy_(value)  # what it was before new masks were put on it
     return dst
 
 
