@@ -1,7 +1,8 @@
-"""docs/library.md and docs/fine-tuning.md: their blocks run, and do what is said."""
+"""docs/library.md, structured.md and fine-tuning.md: their blocks run, and do what is said."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from textwrap import dedent
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dstcl.sparse import SparseTraining
+from dstcl.sparse import CondensedLinear, SparseTraining
 from dstcl.sparse.presets import PRESETS
 from helpers.runs import REPOSITORY
 
@@ -43,8 +44,16 @@ class Model(nn.Module):
 
 
 def blocks(page: str) -> list[str]:
-    text = (REPOSITORY / "docs" / page).read_text()
+    """The blocks of a page but for those that compare libraries."""
+    text = (REPOSITORY / "docs" / page).read_text().partition("\n## Side by side\n")[0]
     return [dedent(block).strip("\n") + "\n" for block in BLOCK.findall(text)]
+
+
+def compared() -> dict[str, str]:
+    """By library, its block in the comparison."""
+    text = (REPOSITORY / "docs" / "library.md").read_text().partition("\n## Side by side\n")[2]
+    found = re.findall(r"^\*\*(\w[\w-]*)\*\*.*\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
+    return {library: dedent(block) for library, block in found}
 
 
 def at_hand(**more: Any) -> dict[str, Any]:
@@ -72,6 +81,8 @@ def test_the_blocks_of_the_library_page_run(
     exec(plain, first)
     assert first["dst"].updates == 1
     assert first["logged"]["density"] == pytest.approx(0.1, abs=0.001)
+    assert 0 < first["logged"]["change"] <= 0.5, "of the update after step 50"
+    assert "survival" not in first["logged"]
     assert "FLOPs an input" in capsys.readouterr().out
     second = at_hand()
     exec(plain.splitlines()[0] + "\n" + attached, second)
@@ -95,6 +106,87 @@ def test_the_blocks_of_the_library_page_run(
     exec(averaged, second)
     for name, weight in second["average"].module.named_parameters():
         assert name not in dst.masks or not weight[~dst.masks[name]].any()
+
+
+def test_log_says_nothing_of_changes_before_its_first_call() -> None:
+    space = at_hand()
+    plain = re.sub(r"^ +if dst.steps.*\n +logged.*\n", "", blocks("library.md")[0], flags=re.M)
+    exec(plain, space)
+    assert space["dst"].updates == 1
+    assert not {"change", "survival"} & set(space["dst"].log())
+
+
+def test_the_lines_of_the_comparison_run() -> None:
+    space = at_hand(total_steps=600)
+    space["loss"](space["model"](space["batches"][0][0]), space["batches"][0][1]).backward()
+    exec(compared()["dstcl"], space)
+    assert space["dst"].steps == 1
+    assert space["dst"].density() == pytest.approx(0.1, abs=0.001)
+
+
+def test_the_table_of_the_comparison_counts_the_statements_of_its_blocks() -> None:
+    """All but those that were in the loop anyway."""
+    text = (REPOSITORY / "docs" / "library.md").read_text()
+    for library, block in compared().items():
+        [said] = re.findall(rf"^\| {library} \| (\d+)", text, re.MULTILINE)
+        layer = library == "SparseLab"  # counted by itself
+        assert len(ast.parse(block).body) - layer == int(said), library
+    assert set(compared()) == {"dstcl", "rigl-torch", "sparsimony", "SparseLab", "JaxPruner"}
+
+
+def test_the_block_of_the_structured_page_runs() -> None:
+    """Layers of 64 inputs at density 0.1 have 6 active weights for each output."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
+    inputs = torch.randn(8, 64)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    [block] = blocks("structured.md")
+    begin, training, end = re.split(r"^(\.\.\. .*\n)", block, flags=re.MULTILINE)
+    space: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    exec(begin, space)
+    assert "train" in training
+    for _ in range(100):
+        optimizer.zero_grad()
+        model(inputs).square().mean().backward()
+        space["dst"].step()
+    assert space["dst"].updates == 1
+    exec(end, space)
+    fast = space["fast"]
+    for at in (0, 2):
+        assert isinstance(fast[at], CondensedLinear)
+        assert (space["dst"].masks[f"{at}.weight"].sum(1) == 6).all()
+    torch.testing.assert_close(fast(inputs), model(inputs), rtol=1e-5, atol=1e-6)
+
+
+def column(page: str, head: str) -> list[str]:
+    """What the first column of a table quotes, by the head of that column."""
+    text = (REPOSITORY / "docs" / page).read_text()
+    [table] = re.findall(rf"^\| `{head}` .*\n\|---.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return re.findall(r'^\| `"([^"]+)"`', table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("structure", column("structured.md", "structure="))
+def test_the_structures_of_the_structured_page_are_there(structure: str) -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    dst = SparseTraining(model, optimizer, density=0.5, structure=structure)
+    assert dst.density() == 0.5
+
+
+@pytest.mark.parametrize("form", column("structured.md", "to="))
+def test_the_forms_of_the_structured_page_are_there(form: str) -> None:
+    """One of them needs a GPU, and says so."""
+    model = nn.Sequential(nn.Linear(16, 16))
+    structure = form if form == "2:4" else "fan-in"
+    dst = SparseTraining(
+        model, torch.optim.SGD(model.parameters(), 0.1), density=0.5, structure=structure
+    )
+    if form == "2:4":
+        with pytest.raises(ValueError, match="2:4 needs an NVIDIA GPU"):
+            dst.export(model, form)
+    else:
+        inputs = torch.randn(4, 16)
+        torch.testing.assert_close(dst.export(model, form, densest=1.0)(inputs), model(inputs))
 
 
 class TiedModel(nn.Module):
@@ -142,6 +234,7 @@ def test_a_training_goes_on_from_the_checkpoint_of_the_page(
     for space in (whole, again):
         exec(steps, space)
     assert whole["dst"].updates == 2
+    assert 0 < whole["logged"]["survival"] <= 1
     for name, weight in whole["model"].state_dict().items():
         assert torch.equal(weight, again["model"].state_dict()[name]), name
 
