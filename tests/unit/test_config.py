@@ -602,38 +602,74 @@ def decaying(**changes: Any) -> Config:
 
 
 MOVED = (
-    "weight_decay: 0.1; it would move frozen weights under mask_counts: bernoulli; "
+    "0.1; it would move frozen weights under mask_counts: bernoulli; "
     "allowed: 0, or mask_counts: exact"
 )
 
 
+OWN_DECAY = "training.weight_decay"
+IN_SETTINGS = "training.optimizer_settings"
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "key", "other"),
     [
-        {},
-        {"presets__tiny__methods": ["static", "dst"]},
-        {
-            "presets__tiny__training__weight_decay": 0.0,
-            "presets__tiny__training__optimizer_settings": {"weight_decay": 0.1},
-        },
-        {
-            "presets__tiny__training__weight_decay": 0.0,
-            "presets__tiny__vary": {"training.weight_decay": [0.0, 0.1]},
-        },
-        {
-            "protocols__other__mask_counts": "exact",
-            "presets__tiny__vary": {"switches.mask_counts": ["exact", "bernoulli"]},
-        },
-        {
-            "presets__tiny__protocols": ["corrected"],
-            "presets__tiny__extra": [{"protocols": ["other"]}],
-        },
+        ({}, OWN_DECAY, "protocol other"),
+        ({"presets__tiny__methods": ["static", "dst"]}, OWN_DECAY, "protocol other"),
+        (
+            {
+                "presets__tiny__training__weight_decay": 0.0,
+                "presets__tiny__training__optimizer_settings": {"weight_decay": 0.1},
+            },
+            f"{IN_SETTINGS}.weight_decay",
+            "protocol other",
+        ),
+        (
+            {
+                "presets__tiny__training__weight_decay": 0.0,
+                "presets__tiny__vary": {OWN_DECAY: [0.0, 0.1]},
+            },
+            f"vary.{OWN_DECAY}",
+            "protocol other",
+        ),
+        (
+            {
+                "presets__tiny__training__weight_decay": 0.0,
+                "presets__tiny__vary": {IN_SETTINGS: [{}, {"weight_decay": 0.1}]},
+            },
+            f"vary.{IN_SETTINGS}.weight_decay",
+            "protocol other",
+        ),
+        (
+            {
+                "presets__tiny__training__weight_decay": 0.0,
+                "presets__tiny__extra": [{"seeds": [1]}, {"vary": {OWN_DECAY: [0.1]}}],
+            },
+            f"extra[1].vary.{OWN_DECAY}",
+            "protocol other",
+        ),
+        (
+            {
+                "protocols__other__mask_counts": "exact",
+                "presets__tiny__vary": {"switches.mask_counts": ["exact", "bernoulli"]},
+            },
+            OWN_DECAY,
+            "vary.switches.mask_counts",
+        ),
+        (
+            {
+                "presets__tiny__protocols": ["corrected"],
+                "presets__tiny__extra": [{"protocols": ["other"]}],
+            },
+            OWN_DECAY,
+            "protocol other",
+        ),
     ],
 )
-def test_weight_decay_that_would_move_frozen_weights_is_refused(changes: dict[str, Any]) -> None:
-    assert refusal(decaying(**changes)) == (
-        f"params.yaml: {TINY}.training.{MOVED} (protocol other)"
-    )
+def test_weight_decay_that_would_move_frozen_weights_is_refused(
+    changes: dict[str, Any], key: str, other: str
+) -> None:
+    assert refusal(decaying(**changes)) == f"params.yaml: {TINY}.{key}: {MOVED} ({other})"
 
 
 @pytest.mark.parametrize(
@@ -1113,8 +1149,8 @@ STRONGER: Config = {"name": "ewc", "strength": 1000.0}
         (
             {"vary": {"topology.controller": ["saturation"]}},
             {"vary": {"topology.controller": [{"name": "saturation", "threshold": 0.3}]}},
-            "topology.controller: 'saturation' stands for two (threshold 0.9 and 0.3), whose runs "
-            "would count as more seeds of one; give one a name of its own, as "
+            "extra[0].vary.topology.controller: 'saturation' stands for two (threshold 0.9 and "
+            "0.3), whose runs would count as more seeds of one; give one a name of its own, as "
             "{name: saturation-2, from: saturation, threshold: 0.3}",
         ),
         (
@@ -1285,21 +1321,33 @@ BEST = "best_validation_accuracy"
 
 
 @pytest.mark.parametrize(
-    ("share", "checkpoint", "vary"),
+    ("share", "checkpoint", "vary", "key", "other"),
     [
-        (0.0, BEST, {}),
-        (0.1, BEST, {"training.validation": [0.0, 0.1]}),
-        (0.0, "last", {"switches.checkpoint": ["last", BEST]}),
+        (0.0, BEST, {}, "training.validation", "protocol corrected"),
+        (
+            0.1,
+            BEST,
+            {"training.validation": [0.0, 0.1]},
+            "vary.training.validation",
+            "protocol corrected",
+        ),
+        (
+            0.0,
+            "last",
+            {"switches.checkpoint": ["last", BEST]},
+            "training.validation",
+            "vary.switches.checkpoint",
+        ),
     ],
 )
 def test_the_best_epoch_in_validation_needs_images_for_it(
-    share: float, checkpoint: str, vary: Config
+    share: float, checkpoint: str, vary: Config, key: str, other: str
 ) -> None:
     values = put(config(), f"{TINY}.training.validation", share)
     values = put(values, "protocols.corrected.checkpoint", checkpoint)
     assert refusal(put(values, f"{TINY}.vary", vary)) == (
-        f"params.yaml: {TINY}.training.validation: 0; switches.checkpoint '{BEST}' needs a share "
-        "above 0, as 0.1 (protocol corrected)"
+        f"params.yaml: {TINY}.{key}: 0; switches.checkpoint '{BEST}' needs a share above 0, as 0.1 "
+        f"({other})"
     )
 
 
@@ -1331,7 +1379,7 @@ def test_a_run_whose_settings_exclude_each_other_is_never_built() -> None:
         ({"data.image_size": [28, 32]}, f"{TINY}.vary.data.image_size: 32; mnist5k has only 28"),
         (
             {"switches.class_order": ["seed", "superclass"]},
-            "protocols.corrected.class_order: 'superclass'; preset tiny uses it on mnist5k; "
+            f"{TINY}.vary.switches.class_order: 'superclass'; preset tiny uses it on mnist5k; "
             "allowed on: cifar100",
         ),
     ],
@@ -1340,13 +1388,61 @@ def test_varied_data_have_to_fit_the_data_set(vary: Config, words: str) -> None:
     assert refusal(put(config(), f"{TINY}.vary", vary)) == f"params.yaml: {words}"
 
 
-def test_what_only_planning_finds_out_is_one_line_with_the_preset() -> None:
-    params = load(put(config(), f"{TINY}.vary", {"topology.prune_rate": [0.5, 0.001]}))
-    words = "presets.tiny: topology.prune_rate_floor: 0.005; at most prune_rate, 0.001"
+@pytest.mark.parametrize(
+    ("vary", "words"),
+    [
+        (
+            {"topology.prune_rate": [0.5, 0.001]},
+            "topology.prune_rate_floor: 0.005; at most prune_rate, 0.001 "
+            "(vary.topology.prune_rate)",
+        ),
+        (
+            {"topology.prune_rate_floor": [0.005, 0.9]},
+            "vary.topology.prune_rate_floor: 0.9; at most prune_rate, 0.5",
+        ),
+        (
+            {"switches.logits": ["task", "all"], "topology.update_every": [8, 16]},
+            "vary.switches.logits: 'all' compares logits of all classes and needs head: shared; a "
+            "head of its own for each task has only the task's",
+        ),
+    ],
+)
+def test_what_only_planning_finds_out_is_one_line_with_the_preset(vary: Config, words: str) -> None:
+    params = load(put(config(), f"{TINY}.vary", vary))
     for listed in (runs, runs_by_part):
         with pytest.raises(ConfigError) as refused:
             listed(params)
-        assert str(refused.value) == words
+        assert str(refused.value) == f"presets.tiny: {words}"
+
+
+@pytest.mark.parametrize(
+    ("vary", "words"),
+    [
+        ({"data.learn": [9]}, "data.learn: 9; there are 5 tasks"),
+        (
+            {"topology.controller": ["density_by_gain"]},
+            "topology.controller: 'density_by_gain'; needs training.validation above 0, as 0.1 "
+            "(protocol corrected)",
+        ),
+        (
+            {"topology.prune": ["magnitude", "nowhere:rule"]},
+            "topology.prune: 'nowhere:rule': no nowhere.py in the working folder and no installed "
+            "module",
+        ),
+        (
+            {"topology.controller": ["nowhere:Rule"]},
+            "topology.controller: 'nowhere:Rule'; 'nowhere:Rule': no nowhere.py in the working "
+            "folder and no installed module",
+        ),
+        ({"method.strength": [-1]}, "method.strength: -1; should be greater than or equal to 0"),
+        ({"method.strenght": [1]}, "method.strenght: no method of the preset has a setting"),
+        ({"training.weight_decay": [-1]}, "training.weight_decay: -1; should be greater than or"),
+    ],
+)
+def test_what_an_extra_varies_is_named_with_its_place(vary: Config, words: str) -> None:
+    """Its methods are the preset's, as it names none."""
+    values = with_extra({"vary": vary}, methods=["dst", "ewc"])
+    assert refusal(values).startswith(f"params.yaml: {TINY}.extra[0].vary.{words}")
 
 
 def test_superclasses_are_asked_for_where_there_are_some() -> None:

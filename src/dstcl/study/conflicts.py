@@ -15,13 +15,15 @@ def decay_problem(training: Training, mask_counts: str, method: str) -> str:
     With mask counts as in the paper's code, gradients of frozen weights are zeroed, but not what
     the optimiser adds to them: weight decay would change finished tasks.
     """
-    decay = training.optimizer_settings.get("weight_decay", training.weight_decay)
+    own = "weight_decay" in training.optimizer_settings
+    decay = training.optimizer_settings["weight_decay"] if own else training.weight_decay
     if not decay or mask_counts != "bernoulli":
         return ""
     if "switches.mask_counts" not in method_facts(method).reads:
         return ""
+    key = f"training.{'optimizer_settings.' if own else ''}weight_decay"
     return (
-        f"weight_decay: {decay!r}; it would move frozen weights under mask_counts: bernoulli; "
+        f"{key}: {decay!r}; it would move frozen weights under mask_counts: bernoulli; "
         "allowed: 0, or mask_counts: exact"
     )
 
@@ -31,6 +33,6 @@ def validation_problem(checkpoint: str, validation: float) -> str:
     if checkpoint != "best_validation_accuracy" or validation:
         return ""
     return (
-        f"validation: {validation:g}; switches.checkpoint {checkpoint!r} needs a share above 0, "
-        "as 0.1"
+        f"training.validation: {validation:g}; switches.checkpoint {checkpoint!r} needs a share "
+        "above 0, as 0.1"
     )

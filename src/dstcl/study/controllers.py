@@ -162,12 +162,12 @@ def controller_problem(
         return ""
     label = source.label
     if mask_counts != "exact":
-        return f"controller: {label!r}; needs mask_counts: exact, not {mask_counts}"
+        return f"{CONTROLLER}: {label!r}; needs mask_counts: exact, not {mask_counts}"
     if not validation and controller_facts(source.source).needs_validation:
-        return f"controller: {label!r}; needs training.validation above 0, as 0.1"
+        return f"{CONTROLLER}: {label!r}; needs training.validation above 0, as 0.1"
     if one_mask and controller_facts(source.source).decides_counts:
         return (
-            f"controller: {label!r}; decides the counts of first masks, while tasks of this method "
-            "go on with the mask that is there"
+            f"{CONTROLLER}: {label!r}; decides the counts of first masks, while tasks of this "
+            "method go on with the mask that is there"
         )
     return ""

@@ -122,7 +122,9 @@ def runs(params: Params) -> list[Run]:
         for run in members:
             found.setdefault(run.digest, run)
     if problem := twin_problem(found.values()):
-        raise ConfigError(f"presets.{params.preset}.{problem}")
+        key, _, words = problem.partition(": ")
+        varied = [place.key(key) for place, _ in params.study.placed_blocks() if place.has(key)]
+        raise ConfigError(f"presets.{params.preset}.{[key, *varied][-1]}: {words}")
     return list(found.values())
 
 
@@ -140,12 +142,13 @@ def runs_by_part(params: Params) -> dict[str, list[Run]]:
 
 def _blocks(params: Params) -> Iterator[tuple[str, list[Run]]]:
     """Part and runs of each block that is run."""
-    for block in params.study.blocks():
+    for place, block in params.study.placed_blocks():
         if not params.parts or block.part in params.parts:
             try:
                 yield block.part or "", list(_block_runs(params, block))
             except ValueError as error:
-                raise ConfigError(f"presets.{params.preset}: {error}") from None
+                problem = place.refusal(str(error))
+                raise ConfigError(f"presets.{params.preset}: {problem}") from None
 
 
 def _block_runs(params: Params, block: Axes) -> Iterator[Run]:

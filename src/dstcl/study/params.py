@@ -86,23 +86,26 @@ class Params(Model):
     @model_validator(mode="after")
     def _superclasses_exist(self) -> Params:
         for name, preset in self.presets.items():
-            for block in preset.blocks():
+            for place, block in preset.placed_blocks():
                 sets = {benchmark.dataset for benchmark in block.benchmarks}
                 for protocol in block.protocols:
                     own = self.protocols[protocol].class_order
                     orders = block.vary.get("switches.class_order", [own])
                     others = sorted(sets - SUPERCLASSES.keys())
                     if "superclass" in orders and others:
+                        at = f"protocols.{protocol}.class_order"
+                        if place.has(key := "switches.class_order"):
+                            at = f"presets.{name}.{place.key(key)}"
                         raise ValueError(
-                            f"protocols.{protocol}.class_order: 'superclass'; preset {name} uses "
-                            f"it on {', '.join(others)}; allowed on: {', '.join(SUPERCLASSES)}"
+                            f"{at}: 'superclass'; preset {name} uses it on {', '.join(others)}; "
+                            f"allowed on: {', '.join(SUPERCLASSES)}"
                         )
         return self
 
     @model_validator(mode="after")
     def _varied_data_fit(self) -> Params:
         for name, preset in self.presets.items():
-            for block in preset.blocks():
+            for place, block in preset.placed_blocks():
                 keys = [
                     key
                     for key in ("task_sizes", "learn", "image_size")
@@ -113,27 +116,25 @@ class Params(Model):
                 ):
                     varied = benchmark.model_copy(update=dict(zip(keys, values)))
                     if problem := varied.problem(self.dataset_info(benchmark.dataset)):
-                        raise ValueError(f"presets.{name}.vary.data.{problem}")
+                        raise ValueError(f"presets.{name}.{place.vary}.data.{problem}")
         return self
 
     @model_validator(mode="after")
     def _validation_where_needed(self) -> Params:
         for name, preset in self.presets.items():
-            for block in preset.blocks():
+            for place, block in preset.placed_blocks():
                 shares = block.vary.get("training.validation", [preset.training.validation])
                 for protocol, share in product(block.protocols, shares):
                     own = self.protocols[protocol].checkpoint
                     for checkpoint in block.vary.get("switches.checkpoint", [own]):
                         if problem := validation_problem(checkpoint, share):
-                            raise ValueError(
-                                f"presets.{name}.training.{problem} (protocol {protocol})"
-                            )
+                            raise ValueError(f"presets.{name}.{place.refusal(problem, protocol)}")
         return self
 
     @model_validator(mode="after")
     def _controllers_can_work(self) -> Params:
         for name, preset in self.presets.items():
-            for block in preset.blocks():
+            for place, block in preset.placed_blocks():
                 if not any("topology" in method_facts(one.source).reads for one in block.methods):
                     continue
                 values = block.vary.get(CONTROLLER, [preset.topology.controller])
@@ -142,26 +143,27 @@ class Params(Model):
                     own = self.protocols[protocol].mask_counts
                     for counts in block.vary.get("switches.mask_counts", [own]):
                         if problem := controller_problem(value, counts, share):
-                            raise ValueError(
-                                f"presets.{name}.topology.{problem} (protocol {protocol})"
-                            )
+                            raise ValueError(f"presets.{name}.{place.refusal(problem, protocol)}")
         return self
 
     @model_validator(mode="after")
     def _weight_decay_moves_no_frozen_weight(self) -> Params:
         for name, preset in self.presets.items():
-            for block in preset.blocks():
+            for place, block in preset.placed_blocks():
                 if all(benchmark.tasks == 1 for benchmark in block.benchmarks):
                     continue
-                decays = block.vary.get("training.weight_decay", [preset.training.weight_decay])
-                for protocol, method, decay in product(block.protocols, block.methods, decays):
-                    training = replace(preset.training, weight_decay=decay)
+                names = ("weight_decay", "optimizer_settings")
+                values = product(
+                    *(block.vary.get(f"training.{n}", [getattr(preset.training, n)]) for n in names)
+                )
+                trainings = [replace(preset.training, **dict(zip(names, own))) for own in values]
+                for protocol, method, training in product(
+                    block.protocols, block.methods, trainings
+                ):
                     own = self.protocols[protocol].mask_counts
                     for counts in block.vary.get("switches.mask_counts", [own]):
                         if problem := decay_problem(training, counts, method.source):
-                            raise ValueError(
-                                f"presets.{name}.training.{problem} (protocol {protocol})"
-                            )
+                            raise ValueError(f"presets.{name}.{place.refusal(problem, protocol)}")
         return self
 
     @model_validator(mode="after")

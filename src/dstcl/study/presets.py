@@ -22,6 +22,7 @@ from dstcl.study.fields import check_setting, setting_names
 from dstcl.study.growths import growth_by_task, growth_names
 from dstcl.study.methods import method_facts
 from dstcl.study.models import Axis, Density, Init, Model, Name, Seed, distinct
+from dstcl.study.places import Place
 from dstcl.study.settings import SECTIONS, Engine, Topology, Training
 
 
@@ -67,39 +68,33 @@ class Axes(Model):
     {topology.update_every: [50, 100]}; sections: data, switches, training, topology, engine,
     and method for the settings of a method."""
 
-    @model_validator(mode="after")
-    def _varied_settings_exist(self) -> Axes:
-        for key, values in (self.vary or {}).items():
-            _check_varied(key, values, self.methods)
-        return self
 
-
-def _check_varied(key: str, values: list[Any], methods: list[MethodEntry] | None) -> None:
+def _check_varied(key: str, values: list[Any], methods: list[MethodEntry]) -> None:
     section, _, name = key.partition(".")
     if section == "method":
-        kinds = [method_facts(entry.source).settings for entry in methods or []]
+        kinds = [method_facts(entry.source).settings for entry in methods]
         known = [kind for kind in kinds if kind is not None and name in setting_names(kind)]
-        if methods and not known:
-            raise ValueError(f"vary.{key}: no method of the preset has a setting {name!r}")
+        if not known:
+            raise ValueError(f"{key}: no method of the preset has a setting {name!r}")
     elif section in SECTIONS:
         names = setting_names(SECTIONS[section])
         if name not in names:
-            raise ValueError(f"vary.{key}: unknown setting; allowed: {', '.join(names)}")
+            raise ValueError(f"{key}: unknown setting; allowed: {', '.join(names)}")
         known = [SECTIONS[section]]
     else:
         allowed = ", ".join([*SECTIONS, "method"])
-        raise ValueError(f"vary.{key}: unknown section; allowed: {allowed}")
+        raise ValueError(f"{key}: unknown section; allowed: {allowed}")
     for value in values:
         for kind in known:
             try:
                 check_setting(kind, name, value)
             except ValueError as error:
-                raise ValueError(f"vary.{key}: {value!r}; {error}") from None
+                raise ValueError(f"{key}: {value!r}; {error}") from None
     if key == CONTROLLER:
         try:
             distinct([controller_label(value) for value in values])
         except ValueError as error:
-            raise ValueError(f"vary.{key}: {error}; name tells two of one kind apart") from None
+            raise ValueError(f"{key}: {error}; name tells two of one kind apart") from None
 
 
 class Extra(Model):
@@ -126,12 +121,6 @@ class Extra(Model):
     vary: dict[str, Axis[Any]] | None = None
     """See the preset."""
 
-    @model_validator(mode="after")
-    def _varied_settings_exist(self) -> Extra:
-        for key, values in (self.vary or {}).items():
-            _check_varied(key, values, self.methods)
-        return self
-
 
 class Preset(Axes):
     """One scale of the study: every combination of its lists is a run."""
@@ -151,6 +140,13 @@ class Preset(Axes):
             blocks.append(Axes.model_construct(**(own | {"part": None} | given)))
         return blocks
 
+    def placed_blocks(self) -> Iterator[tuple[Place, Axes]]:
+        """Every block with the place of what it varies."""
+        own = [(f"extra[{k}].vary", extra.vary) for k, extra in enumerate(self.extra)]
+        keys = ["vary", *("vary" if vary is None else key for key, vary in own)]
+        for key, block in zip(keys, self.blocks()):
+            yield Place(key, tuple(block.vary)), block
+
     def written(self, axis: str) -> Iterator[tuple[str, list[Any]]]:
         """Every list of an axis as the file has it, with its key in the preset."""
         yield axis, getattr(self, axis)
@@ -161,6 +157,19 @@ class Preset(Axes):
     def parts(self) -> list[str]:
         """Names of the blocks that have one."""
         return list(dict.fromkeys(block.part for block in self.blocks() if block.part))
+
+    @model_validator(mode="after")
+    def _varied_settings_exist(self) -> Preset:
+        first: dict[str, Axes] = {}
+        for place, block in self.placed_blocks():
+            first.setdefault(place.vary, block)
+        for where, block in first.items():
+            for key, values in block.vary.items():
+                try:
+                    _check_varied(key, values, block.methods)
+                except ValueError as error:
+                    raise ValueError(f"{where}.{error}") from None
+        return self
 
     @model_validator(mode="after")
     def _plans_over_tasks_fit(self) -> Preset:
@@ -213,14 +222,14 @@ class Preset(Axes):
         named = [("topology.prune", self.topology.prune)]
         named += [("training.optimizer", self.training.optimizer)]
         named += [("training.schedule", self.training.schedule)]
-        for block in self.blocks():
+        for place, block in self.placed_blocks():
             named += [("networks", entry.source) for entry in block.networks]
             named += [("methods", entry.source) for entry in block.methods]
             named += [("inits", init) for init in block.inits]
             named += [("growths", one) for growth in block.growths for one in growth_names(growth)]
-            named += [(CONTROLLER, source.source) for source in self.controllers(block)]
+            named += [(place.key(CONTROLLER), one.source) for one in self.controllers(block)]
             for key in ("topology.prune", "training.optimizer", "training.schedule"):
-                named += [(f"vary.{key}", str(value)) for value in block.vary.get(key, [])]
+                named += [(place.key(key), str(value)) for value in block.vary.get(key, [])]
         return ((key, name) for key, name in dict.fromkeys(named) if plugins.is_plugin(name))
 
     def controllers(self, block: Axes) -> list[ControllerSource]:

@@ -71,13 +71,13 @@ class Run:
     def __post_init__(self) -> None:
         method, counts = self.method_source.source, self.switches.mask_counts
         if self.tasks > 1 and (problem := decay_problem(self.training, counts, method)):
-            raise ValueError(f"training.{problem}")
+            raise ValueError(problem)
         if problem := validation_problem(self.switches.checkpoint, self.training.validation):
-            raise ValueError(f"training.{problem}")
+            raise ValueError(problem)
         if self.learned > self.tasks:
             raise ValueError(f"data.learn: {self.learned}; there are {self.tasks} tasks")
         if problem := self._controller_problem():
-            raise ValueError(f"topology.{problem}")
+            raise ValueError(problem)
 
     def axes(self) -> dict[str, Any]:
         """The axes by name: the nine, and every varied setting as text between growth and seed."""
