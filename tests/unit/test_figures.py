@@ -97,6 +97,14 @@ EMPTY = {
 }
 
 
+BLOCK_TITLE = "MNIST-5k, 2 tasks · protocol corrected · network net · method DST"
+
+
+def words_of(figure) -> str:
+    """All of a figure's texts, each on one line."""
+    return "\n".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text))
+
+
 def two_seeds(folder: Path) -> Path:
     return write_study(folder, FakeRun("a" * 10), FakeRun("b" * 10, (0.7, 0.9, 0.5), {"seed": 1}))
 
@@ -569,8 +577,11 @@ def test_accuracy_matrix_shows_best_and_worst_cell_by_their_lowest_seed(tmp_path
         tmp_path,
         FakeRun("a" * 10, (0.9, 0.9, 0.9), {"seed": 2}),
         FakeRun("b" * 10, (0.7, 0.6, 0.8), {"seed": 1}),
-        FakeRun("c" * 10, (0.5, 0.5, 0.5), {"growth": "gradient"}),
-        FakeRun("d" * 10, (0.6, 0.6, 0.6), {"growth": "unfired"}),
+        *(
+            FakeRun(f"{growth}{seed}", (acc,) * 3, {"growth": growth, "seed": seed})
+            for growth, acc in (("gradient", 0.5), ("unfired", 0.6))
+            for seed in (1, 2)
+        ),
         FakeRun("e" * 10, (0.4, 0.4, 0.4), {"density": 0.1}),
     )
     table = numbers(study, "accuracy_matrix")
@@ -589,6 +600,36 @@ def test_accuracy_matrix_shows_best_and_worst_cell_by_their_lowest_seed(tmp_path
     assert figure.axes[0].get_title() == (
         "sparsity 72%: best of 3\nuniform, random\nACC 70.0% (seed 1), mean 80.0%"
     )
+    assert "compared" not in words_of(figure)
+
+
+def test_best_and_worst_are_compared_over_the_seeds_that_all_have(tmp_path):
+    """Seed 0 is easy, and only gradient has it: over all of its seeds it would be the best."""
+    accuracies = {
+        ("gradient", 0): 0.9,
+        ("gradient", 1): 0.4,
+        ("gradient", 2): 0.4,
+        ("random", 1): 0.5,
+        ("random", 2): 0.6,
+    }
+    runs = [
+        FakeRun(f"{growth}{seed}", (acc,) * 3, {"growth": growth, "seed": seed})
+        for (growth, seed), acc in accuracies.items()
+    ]
+    alone = [
+        FakeRun(f"{growth}", axes={"growth": growth, "density": 0.1, "seed": seed})
+        for growth, seed in (("momentum", 0), ("unfired", 1))
+    ]
+    figure, table = accuracy_matrix.draw(Tables(write_study(tmp_path, *runs, *alone)))
+    best, worst = (rows.iloc[0] for _, rows in table.groupby("rank"))
+    assert (best.growth, best.seed, worst.growth, worst.seed) == ("random", 1, "gradient", 1)
+    assert [best.mean_acc_percent, worst.mean_acc_percent] == pytest.approx([55, 40])
+    assert set(table.density) == {0.28}
+    assert (
+        "compared over the seeds that all have, not over all runs: sparsity 72% "
+        f"({BLOCK_TITLE}); no best and worst, as the configurations have no seed in common: "
+        f"sparsity 90% ({BLOCK_TITLE})"
+    ) in words_of(figure)
 
 
 @pytest.mark.slow
@@ -1016,7 +1057,51 @@ def test_ranks_are_taken_in_the_seeds_that_all_configurations_have(tmp_path):
 
 def test_configurations_without_a_seed_in_common_are_not_ranked(tmp_path):
     table = ranked(tmp_path, {"random": (0, 1), "gradient": (0, 1), "momentum": (2, 3)})
-    assert table.not_drawn.tolist() == ["the configurations of a block have no seed in common"]
+    assert table.not_drawn.tolist() == [
+        "not ranked, as the configurations have no seed in common: " + BLOCK_TITLE
+    ]
+
+
+def test_one_configuration_is_not_ranked(tmp_path):
+    table = ranked(tmp_path, {"random": (0, 1)})
+    assert table.not_drawn.tolist() == [f"not ranked, as there is one configuration: {BLOCK_TITLE}"]
+
+
+def test_two_configurations_of_other_numbers_of_seeds_are_ranked_in_those_of_both(tmp_path):
+    table = ranked(tmp_path, {"random": (0, 1, 2), "gradient": (1, 2)})
+    assert table.growth.tolist() == ["random", "gradient"]
+    assert table.seeds.tolist() == [2, 2]
+
+
+def test_a_ranking_says_what_it_leaves_out(tmp_path):
+    """Block by block: nothing, one with fewer seeds, seed 2, all for want of a common seed."""
+    blocks = {
+        "whole": {"random": (0, 1), "gradient": (0, 1)},
+        "fewer": {"random": (0, 1), "gradient": (0, 1), "momentum": (0,)},
+        "other": {"random": (0, 1), "gradient": (1, 2)},
+        "apart": {"random": (0, 1), "gradient": (2, 3)},
+    }
+    runs = [
+        FakeRun(
+            f"{network}{growth[0]}{seed:04}",
+            axes={"network": network, "growth": growth, "seed": seed},
+        )
+        for network, growths in blocks.items()
+        for growth, seeds in growths.items()
+        for seed in seeds
+    ]
+    study = write_study(tmp_path, *runs)
+    figure, table = import_module("dstcl.figures.ranking").draw(Tables(study))
+    assert table.network.unique().tolist() == ["whole", "fewer", "other"]
+    words, block = words_of(figure), BLOCK_TITLE
+    fewer, other, apart = (block.replace("net ", f"{n} ") for n in ("fewer", "other", "apart"))
+    assert (
+        "not ranked, as most have another number of seeds: uniform · sparsity 72% · momentum "
+        f"({fewer}); "
+        f"seeds left out, as not all configurations have them: 0, 2 ({other}); "
+        f"not ranked, as the configurations have no seed in common: {apart}"
+    ) in words
+    assert "whole" not in words.partition("not ranked")[2]
 
 
 def test_claims_are_drawn_in_points_and_untested_ones_are_not(tmp_path):

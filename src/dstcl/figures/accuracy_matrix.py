@@ -10,21 +10,26 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import cell_axes, varied_axes
+from dstcl.evaluation.compare import in_every_seed
 from dstcl.evaluation.spelling import spelled
+from dstcl.evaluation.tables import Title
+from dstcl.figures.means import named, together
 from dstcl.figures.panels import blocks, densities, stacked, varied_words
 from dstcl.figures.style import sparsity, width_mm
-from dstcl.figures.tables import Tables
+from dstcl.figures.tables import NotDrawnError, Tables
 
 CAPTION = (
     "Test accuracy on every seen task (columns) after each learned task (rows). Shown are the "
-    "configurations with the best and the worst mean accuracy at each sparsity, each with its "
-    "lowest seed only, so without an interval. Read down a column: falling numbers mean "
-    "forgetting. A column that is low from the start belongs to a task that was never learned "
-    "well."
+    "configurations with the best and the worst mean accuracy at each sparsity, over the seeds "
+    "that all have. Each is shown with the lowest of these seeds only, so without an interval. "
+    "Read down a column: falling numbers mean forgetting. A column that is low from the start "
+    "belongs to a task that was never learned well."
 )
 
 Layout = list[list[tuple[str, float]]]
 RANKS = ("best", "worst")
+NO_SEED = "no best and worst, as the configurations have no seed in common"
+COMMON = "compared over the seeds that all have, not over all runs"
 COLORS = colormaps["cividis"]
 CELL_MM = 4.8
 """Room for "100" in 7 pt."""
@@ -34,14 +39,16 @@ LABEL_MM = 15
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers, in per cent."""
-    chosen = pd.concat([_chosen(runs) for _, runs in blocks(tables.shown, tables.title)])
+    chosen, note = _chosen(tables.shown, tables.title)
+    if chosen.empty:
+        raise NotDrawnError(note)
     matrices = tables.accuracy[["digest", "after_task", "task", "accuracy"]]
     numbers = chosen.merge(matrices, on="digest").drop(columns="digest")
     numbers["accuracy_percent"] = 100 * numbers.pop("accuracy")
     parts = blocks(numbers, tables.title)
     layouts = [_layout(rows) for _, rows in parts]
     figure, subfigures = stacked(
-        [_height(panels, rows) for panels, (_, rows) in zip(layouts, parts)]
+        [_height(panels, rows) for panels, (_, rows) in zip(layouts, parts)], note=note
     )
     for panels, (title, rows), subfigure in zip(layouts, parts, subfigures):
         _draw_block(title, rows, panels, subfigure)
@@ -52,19 +59,40 @@ def _usable_mm() -> float:
     return width_mm() - LABEL_MM
 
 
-def _chosen(runs: pd.DataFrame) -> pd.DataFrame:
-    """The lowest seed of the cells with the highest and the lowest mean ACC at each density."""
+def _chosen(runs: pd.DataFrame, title: Title) -> tuple[pd.DataFrame, str]:
+    """Best and worst of every block at each density, and a note that says what is left out."""
+    chosen, left = [], dict[str, list[str]]()
+    for name, block in blocks(runs, title):
+        for density in densities(block):
+            own = block[block.density == density]
+            compared = _compared(own)
+            place = f"{sparsity(density)} ({name})"
+            if compared.empty:
+                left.setdefault(NO_SEED, []).append(place)
+                continue
+            chosen.append(_best_and_worst(compared))
+            if len(compared) < len(own):
+                left.setdefault(COMMON, []).append(place)
+    note = together(f"{reason}: {named(places)}" for reason, places in left.items())
+    return pd.concat(chosen) if chosen else runs.iloc[:0], note
+
+
+def _compared(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the same seeds in every cell."""
+    number = runs.groupby(cell_axes(runs)).ngroup()
+    found = in_every_seed(runs.assign(_cell=number).pivot_table("acc", "seed", "_cell"))
+    return runs[runs.seed.isin(found.index) & number.isin(found.columns)]
+
+
+def _best_and_worst(runs: pd.DataFrame) -> pd.DataFrame:
+    """The lowest seed of the cells with the highest and the lowest mean ACC."""
     cell = cell_axes(runs)
     means = runs.groupby(cell, sort=False, as_index=False)[["acc"]].mean()
-    means = means.rename(columns={"acc": "mean_acc"})
-    picked = []
-    for density in densities(means):
-        cells = means[means.density == density].sort_values("mean_acc", kind="stable")
-        cells = cells.assign(of=len(cells))
-        picked.append(cells.tail(1).assign(rank="best"))
-        picked.append(cells.head(len(cells) - 1).head(1).assign(rank="worst"))
-    first = runs.sort_values("seed").drop_duplicates(cell)
-    chosen = pd.concat(picked).merge(first, on=cell)
+    means = means.rename(columns={"acc": "mean_acc"}).assign(of=len(means))
+    means = means.sort_values("mean_acc", kind="stable")
+    worst = means.head(len(means) - 1).head(1)
+    picked = pd.concat([means.tail(1).assign(rank="best"), worst.assign(rank="worst")])
+    chosen = picked.merge(runs.sort_values("seed").drop_duplicates(cell), on=cell)
     chosen["acc_percent"], chosen["mean_acc_percent"] = 100 * chosen.acc, 100 * chosen.mean_acc
     return chosen.drop(columns=["acc", "mean_acc"])
 

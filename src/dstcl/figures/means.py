@@ -216,10 +216,10 @@ def _notes(chosen: _Choice, columns: _Columns) -> Iterator[str]:
         for mark, own in found.items():
             marks.setdefault(_place(panels.loc[own], panels), []).append(mark)
         for place, names in marks.items():
-            of = f" of {_named(names)}" if any(names) else ""
+            of = f" of {named(names)}" if any(names) else ""
             said.setdefault(reason, []).append(f"{what}{of}{place}")
     for reason, words in said.items():
-        yield f"{reason}: {_named(words)}"
+        yield f"{reason}: {named(words)}"
 
 
 def _losses(chosen: _Choice, columns: _Columns) -> Iterator[tuple[str, str, str, int]]:
@@ -274,6 +274,7 @@ def _words(axes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _named(words: Sequence[str]) -> str:
+def named(words: Sequence[str]) -> str:
+    """The first of several words, and how many more there are."""
     more = [f"{len(words) - MOST_NAMED} more"] if len(words) > MOST_NAMED else []
     return ", ".join([*words[:MOST_NAMED], *more])

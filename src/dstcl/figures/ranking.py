@@ -7,7 +7,8 @@ from matplotlib.figure import Figure, SubFigure
 
 from dstcl.evaluation.axes import METHOD_BLOCK, cell_axes
 from dstcl.evaluation.spelling import spelled
-from dstcl.figures.means import over_seeds
+from dstcl.evaluation.tables import Title
+from dstcl.figures.means import named, over_seeds, together
 from dstcl.figures.panels import blocks, dots, name_rows, stacked, varied_words
 from dstcl.figures.style import sparsity
 from dstcl.figures.tables import NotDrawnError, Tables
@@ -21,13 +22,17 @@ CAPTION = (
 )
 
 MOST = 40
+NO_SEED = "not ranked, as the configurations have no seed in common"
+ONE = "not ranked, as there is one configuration"
+OTHER_SEEDS = "not ranked, as most have another number of seeds"
+NOT_ALL = "seeds left out, as not all configurations have them"
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """The figure and its numbers: mean rank within a seed (1 is best), ACC in per cent."""
-    runs = _complete(tables.shown)
+    runs, note = _ranked(tables.shown, tables.title)
     if runs.empty:
-        raise NotDrawnError("the configurations of a block have no seed in common")
+        raise NotDrawnError(note)
     block, cell = list(METHOD_BLOCK), cell_axes(runs)
     ranks = runs.groupby([*block, "seed"]).acc.rank(ascending=False)
     numbers = over_seeds(runs.assign(rank=ranks), cell, "rank")
@@ -42,28 +47,56 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         (title, rows.sort_values("mean", kind="stable"))
         for title, rows in blocks(numbers, tables.title)
     ]
-    figure, subfigures = stacked([3.9 * min(len(rows), MOST) + 20 for _, rows in parts])
+    figure, subfigures = stacked([3.9 * min(len(rows), MOST) + 20 for _, rows in parts], note=note)
     for (title, rows), subfigure in zip(parts, subfigures):
         _draw_block(title, rows.reset_index(drop=True), subfigure)
     names = {"mean": "mean_rank", "low": "low_rank", "high": "high_rank"}
     return figure, pd.concat([rows for _, rows in parts]).rename(columns=names)
 
 
-def _complete(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of each block the cells with as many seeds as most, in the seeds that all of these have.
+def _ranked(runs: pd.DataFrame, title: Title) -> tuple[pd.DataFrame, str]:
+    """The runs of every block that `_complete` chooses, and a note that says what is left out."""
+    kept, cell, left = [runs.iloc[:0]], cell_axes(runs), dict[str, list[str]]()
+    for name, block in blocks(runs, title):
+        full = _complete(block, cell)
+        if full.empty:
+            alone = len(block.drop_duplicates(cell)) == 1
+            left.setdefault(ONE if alone else NO_SEED, []).append(name)
+            continue
+        kept.append(full)
+        own = block.groupby(cell).ngroup()
+        others = ~own.isin(own[full.index])
+        if labels := _labels(block[others].drop_duplicates(cell)):
+            left.setdefault(OTHER_SEEDS, []).append(f"{named(labels)} ({name})")
+        if lost := sorted(set(block.seed[~others]) - set(full.seed)):
+            left.setdefault(NOT_ALL, []).append(f"{named([*map(str, lost)])} ({name})")
+    note = together(f"{reason}: {', '.join(what)}" for reason, what in left.items())
+    return pd.concat(kept), note
 
-    Blocks without two such cells, or without such a seed, are left out.
+
+def _complete(block: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
+    """The cells with as many seeds as most, in the seeds that all of these have.
+
+    If there are not two such cells or no such seed, all cells in the seeds that all have; none if
+    there are not two or no such seed either.
     """
-    kept, cell = [], cell_axes(runs)
-    for _, block in runs.groupby(list(METHOD_BLOCK), sort=False):
-        cells = block.groupby(cell).seed.transform("nunique")
-        full = block[cells == cells.mode().max()]
-        count = len(full.drop_duplicates(cell))
-        shared = full.drop_duplicates([*cell, "seed"]).groupby("seed").seed.transform("size")
-        full = full[full.seed.isin(full.seed[shared.index][shared == count])]
-        if count > 1 and len(full):
-            kept.append(full)
-    return pd.concat(kept) if kept else runs.iloc[:0]
+    seeds = block.groupby(cell).seed.transform("nunique")
+    for cells in (block[seeds == seeds.mode().max()], block):
+        number = cells.groupby(cell).ngroup()
+        of_seed = number.groupby(cells.seed).transform("nunique")
+        full = cells[of_seed == number.nunique()]
+        if number.nunique() > 1 and len(full):
+            return full
+    return block.iloc[:0]
+
+
+def _labels(rows: pd.DataFrame) -> list[str]:
+    return [
+        " · ".join(
+            [spelled(row["init"]), sparsity(row["density"]), row["growth"], *varied_words(row)]
+        )
+        for _, row in rows.iterrows()
+    ]
 
 
 def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
@@ -72,13 +105,7 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     total, rows = len(rows), rows.head(MOST)
     panel = subfigure.subplots()
     dots(panel, rows.assign(place=rows.index), color="#0072B2", marker="o")
-    labels = [
-        " · ".join(
-            [spelled(row["init"]), sparsity(row["density"]), row["growth"], *varied_words(row)]
-        )
-        for _, row in rows.iterrows()
-    ]
-    name_rows(panel, labels)
+    name_rows(panel, _labels(rows))
     ends = rows[["mean", "low", "high"]]
     panel.set_xlim(ends.min().min() - 0.5, ends.max().max() + 0.5)
     for place, row in enumerate(rows.itertuples()):
