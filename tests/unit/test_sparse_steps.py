@@ -335,6 +335,33 @@ def test_sparse_gradients_of_what_is_not_masked_may_be_scaled() -> None:
     assert torch.equal(scaled.model.embedding.weight, plain.model.embedding.weight)
 
 
+def test_a_masked_embedding_with_sparse_gradients_is_told_in_a_line() -> None:
+    for training in (SparseTraining, DynamicSparseTraining):
+        model, more = Tokens(), {"total_steps": 10} if training is DynamicSparseTraining else {}
+        dst = training(model, SGD(model.parameters()), density=0.5, include="embedding", **more)
+        model(torch.arange(4)).sum().backward()
+        before = {name: weight.detach().clone() for name, weight in dst.weights.items()}
+        for call in (dst.step, dst.mask_gradients):
+            with pytest.raises(ValueError) as refusal:
+                call()
+            assert str(refusal.value) == (
+                "'embedding.weight' is masked, but its gradient is a sparse tensor; make the layer "
+                "with sparse=False, or leave it dense: not in include=, or in exclude="
+            )
+        assert dst.steps == 0
+        assert all(torch.equal(weight, before[name]) for name, weight in dst.weights.items())
+
+
+def test_a_sparse_embedding_that_is_tied_to_a_layer_has_a_dense_gradient() -> None:
+    model = Tokens()
+    model.head = nn.Linear(8, 10)
+    model.head.weight = model.embedding.weight
+    dst = SparseTraining(model, SGD(model.parameters()), density=0.5)
+    model(torch.arange(4)).square().sum().backward()
+    dst.step()
+    assert int((model.embedding.weight != 0).sum()) == 40
+
+
 def test_a_model_that_is_converted_too_late_is_told_in_a_line() -> None:
     """From float32 to float64 a weight of one column would else be masked wrongly."""
     for dtype, layer in ((torch.float64, nn.Linear(1, 6)), (torch.bfloat16, nn.Linear(6, 6))):

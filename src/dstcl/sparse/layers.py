@@ -151,6 +151,16 @@ def converted(weights: Mapping[str, Tensor], types: Iterable[torch.dtype]) -> Va
     )
 
 
+def sparse_gradient(weights: Mapping[str, Tensor]) -> ValueError:
+    """What to raise where the gradient of a weight is a sparse tensor, which no mask fits."""
+    grads = ((name, weight.grad) for name, weight in weights.items())
+    name = next(name for name, grad in grads if grad is not None and grad.is_sparse)
+    return ValueError(
+        f"{name!r} is masked, but its gradient is a sparse tensor; make the layer with "
+        "sparse=False, or leave it dense: not in include=, or in exclude="
+    )
+
+
 def first_few(names: list[str]) -> str:
     """Names for a message of one line."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -30,6 +30,7 @@ from dstcl.sparse.layers import (
     first_few,
     fitting_masks,
     select_weights,
+    sparse_gradient,
     trained_weights,
 )
 from dstcl.sparse.masks import (
@@ -272,7 +273,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
 
         Raises:
             RuntimeError: nothing has a gradient.
-            ValueError: weights have another type than when the training was made.
+            ValueError: weights have another type than when the training was made, or a gradient
+                is a sparse tensor, as of ``nn.Embedding(..., sparse=True)``.
         """
         scaler = scaler if scaler is not None and scaler.is_enabled() else None
         if scaler is not None:
@@ -389,6 +391,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Of all weights, in order; zeros for those that have none."""
         gradients = [w.grad for w in self._parameters]
         found = [g for g in gradients if g is not None]
+        if any(g.is_sparse for g in found):
+            raise sparse_gradient(self.weights)
         if len(found) == len(gradients):
             self._idle = frozenset()
             return found
