@@ -7,7 +7,9 @@ import os
 import signal
 import weakref
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,31 @@ def test_a_run_cut_anywhere_ends_as_if_it_had_not_been(
         assert expected.keys() == actual.keys()
         for name, value in expected.items():
             assert torch.equal(value, actual[name]), (calls, name)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["momentum", "gradual", "packnet", "wsn", "supsup", "hat", "nispa", "unisolated", "ewc"],
+)
+def test_training_changes_no_state_that_was_taken_before(
+    variant: str, short_run: Run, digits: Prepared
+) -> None:
+    """Of the method and of its training, at every fifth pause of two tasks."""
+    run = changed(short_run, tasks=2, **VARIANTS[variant])
+    taken: list[tuple[Any, Any]] = []
+    pauses = count()
+
+    def pause(state: Callable[[], Any], task_end: bool) -> None:
+        if next(pauses) % 5 and not task_end:
+            return
+        whole = state()
+        own = (whole["method"], whole["stage"]["sparse"] if whole["stage"] else None)
+        taken.append((own, deepcopy(own)))
+
+    learner_of(run, digits, TASKS, CPU, pause=pause).fit()
+    assert len(taken) > 5
+    for now, then in taken:
+        assert encode({"state": now}) == encode({"state": then})
 
 
 def test_a_run_cut_at_every_step_ends_as_if_it_had_not_been(

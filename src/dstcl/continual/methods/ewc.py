@@ -59,7 +59,8 @@ class EwcMemory:
 
     def state_dict(self) -> dict[str, Any]:
         """Both sums."""
-        return {"fisher": self.fisher, "pull": self.pull}
+        sums = {"fisher": self.fisher, "pull": self.pull}
+        return {key: {n: t.clone() for n, t in tensors.items()} for key, tensors in sums.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""

@@ -171,8 +171,9 @@ class HatTraining(SparseTraining):
 
     def state_dict(self) -> dict[str, Any]:
         """As `SparseTraining.state_dict`, with embeddings."""
-        embeddings = {name: e.detach() for name, e in self.embeddings.items()}
-        own = {"embeddings": embeddings, "values": self.values, "open": self.open}
+        embeddings = {name: e.detach().clone() for name, e in self.embeddings.items()}
+        values = {name: value.clone() for name, value in self.values.items()}
+        own = {"embeddings": embeddings, "values": values, "open": self.open}
         return super().state_dict() | own
 
     @torch.no_grad()
@@ -292,7 +293,7 @@ class HardAttention(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Units of finished tasks."""
-        return {"claimed": self._claimed}
+        return {"claimed": {name: units.clone() for name, units in self._claimed.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""

@@ -103,7 +103,8 @@ class Nispa(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Stable units, and masks of the whole network."""
-        return {"stable": self._stable, "topology": self._topology}
+        kept = {"stable": self._stable, "topology": self._topology}
+        return {key: {n: t.clone() for n, t in tensors.items()} for key, tensors in kept.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""

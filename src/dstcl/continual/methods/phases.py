@@ -31,6 +31,10 @@ def annealed(phase: int, phases: int) -> float:
     return 0.5 * (1 + cos(pi * phase / phases))
 
 
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
 @dataclass(frozen=True)
 class Before:
     """What a phase left, to go back to.
@@ -152,10 +156,12 @@ class NispaTraining(SparseTraining):
             "open": self.open,
             "fixed": self.fixed,
             "best": self.best,
-            "units": self.units,
-            "masses": self.masses,
-            "topology": self.topology,
-            "before": vars(before) if before else None,
+            "units": _copies(self.units),
+            "masses": _copies(self.masses),
+            "topology": _copies(self.topology),
+            "before": {key: _copies(kept) for key, kept in vars(before).items()}
+            if before
+            else None,
         }
 
     @torch.no_grad()
@@ -189,8 +195,8 @@ class NispaTraining(SparseTraining):
             self.fixed, self._before = True, None
             return
         self._before = Before(
-            {name: value.clone() for name, value in self._model.state_dict().items()},
-            {name: mask.clone() for name, mask in self.masks.items()},
+            _copies(self._model.state_dict()),
+            _copies(self.masks),
             dict(self.units),
         )
         self._choose(share)
@@ -242,7 +248,7 @@ class NispaTraining(SparseTraining):
         """Keep the topology for the next task, and of it for this one what leads to its units."""
         if not self.units:  # a task of a single phase
             self._choose(annealed(1, self.phases))
-        self.topology = {name: mask.clone() for name, mask in self.masks.items()}
+        self.topology = _copies(self.masks)
         for name, units in self.units.items():
             mask = self.masks[name] & rows_of(self.weights[name], units)
             self.set_mask(name, mask, int(mask.count_nonzero()))

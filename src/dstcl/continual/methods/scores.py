@@ -101,8 +101,9 @@ class ScoredTraining(SparseTraining):
 
     def state_dict(self) -> dict[str, Any]:
         """As `SparseTraining.state_dict`, with scores and the values of inactive weights."""
-        scores = {name: score.detach() for name, score in self.scores.items()}
-        return super().state_dict() | {"scores": scores, "values": self.values}
+        scores = {name: score.detach().clone() for name, score in self.scores.items()}
+        values = {name: value.clone() for name, value in self.values.items()}
+        return super().state_dict() | {"scores": scores, "values": values}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

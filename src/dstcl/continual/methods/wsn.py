@@ -70,7 +70,7 @@ class WinningSubnetworks(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """The scores that the last finished task left."""
-        return {"scores": self._scores}
+        return {"scores": {name: score.clone() for name, score in self._scores.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""
