@@ -18,6 +18,7 @@ from dstcl.evaluation.power import planned_parts, power_table
 from dstcl.evaluation.same_study import Incomparable
 from dstcl.evaluation.statistics import above, power_for_mean, units_for_mean
 from helpers.finished import study_tables
+from helpers.runs import REPOSITORY
 
 CLAIM = {
     "statement": "ERK is more accurate.",
@@ -162,3 +163,22 @@ def test_only_the_same_study_is_pooled(tmp_path: Path) -> None:
     power_table(claims, [one, same], 5)
     with pytest.raises(Incomparable, match="has other settings than"):
         power_table(claims, [one, other], 5)
+    pooled, _ = power_table(claims, [one, other], 5, digests=False)
+    assert pooled["effect"].tolist() == pytest.approx([0.04])
+
+
+def test_the_command_of_the_document_prints_its_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    lines = (REPOSITORY / "docs" / "power.md").read_text().splitlines()
+    (command,) = [line.strip() for line in lines if line.startswith("    dstcl claims --power")]
+    main(command.split()[1:])
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(table) == 14
+    assert table == [line for line in lines if line.startswith("|")]
+
+
+def test_ignored_digests_are_for_the_power_alone(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="--ignore-digests is for --power alone"):
+        main(["claims", str(tmp_path), "--ignore-digests"])

@@ -21,16 +21,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--power", type=Path, nargs="+", metavar="STUDY", help=what)
     what = "number of seeds for the power that --power prints (default %(default)s)"
     parser.add_argument("--seeds", type=int, default=10, help=what)
+    what = (
+        "pool studies for --power although digests of their runs differ; for recordings of equal "
+        "settings from before and after digests were renamed"
+    )
+    parser.add_argument("--ignore-digests", action="store_true", help=what)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write claims.csv, paper.csv and paper_tables.csv of a study, or list the claims.
 
     Raises:
-        ValueError: none is asked for, or several; or --seeds is no number of seeds.
+        ValueError: none is asked for, or several; --seeds is no number of seeds; or
+            --ignore-digests is given without --power.
     """
     if sum((options.paper, options.study is not None, options.power is not None)) != 1:
         raise ValueError("claims: either the folder of a study or --paper or --power is needed")
+    if options.ignore_digests and not options.power:
+        raise ValueError("claims: --ignore-digests is for --power alone")
     if options.power:
         _print_power(options)
         return
@@ -60,5 +68,6 @@ def _print_power(options: argparse.Namespace) -> None:
     if not 2 <= options.seeds <= MOST_SEEDS:
         raise ValueError(f"--seeds: {options.seeds}; 2 to {MOST_SEEDS}")
     claims = load_claims(options.reference / "claims.yaml")
-    table, tests = power_table(claims, options.power, options.seeds)
+    digests = not options.ignore_digests
+    table, tests = power_table(claims, options.power, options.seeds, digests)
     print("\n".join(power_lines(table, tests, options.seeds)))

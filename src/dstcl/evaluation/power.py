@@ -67,7 +67,7 @@ class Planned:
 
 
 def power_table(
-    claims: Sequence[AnyClaim], studies: Sequence[Path], seeds: int
+    claims: Sequence[AnyClaim], studies: Sequence[Path], seeds: int, digests: bool = True
 ) -> tuple[pd.DataFrame, int]:
     """What each claim needs to be decided with a power of 90 %, and the number of tests corrected.
 
@@ -79,6 +79,7 @@ def power_table(
         studies: folders with summary.csv, and accuracy.csv and capacity.csv if there are any; of
             several (the same study on other machines) effects are averaged and variances pooled.
         seeds: with which ``power`` is calculated.
+        digests: whether several studies must have runs of equal digests.
 
     Returns:
         A row a claim and block, `COLUMNS`; and how many tests Holm's correction is over, of the
@@ -90,7 +91,7 @@ def power_table(
     """
     tables = [_tables(study) for study in studies]
     for study, other in zip(studies[1:], tables[1:]):
-        same_runs(study, studies[0], other.summary, tables[0].summary)
+        same_runs(study, studies[0], other.summary, tables[0].summary, digests=digests)
     known: list[tuple[dict[str, Any], AnyClaim, list[Finding]]] = []
     for values, _ in tables[0].summary.groupby(list(BLOCK), sort=False):
         block = dict(zip(BLOCK, values))

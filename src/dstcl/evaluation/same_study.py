@@ -22,13 +22,19 @@ class Incomparable(ValueError):
 
 
 def same_runs(
-    study: Path, reference: Path, here: pd.DataFrame, recorded: pd.DataFrame
+    study: Path,
+    reference: Path,
+    here: pd.DataFrame,
+    recorded: pd.DataFrame,
+    *,
+    digests: bool = True,
 ) -> pd.DataFrame:
     """Runs that both studies have: `GROUP`, digest, and accuracies ``here`` and ``recorded``.
 
     Args:
         study, reference: folders, for params.json and the message.
         here, recorded: summary of either study.
+        digests: whether runs must have equal digests, which say that their settings are the same.
 
     Raises:
         Incomparable: another preset, other settings, or no run in common.
@@ -46,7 +52,7 @@ def same_runs(
     if both.empty:
         raise Incomparable(f"{study} and {reference} have no run in common")
     other = both[both["digest"] != both["digest_recorded"]]
-    if len(other):
+    if digests and len(other):
         setting = _differing_setting(*params) or f"runs as {_words(other.iloc[0], axes)}"
         raise Incomparable(
             f"{study} has other settings than {reference} in {len(other)} of {len(both)} runs: "
