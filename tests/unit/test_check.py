@@ -118,6 +118,7 @@ def test_the_overview_averages_over_no_two_blocks(axis: str) -> None:
 
 def test_the_overview_is_written_from_the_tables(tmp_path: Path) -> None:
     SUMMARY.to_csv(tmp_path / "summary.csv", index=False)
+    (tmp_path / "runs").mkdir()
     with pytest.raises(ValueError, match=r"cells\.csv: no such file; `dstcl collect` writes it"):
         write_overview(tmp_path)
     CELLS.to_csv(tmp_path / "cells.csv", index=False)

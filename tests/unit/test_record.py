@@ -386,6 +386,43 @@ def test_recorded_runs_without_their_plan_are_refused(tmp_path: Path, reference:
         record(other, out, reference)
 
 
+@pytest.mark.parametrize("name", ["accuracy", "capacity"])
+def test_a_folder_that_was_recorded_without_a_table_says_so(
+    tmp_path: Path, reference: Path, name: str
+) -> None:
+    """As those of the first versions; there are no runs of which a command could make it."""
+    out = tmp_path / "recorded"
+    record(study(tmp_path / "one", 0, 1), out, reference)
+    (out / f"{name}.csv").unlink()
+    before = content(out)
+    missing = rf"{name}\.csv: no such file; "
+    with pytest.raises(RecordError, match=missing + "the folder was recorded without it, so that"):
+        record(study(tmp_path / "two", 2), out, reference)
+    assert content(out) == before
+    nothing = missing + "it was not recorded, and there are no runs of which it could be made$"
+    with pytest.raises(SystemExit, match=nothing):
+        main(["claims", str(out), "--reference", str(reference)])
+    with pytest.raises(ValueError, match=nothing):
+        draw_figure("accuracy_over_capacity", out, 50)
+    with pytest.raises(MergeError, match="no finished run; recorded folders have tables alone$"):
+        merge([out], tmp_path / "merged")
+
+
+def test_a_folder_that_was_recorded_without_its_plan_says_what_can_be_done(
+    tmp_path: Path, reference: Path
+) -> None:
+    out = tmp_path / "recorded"
+    record(study(tmp_path / "one", 0, 1), out, reference)
+    (out / "plan.json").unlink()
+    words = (
+        r"plan\.json: no such file; the study was recorded before plans were kept, so that it can"
+    )
+    for command in (["summary", str(out)], ["merge", str(out), "--out", str(tmp_path / "merged")]):
+        with pytest.raises(SystemExit, match=words):
+            main(command)
+    draw_figure("accuracy_over_tasks", out, 50)
+
+
 def test_a_run_twice_in_a_summary_is_no_second_seed(tmp_path: Path, reference: Path) -> None:
     folder = study(tmp_path / "study", 0, 1)
     record(folder, tmp_path / "recorded", reference)

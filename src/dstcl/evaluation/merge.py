@@ -15,7 +15,7 @@ from dstcl.evaluation.merged_params import MERGED_FROM, parts_of
 from dstcl.evaluation.verify import CollectError, Unverified, read_mapping, verify_run
 from dstcl.storage import read_json, write_json
 from dstcl.study.missing import still_missing, write_missing
-from dstcl.study.plan import read_plan, with_the_same_axes, write_plan
+from dstcl.study.plan import only_recorded, read_plan, with_the_same_axes, write_plan
 from dstcl.study.run import ALL_FILES, RESULT_FILES, Run
 from dstcl.study.twins import refuse_twins
 
@@ -117,7 +117,8 @@ def _chosen(studies: Sequence[Path], data: Path | None) -> Merged:
     merged.missing += still_missing(studies, planned)
     refuse_twins(merged.runs, studies[-1])
     if not merged.runs:
-        raise MergeError(f"{', '.join(map(str, studies))}: no finished run")
+        why = "; recorded folders have tables alone" if any(map(only_recorded, studies)) else ""
+        raise MergeError(f"{', '.join(map(str, studies))}: no finished run{why}")
     return merged
 
 

@@ -181,6 +181,11 @@ def _check_whole(out: Path, tables: Mapping[str, pd.DataFrame], planned: Contain
     for name in FOUND:
         path, digests = out / f"{name}.csv", tables[name]["digest"]
         if lacking := sorted(runs - set(digests)):
+            if not path.exists():
+                raise RecordError(
+                    f"{path}: no such file; the folder was recorded without it, so that nothing "
+                    "can be added to it; record all runs into an empty folder"
+                )
             raise RecordError(f"{path}: no rows of run {lacking[0]}; {remedy}")
         if foreign := sorted(set(digests) - runs):
             raise RecordError(f"{path}: run {foreign[0]} is not in summary.csv; {remedy}")

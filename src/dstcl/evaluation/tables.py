@@ -15,6 +15,7 @@ from dstcl.evaluation.axes import BLOCK, CELL, varied_axes
 from dstcl.evaluation.merged_params import parts_of
 from dstcl.storage import read_json
 from dstcl.study.parts import AXES
+from dstcl.study.plan import only_recorded
 
 TEXT = (
     *("digest", "layer", "dataset", "protocol", "network", "method", "init", "growth"),
@@ -135,13 +136,13 @@ def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFra
         needs: what it must have; by default what `TABLES` says.
 
     Raises:
-        ValueError: naming the file, and the command that writes it, or what is wrong in it.
+        ValueError: naming the file, and where it comes from, or what is wrong in it.
     """
     path = study / f"{name}.csv"
     try:
         table = read_columns(path, *(needs or TABLES[name]))
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; {_maker(name)} writes it") from None
+        raise ValueError(f"{path}: no such file; {_origin(study, name)}") from None
     # Twice, a run would count as two seeds.
     if name == "summary" and "digest" in table:
         digests = table["digest"]
@@ -150,8 +151,13 @@ def read_table(study: Path, name: str, needs: Needs | None = None) -> pd.DataFra
     return table
 
 
-def _maker(name: str) -> str:
-    return f"`dstcl {'claims' if name in OF_CLAIMS else 'collect'}`"
+def _origin(study: Path, name: str) -> str:
+    """Where a table that is missing comes from, in words."""
+    if name in OF_CLAIMS:
+        return "`dstcl claims` writes it"
+    if only_recorded(study):
+        return "it was not recorded, and there are no runs of which it could be made"
+    return "`dstcl collect` writes it"
 
 
 def read_columns(

@@ -39,6 +39,11 @@ def is_plan_of(path: Path, preset: str, folders: Iterable[str]) -> bool:
         return False
 
 
+def only_recorded(study: Path) -> bool:
+    """Whether a folder has the tables of a study and none of its runs."""
+    return (study / "summary.csv").exists() and not (study / "runs").exists()
+
+
 def read_plan(study: Path) -> tuple[str, list[Run]]:
     """Preset and runs of the plan in a study's folder.
 
@@ -46,6 +51,11 @@ def read_plan(study: Path) -> tuple[str, list[Run]]:
         ValueError: naming the file, if it is no plan.
     """
     path = study / "plan.json"
+    if not path.exists() and only_recorded(study):
+        raise ValueError(
+            f"{path}: no such file; the study was recorded before plans were kept, so that it can "
+            "be read and drawn, but not added to, merged, judged or reported again"
+        )
     content: dict[str, Any] = read_json(path)
     try:
         preset = content["preset"]
