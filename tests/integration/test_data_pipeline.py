@@ -88,6 +88,24 @@ def test_a_set_that_is_not_there_ends_with_one_line(workspace: Workspace) -> Non
     assert not list(workspace.folder.rglob("*.safetensors"))
 
 
+def test_a_plan_says_which_set_is_not_there_and_how_to_get_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of runs that are not finished; the plan itself is made all the same."""
+    monkeypatch.setenv("DSTCL_DATA", str(workspace.folder / "nowhere"))
+    workspace.change({"benchmarks": [{"dataset": "cifar100", "tasks": 20}], "seeds": [0, 1]})
+    words = "2 of 2 runs need images that are not there: cifar100: one of "
+    planned = workspace.run("--dry-run", "train")
+    assert planned.returncode == 0, planned.stdout
+    (said,) = [line for line in planned.stdout.splitlines() if "not there" in line]
+    assert said.startswith(words)
+    assert said.endswith("or get it with: dstcl data add cifar100")
+    assert jobs(planned.stdout)["train_run"] == 2
+    assert words not in workspace.run("--dry-run", "plan").stdout
+    (workspace.folder / "nowhere" / "cifar100").mkdir(parents=True)
+    assert "not there" not in workspace.run("--dry-run", "train").stdout
+
+
 def test_unequal_tasks_are_a_split_of_their_own(workspace: Workspace) -> None:
     workspace.change({"benchmarks": [{"dataset": "mnist5k", "tasks": 3, "task_sizes": [6, 2, 2]}]})
     done = workspace.run("tasks")

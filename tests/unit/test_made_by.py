@@ -21,7 +21,12 @@ from dstcl.evaluation.collect import CollectError, collect
 from dstcl.jobs.many import Place, train_many
 from dstcl.jobs.train import train_run
 from dstcl.storage import read_json, write_json
-from dstcl.study.data_standing import doubt_of_data, why_prepare_again, why_split_again
+from dstcl.study.data_standing import (
+    doubt_of_data,
+    why_not_prepared,
+    why_prepare_again,
+    why_split_again,
+)
 from dstcl.study.run import Run
 from helpers.finished import finished_run
 from helpers.runs import REPOSITORY, changed, write_prepared
@@ -250,3 +255,21 @@ def test_what_is_no_prepared_file_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "mnist5k-28px.safetensors"
     path.write_bytes(b"\0" * 100)
     assert why_prepare_again(path, "mnist5k") == f"{path}: not a prepared data set"
+
+
+def test_why_a_set_cannot_be_prepared_names_the_command_that_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSTCL_DATA", str(tmp_path))
+    assert why_not_prepared("mnist5k") is None, "part of an installed package"
+    said = str(why_not_prepared("cifar100"))
+    assert said.startswith(f"cifar100: one of {tmp_path / 'cifar100'}/ or ")
+    assert said.endswith(
+        "found nothing; set DSTCL_DATA to look elsewhere, or get it with: dstcl data add cifar100"
+    )
+    (tmp_path / "cifar100.zip").touch()
+    assert why_not_prepared("cifar100") is None
+    own = DatasetInfo(2, 3, 8, (), (), 0, 0, "Toy", path=str(tmp_path / "toy.zip"))
+    assert why_not_prepared("toy", own) == (
+        f"toy: {tmp_path / 'toy.zip'} is not there; datasets.toy.path names it"
+    )

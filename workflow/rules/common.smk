@@ -28,7 +28,12 @@ from dstcl.jobs.handover import WARM
 from dstcl.jobs.warm import WarmParent
 from dstcl.reports.inputs import check_inputs
 from dstcl.shipped import CITATION, CLAIMS, REPORT_PAGE, nearest, unknown_profile
-from dstcl.study.data_standing import doubt_of_data, why_prepare_again, why_split_again
+from dstcl.study.data_standing import (
+    doubt_of_data,
+    why_not_prepared,
+    why_prepare_again,
+    why_split_again,
+)
 from dstcl.study.plan import is_plan_of
 from dstcl.study.remarks import remarks
 from dstcl.study.run import RESULT_FILES
@@ -281,6 +286,30 @@ def unless_as_now(file_of):
         return []
 
     return no_files
+
+
+def say_if_it_cannot_be_made(wildcards):
+    """An input function of what prepares data: without files, it says of a set that runs still
+    need that it is not there. The plan goes on, as the job itself would fail with the same line.
+    """
+    path = prepared_file(wildcards)
+    if not workflow.is_main_process or path in SAID_OF_DATA or path.exists():
+        return []
+    if reason := why_not_prepared(wildcards.dataset, own_dataset(wildcards)):
+        SAID_OF_DATA.add(path)
+        if waiting := sum(waits_for(run, path) for run in RUNS.values()):
+            print(
+                f"{waiting} of {len(RUNS)} runs need images that are not there: {reason}",
+                file=sys.stderr,
+            )
+    return []
+
+
+def waits_for(run, prepared):
+    """Whether a run that is not finished needs this prepared file."""
+    metrics = f"{RESULTS}/runs/{run.folder}/{RESULT_FILES['metrics']}"
+    unfinished = metrics in TO_TRAIN_AGAIN or not Path(metrics).exists()
+    return prepared == Path("data", run.data_file) and unfinished
 
 
 def prepared_data(wildcards):

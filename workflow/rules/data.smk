@@ -2,6 +2,7 @@ rule prepare:
     """Decode a data set once into one file of uint8 images, labels and the split."""
     input:
         unless_as_now(prepared_again),
+        say_if_it_cannot_be_made,
     output:
         "data/prepared/{dataset}-{size}px.safetensors",
     log:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from dstcl.data.catalog import DatasetInfo
 from dstcl.data.made_by import check_made_by, read_made_by
-from dstcl.data.raw import deciding_facts, read_header, source_state
+from dstcl.data.raw import (
+    DataError,
+    deciding_facts,
+    find_raw,
+    known,
+    read_header,
+    source_state,
+)
 from dstcl.storage import read_json
 from dstcl.study.standing import Doubt, prepared_digest, split_digest
 
@@ -50,6 +57,21 @@ def why_prepare_again(path: Path, dataset: str, own: DatasetInfo | None = None) 
     made = read_made_by(path, str(header.get("digest")))
     if made and made.get("facts") != deciding_facts(dataset, own):
         return f"{path}: made with other facts of the data set than those of now"
+    return None
+
+
+def why_not_prepared(dataset: str, own: DatasetInfo | None = None) -> str | None:
+    """Why a data set cannot be prepared: one line with the command that gets it, or None.
+
+    Args:
+        own: facts of a set of the user's own.
+    """
+    if known(dataset, own).embedded:
+        return None
+    try:
+        find_raw(dataset, own)
+    except DataError as error:
+        return str(error)
     return None
 
 
