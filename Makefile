@@ -18,13 +18,17 @@ setup: $(READY) ## the environment: .venv with everything, pinned by hash
 
 $(READY): envs/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/another")'
-	@echo "Installing the pinned environment into $(VENV): about 7 GB with torch, a few minutes."
+	@echo "1/4 creating the environment $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+	@echo "2/4 installing the packages of envs/requirements.lock ($$(grep -c '^[a-z].*==' envs/requirements.lock) at most, about 7 GB with torch): takes about 3 minutes"
 	@$(VENV)/bin/pip install -qq --no-compile --no-deps --require-hashes --requirement envs/requirements.lock
+	@echo "3/4 compiling them"
 	@# What pip does on one core; files that are no Python 3 are left alone, as it leaves them.
 	@$(VENV)/bin/python -m compileall -qq -j 0 $(abspath $(VENV))/lib || true
+	@echo "4/4 installing dstcl itself, from this folder"
 	@$(VENV)/bin/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo "done: the environment $(VENV) is ready"
 
 setup-integrations: $(VENV)/.ready-integrations ## Lightning, Transformers and Accelerate on top, for their tests
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -66,6 +67,39 @@ def test_locks_have_hashes_and_name_no_index(lock: str) -> None:
         assert re.match(r"[a-z0-9._-]+==\S+( ; .*)? \\\n    --hash=sha256:", block), block
     assert "://" not in lock
     assert "--index" not in lock
+
+
+def test_the_setup_says_each_stage_before_it_begins(tmp_path: Path) -> None:
+    """With programs that install nothing and say what they were called for."""
+    program = tmp_path / "program"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        '-m\\ venv*) mkdir -p "$3/bin" && cp "$0" "$3/bin/pip" && cp "$0" "$3/bin/python" ;;\n'
+        "esac\n"
+        'case "$*" in -c*) ;; *) echo "called for $1 $2" ;; esac\n'
+    )
+    program.chmod(0o755)
+    command = ["make", "-s", "setup", f"PYTHON={program}", f"VENV={tmp_path / 'env'}"]
+
+    def lines() -> list[str]:
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    packages = len(re.findall("^[a-z].*==", LOCKS["requirements"], re.MULTILINE))
+    assert lines() == [
+        f"1/4 creating the environment {tmp_path / 'env'}",
+        "called for -m venv",
+        f"2/4 installing the packages of envs/requirements.lock ({packages} at most, about 7 GB "
+        "with torch): takes about 3 minutes",
+        "called for install -qq",
+        "3/4 compiling them",
+        "called for -m compileall",
+        "4/4 installing dstcl itself, from this folder",
+        "called for install -qq",
+        f"done: the environment {tmp_path / 'env'} is ready",
+    ]
+    assert lines() == [], "what is there is not made again"
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.parent.name)
