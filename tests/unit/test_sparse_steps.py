@@ -24,8 +24,10 @@ from dstcl.sparse import (
     LayerView,
     SparseTraining,
     UpdateSchedule,
+    foreach,
 )
 from dstcl.sparse.presets import DEFAULTS, PRESETS
+from dstcl.sparse.redistribution import shares
 from dstcl.sparse.schedule import rounded_up
 
 ADAM: Callable[[Any], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, 0.01)  # noqa: E731
@@ -81,6 +83,62 @@ def test_an_infinite_gradient_of_a_weight_that_is_not_trained_changes_nothing(
         assert torch.equal(dst.weights[name][kept], dst.stored[name][kept])
         assert not dst.weights[name][~dst.masks[name]].any()
     assert dst.updates == 2
+
+
+def struck(bad: float, strike: str, **changes: Any) -> tuple[DynamicSparseTraining, nn.Module]:
+    """Twenty updates; before the first, one gradient of a weight that is not trained is ``bad``."""
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+    draws = torch.Generator().manual_seed(7)
+    frozen = {
+        name: torch.rand(w.shape, generator=draws) < 0.3
+        for name, w in model.named_parameters()
+        if w.dim() > 1
+    }
+    dst = dynamic(
+        model, SGD(model.parameters()), preset="snfs", grow="random", density=0.4, update_every=1,
+        total_steps=20, frozen=frozen, **changes,
+    )  # fmt: skip
+    masks = dst.masks["2.weight"]
+    where = {"inactive": ~masks & ~frozen["2.weight"], "frozen": masks & frozen["2.weight"]}[strike]
+    for step in range(20):
+        for weight in model.parameters():
+            weight.grad = torch.randn(weight.shape, generator=draws)
+        if step == 0:
+            model[2].weight.grad[tuple(where.nonzero()[0])] = bad
+        dst.step()
+    return dst, model
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+@pytest.mark.parametrize("strike", ["inactive", "frozen"])
+@pytest.mark.parametrize("candidates", ["all", "frozen_without_gradient"])
+@pytest.mark.parametrize("redistribute", ["momentum", "gradient"])
+def test_a_gradient_that_is_no_number_takes_nothing_from_its_layer(
+    bad: float, strike: str, candidates: str, redistribute: str
+) -> None:
+    """Both layers have gradients of the same size, so neither ends with nearly nothing."""
+    dst, _ = struck(bad, strike, candidates=candidates, redistribute=redistribute)
+    assert all(moment.isfinite().all() for moment in dst._moments.first) if dst._moments else True
+    assert min(dst.counts.values()) > 20
+    assert sum(dst.counts.values()) == sum(dst.budget.values())
+
+
+def test_a_mean_over_a_mask_counts_nothing_else_by_hand() -> None:
+    """Over |-1|, 3 and an infinite one that are kept, the mean of what is finite is 2."""
+    values = torch.tensor([-1.0, 3.0, math.inf, math.nan, 50.0])
+    view = LayerView(values, values > 0, values, None, torch.Generator())
+    kept = torch.tensor([True, True, True, False, False])
+    assert shares([view], [kept], "gradient") == [2.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_zeros_of_a_mask_are_those_of_a_product_bit_for_bit(dtype: torch.dtype) -> None:
+    values = torch.tensor([-3.0, 3.0, -0.0, 0.0, -1e-40, 2.0], dtype=dtype)
+    mask = torch.tensor([True, True, True, True, True, False])
+    found, product = foreach.zero_where(mask, values), values * ~mask
+    assert found.view(torch.uint8).tolist() == product.view(torch.uint8).tolist()
+    bad = torch.tensor([-math.inf, math.inf, math.nan], dtype=dtype)
+    assert foreach.zero_where(torch.ones(3, dtype=torch.bool), bad).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("regrown", ["stored", "zero"])

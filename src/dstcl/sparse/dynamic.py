@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from dstcl.sparse import foreach
 from dstcl.sparse.checks import refuse_nan
 from dstcl.sparse.criteria import (
     Criterion,
@@ -232,7 +233,8 @@ class DynamicSparseTraining(SparseTraining):
         if not wanted and self._moments is None:
             return
         if self.candidates == "frozen_without_gradient" and self._any_frozen:
-            gradients = [g * ~f for g, f in zip(gradients, self.frozen.values(), strict=True)]
+            pairs = zip(gradients, self.frozen.values(), strict=True)
+            gradients = [foreach.zero_where(frozen, g) for g, frozen in pairs]
         if self._moments is not None and self._step_follows:
             self._moments.update(gradients)
         if wanted or not self._step_follows:
@@ -288,6 +290,8 @@ class DynamicSparseTraining(SparseTraining):
                 candidates = self._candidates(name, left)
                 chosen = self._chosen(name, growths[name], views[name], candidates, count)
                 self.set_mask(name, left | chosen, self.counts[name] + count - gone)
+        if self._moments is not None:
+            self._moments.forget_non_finite()
 
     def grew(self, name: str, criterion: Criterion, picked: Tensor, count: int) -> None:
         """Take note of what a criterion grew in a layer without a structure; does nothing here.

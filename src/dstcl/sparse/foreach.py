@@ -55,6 +55,14 @@ def keep_(tensors: Sequence[Tensor], keep: Sequence[Tensor]) -> None:
         view.bitwise_and_(bits)
 
 
+def zero_where(mask: Tensor, values: Tensor) -> Tensor:
+    """A copy with zeros where the mask is true, whatever the values are there.
+
+    Zeros have the sign that the product with zero would give them.
+    """
+    return torch.where(mask, torch.zeros_like(values).copysign_(values), values)
+
+
 def add_(tensors: Sequence[Tensor], terms: Sequence[Tensor]) -> None:
     """``t += a`` for every pair, in place."""
     torch._foreach_add_(list(tensors), list(terms))

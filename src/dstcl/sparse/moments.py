@@ -50,6 +50,12 @@ class Moments:
         foreach.average_(self.first, gradients, beta1)
         foreach.average_squares_(self.second, gradients, beta2)
 
+    @torch.no_grad()
+    def forget_non_finite(self) -> None:
+        """Make entries zero that are not finite: an average would keep them for ever."""
+        for moment in self.first + self.second:
+            moment.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+
     def score(self, index: int, updates: int) -> Tensor:
         """The running gradient of one layer after so many updates."""
         if self._betas is None or updates == 0:

@@ -19,8 +19,10 @@ LayerScore = Callable[[LayerView, Tensor], Tensor]
 
 
 def _mean_over_active(values: Tensor | None, kept: Tensor) -> Tensor:
+    """Without values that are not finite: one that no weight was trained with would decide."""
     assert values is not None
-    return (values.abs() * kept).sum() / kept.sum().clamp(min=1)
+    sound = kept & values.isfinite()
+    return values.abs().masked_fill(~sound, 0.0).sum() / sound.sum().clamp(min=1)
 
 
 REDISTRIBUTE: dict[str, LayerScore] = {
