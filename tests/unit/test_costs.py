@@ -16,6 +16,7 @@ from dstcl.networks.build import build_network
 from dstcl.sparse import (
     GROW,
     PRUNE,
+    SparseTraining,
     criterion,
     forward_flops,
     forward_work,
@@ -54,6 +55,71 @@ def test_layers_on_tokens_and_layers_used_twice_count_every_use() -> None:
     # Attention takes the weight of its layer and never calls the layer.
     nine = {"attend.in_proj_weight": 9, "attend.out_proj.weight": 9}
     assert uses == {"mix.weight": 18, **nine}
+
+
+class OwnPrecision(nn.Module):
+    """Enters autocast by itself, as models do that Accelerate or Transformers wrap."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.inner(images)
+
+
+def small_images_network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),  # 27 weights at 8 x 8 positions
+        nn.Flatten(),
+        nn.Linear(192, 5),
+    )
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("around", [True, False])
+def test_autocast_does_not_change_the_count(own: bool, around: bool) -> None:
+    model, images = small_images_network(), torch.rand(2, 1, 8, 8)
+    wrapped = OwnPrecision(model) if own else model
+    weights = maskable_weights(model)
+    with torch.autocast("cpu", torch.bfloat16, enabled=around):
+        loss = wrapped(images).float().square().sum()  # autocast has cast the weights before
+        work = forward_work(wrapped, images, weights)
+        again = wrapped(images).float().square().sum()
+    assert work.uses == {"0.weight": 64, "2.weight": 1}
+    assert work.other == 0
+    assert again == loss
+    again.backward()
+    assert all(w.grad is not None and w.grad.any() for w in weights.values())
+
+
+def test_the_summary_counts_under_autocast() -> None:
+    """14 of 27 weights at 64 positions and half of 960 once, two FLOPs each."""
+    model = small_images_network()
+    optimizer = torch.optim.SGD(model.parameters())
+    dst = SparseTraining(model, optimizer, density=0.5, init="uniform")
+    with torch.autocast("cpu", torch.bfloat16):
+        told = dst.summary(torch.rand(2, 1, 8, 8))
+    assert f"{2 * (14 * 64 + 480):,} FLOPs an input, {2 * (27 * 64 + 960):,} if dense" in told
+
+
+def test_a_weight_that_forward_casts_counts_at_every_use() -> None:
+    class Casting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Linear(6, 6, bias=False)
+
+        def forward(self, images: Tensor) -> Tensor:
+            for _ in range(5):
+                images = nn.functional.linear(images, self.mix.weight.bfloat16())
+                images = images @ images.mT.contiguous() @ images  # of no weight: 4 * 36 * 6
+            return images
+
+    model = Casting()
+    work = forward_work(model, torch.rand(1, 6, 6).bfloat16(), maskable_weights(model))
+    assert work.uses == {"mix.weight": 5 * 6}
+    assert work.other == 5 * 4 * 6 * 36
 
 
 class Recurrent(nn.Module):

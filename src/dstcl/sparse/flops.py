@@ -15,11 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dstcl.sparse.layers import Names, maskable_weights
 
 PER_MULTIPLY_ADD = 2
+COPIES = (torch.ops.aten._to_copy, torch.ops.aten.clone)
+"""Operations whose result is the same weight, perhaps in another type."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def forward_work(model: nn.Module, images: Any, weights: Mapping[str, Tensor]) -
     arguments, named = _as_call(images)
     number = len(next(v for v in [*arguments, *named.values()] if isinstance(v, Tensor)))
     counter = _Counter(weights)
-    with _plain_evaluation(model), counter:
+    with _plain_evaluation(model), _without_known_casts(), counter:
         model(*arguments, **named)
     uses = {
         name: _ratio(counter.of_weights[name], PER_MULTIPLY_ADD * number * weight.numel())
@@ -75,7 +78,7 @@ def forward_work(model: nn.Module, images: Any, weights: Mapping[str, Tensor]) -
 
 class _Counter(TorchDispatchMode):
     """Takes the FLOPs of every operation, by torch's own formulas, as those of the weight whose
-    memory it reads."""
+    memory, or that of a copy in another type as autocast makes them, it reads."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         from torch.utils.flop_counter import flop_registry  # slow to import
@@ -83,6 +86,7 @@ class _Counter(TorchDispatchMode):
         super().__init__()
         self._formulas: Mapping[Any, Any] = flop_registry
         self._owner = {_memory(weight): name for name, weight in weights.items()}
+        self._copies: dict[int, tuple[StorageWeakRef, str]] = {}
         self.of_weights = dict.fromkeys(weights, 0)
         self.other = 0
 
@@ -95,16 +99,24 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in COPIES and (name := self._weight_of(args[0])):
+            self._copies[_memory(out)] = StorageWeakRef(out.untyped_storage()), name
         formula = self._formulas.get(func.overloadpacket)
         if formula is not None:
             work = int(formula(*args, **(kwargs or {}), out_val=out))
-            owners = (self._owner.get(_memory(a)) for a in args if isinstance(a, Tensor))
-            name = next(filter(None, owners), None)
-            if name is None:
+            owners = (self._weight_of(a) for a in args if isinstance(a, Tensor))
+            owner = next(filter(None, owners), None)
+            if owner is None:
                 self.other += work
             else:
-                self.of_weights[name] += work
+                self.of_weights[owner] += work
         return out
+
+    def _weight_of(self, tensor: Tensor) -> str | None:
+        memory = _memory(tensor)
+        copy, name = self._copies.get(memory, (None, None))
+        # The memory of a copy that is gone belongs to something else now.
+        return name if copy and not copy.expired() else self._owner.get(memory)
 
 
 def _memory(tensor: Tensor) -> int:
@@ -120,6 +132,17 @@ def _as_call(images: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(images, Mapping):
         return (), dict(images)
     return (images if isinstance(images, tuple) else (images,)), {}
+
+
+@contextmanager
+def _without_known_casts() -> Iterator[None]:
+    """Let autocast cast every weight again, where it is seen; and keep none of these casts, as they
+    have no gradient."""
+    torch.clear_autocast_cache()
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
 
 
 @contextmanager
