@@ -255,6 +255,7 @@ class DynamicSparseTraining(SparseTraining):
 
     def update_topology(self) -> None:
         """Prune and grow every layer that had a gradient in this step."""
+        self._warn_of_divergence()
         self._idle_layers.take(self._idle)
         fraction = self.steps / self.schedule.total_steps
         growths = {n: self._grow_of.get(n, self.grow).at(fraction) for n in self.weights}

@@ -107,6 +107,7 @@ class GradualMagnitudePruning(SparseTraining):
 
     def update_topology(self) -> None:
         """Keep as many of the largest weights as the schedule says."""
+        self._warn_of_divergence()
         for name, count in self.target_counts(self.steps).items():
             kept = select_top(self.weights[name].abs(), self.masks[name], count)
             self.set_mask(name, kept, count)

@@ -24,6 +24,7 @@ from dstcl.sparse.densities import Init, active_counts
 from dstcl.sparse.exporting import export
 from dstcl.sparse.flops import forward_work
 from dstcl.sparse.groups import Groups, group_members, named_overrides, spread_density
+from dstcl.sparse.health import replaced_problem, warn_of_divergence, warn_of_idle_masks
 from dstcl.sparse.layers import (
     Names,
     converted,
@@ -236,6 +237,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         # Else nothing may be taken in for good before the step is made.
         self._step_follows = True
         self._idle: frozenset[str] = frozenset()
+        self._told_divergence = False
         self._attachment: Attachment | None = None
         self._changes: Changes | None = None
 
@@ -397,6 +399,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             self._idle = frozenset()
             return found
         if not found and not all_gradients(self.optimizers):
+            if problem := replaced_problem(self.model, self.weights):
+                raise RuntimeError(f"no gradient: {problem}")
             raise RuntimeError(
                 f"no gradient for {next(iter(self.weights))!r} or any other weight: call "
                 "loss.backward() before step()"
@@ -505,7 +509,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         Args:
             inputs: a batch as the model takes it, for the FLOPs of one of them; the model runs once
                 on it, in evaluation mode.
+
+        Warns as `log`.
         """
+        warn_of_idle_masks(self)
         work = None if inputs is None else forward_work(self.model, inputs, self.weights)
         return summary(self, work)
 
@@ -517,7 +524,13 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         the first call of this, ``change`` (share of the active weights that the last update
         replaced) and ``survival`` (of the weights that the update before it grew). Masks are copied
         for these two from the first call on.
+
+        Warns if masks act on nothing: inactive weights are not zero, as another optimiser steps or
+        others were loaded, or the model has other tensors now. Warns once if weights are not
+        finite.
         """
+        warn_of_idle_masks(self)
+        self._warn_of_divergence()
         if self._changes is None:
             self._changes = Changes(self.masks)
         return log_values(self, self._changes)
@@ -567,7 +580,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
     def state_dict(self) -> dict[str, Any]:
         """Masks (packed), explored sets, steps and generator; enough to resume bit for bit
         together with the states of the model and of the optimiser. A step that is masked but not
-        made is not in it; one that only some of several optimisers have made is."""
+        made is not in it; one that only some of several optimisers have made is. Warns as `log`."""
+        warn_of_idle_masks(self)
         return {
             "steps": self.steps - self._pending(),
             "generator": self.generator.get_state(),
@@ -606,6 +620,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
                 raise ValueError(f"state: {name!r} has shape {theirs} there, {shape} here")
         refuse_broken("state", self.structures, masks)
         self._forget_masking()
+        self._told_divergence = False
         if self._attachment is not None:
             self._attachment.forget()
         self.steps = state["steps"]
@@ -648,6 +663,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.check_counts()
         if self._changes is not None:
             self._changes.take(self.masks)
+
+    def _warn_of_divergence(self) -> None:
+        if not self._told_divergence:
+            self._told_divergence = warn_of_divergence(self.weights)
 
     def _checked_masks(
         self, masks: Mapping[str, Tensor] | Literal["nonzero"] | None
