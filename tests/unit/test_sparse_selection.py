@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -163,6 +164,15 @@ def test_exclude_takes_modules_parameters_and_patterns(exclude: Any, left: set[s
         ({"groups": {"*": {}, "6": {}}}, "groups: all weights of '6' belong to groups before"),
         ({"groups": {"6": {"grow": "gradeint"}}}, "unknown grow 'gradeint'"),
         ({"groups": {"6": {"density": 2}}}, "density must be in"),
+        (
+            {"groups": {"6": 0.1}},
+            "groups: '6' is 0.1; it should be settings, {'density': 0.5}",
+        ),
+        ({"groups": {"6": {"density": "a"}}}, "groups: '6' has density 'a'; it should be a numb"),
+        ({"groups": 0.1}, "groups: 0.1; it should be settings by name"),
+        ({"overrides": {"6": "a"}}, "overrides: '6' has density 'a'; it should be a number in"),
+        ({"overrides": 0.1}, "overrides: 0.1; it should be densities by name"),
+        ({"density": "0.1"}, "density: '0.1'; it should be a number in"),
         ({"exclude": "*"}, "no linear or convolutional layer to make sparse; '0.weight' is excl"),
     ],
 )
@@ -330,6 +340,67 @@ def test_a_sharded_weight_is_refused_with_the_reason() -> None:
     model.weight = Sharded(torch.zeros(4, 4))
     with pytest.raises(ValueError, match="'weight' is sharded over processes .*DataParallel"):
         SparseTraining(model, torch.optim.SGD(model.parameters(), 0.1), density=0.5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*FSDP")
+@pytest.mark.parametrize("use_orig_params", [True, False])
+def test_a_model_that_fsdp_wraps_is_refused_with_the_reason(
+    use_orig_params: bool, tmp_path: Path
+) -> None:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    meet = f"file://{tmp_path}/meet"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=0, world_size=1)
+    try:
+        model = FullyShardedDataParallel(
+            nn.Sequential(nn.Linear(4, 4)),
+            device_id=torch.device("cpu"),
+            use_orig_params=use_orig_params,
+        )
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with pytest.raises(ValueError, match="sharded over processes .*Use DistributedDataParall"):
+            SparseTraining(model, optimizer, density=0.5)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_model_that_is_sharded_later_is_told_so(tmp_path: Path) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    meet = f"file://{tmp_path}/meet"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=0, world_size=1)
+    try:
+        model = nn.Sequential(nn.Linear(4, 4))
+        dst = SparseTraining(model, torch.optim.SGD(model.parameters(), 0.1), density=0.5)
+        fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (1,)))
+        model(torch.ones(2, 4)).sum().backward()
+        with pytest.raises(RuntimeError, match="no gradient: the model was sharded .*'0.weight'"):
+            dst.step()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("exclude", [(), "1"])
+@pytest.mark.parametrize("of", ["all", "transposed", "part"])
+def test_two_parameters_in_one_memory_are_refused(exclude: Any, of: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    data = model[0].weight.data
+    model[1].weight.data = {"all": data, "transposed": data.mT, "part": data[:2]}[of]
+    with pytest.raises(ValueError, match="'0.weight' and '1.weight' are two parameters in one"):
+        SparseTraining(
+            model, torch.optim.SGD(model.parameters(), 0.1), density=0.5, exclude=exclude
+        )
+
+
+def test_parameters_side_by_side_in_one_memory_are_fine() -> None:
+    """As recurrent layers on GPUs and some optimisers lay them; and one that is not trained."""
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    both = torch.randn(32)
+    model[0].weight.data, model[1].weight.data = both[:16].view(4, 4), both[16:].view(4, 4)
+    model.shadow = nn.Parameter(both[:16], requires_grad=False)
+    dst = SparseTraining(model, torch.optim.SGD(model.parameters(), 0.1), density=0.5)
+    assert int((both != 0).sum()) == 16
+    assert set(dst.masks) == {"0.weight", "1.weight"}
 
 
 # Masks that are given

@@ -155,6 +155,16 @@ def layer_densities(
     return {name: overrides.get(name, solved.get(name, density)) for name in shapes}
 
 
+def refuse_no_number(what: str, density: object) -> None:
+    """Refuse a density that is not a number, as one out of a file may be.
+
+    Raises:
+        ValueError: it is none; one line that begins with what it is the density of.
+    """
+    if not isinstance(density, Real):
+        raise ValueError(f"{what} {density!r}; it should be a number in (0, 1]")
+
+
 def _check_density(density: float) -> None:
     if not 0 < density <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}")

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from dstcl.sparse.densities import Densities, Init, Shapes, layer_densities
+from dstcl.sparse.densities import (
+    Densities,
+    Init,
+    Shapes,
+    layer_densities,
+    refuse_no_number,
+)
 from dstcl.sparse.layers import fits, unknown_name
 
 Groups = Mapping[str, Mapping[str, Any]]
@@ -23,16 +29,21 @@ def group_members(
         allowed: settings that a group may have.
 
     Raises:
-        ValueError: a group of no weight, or a setting that there is none of.
+        ValueError: a group of no weight, or without settings, or a setting that there is none of,
+            or a density that is no number.
     """
+    _refuse_no_mapping("groups:", groups, "settings by name, {'head': {'density': 0.5}}")
     taken: set[str] = set()
     members: dict[str, list[str]] = {}
     for pattern, settings in groups.items():
+        _refuse_no_mapping(f"groups: {pattern!r} is", settings, "settings, {'density': 0.5}")
         if unknown := set(settings) - set(allowed):
             raise ValueError(
                 f"groups: {pattern!r} sets {', '.join(sorted(unknown))}; "
                 f"known: {', '.join(allowed)}"
             )
+        if "density" in settings:
+            refuse_no_number(f"groups: {pattern!r} has density", settings["density"])
         found = [name for name in names if fits(pattern, name)]
         if not found:
             raise unknown_name("groups", pattern, names)
@@ -47,17 +58,25 @@ def named_overrides(overrides: Mapping[str, float] | None, names: Collection[str
     """The density of every overridden weight; an exact name wins over others, then the first.
 
     Raises:
-        ValueError: a name that stands for no masked weight.
+        ValueError: a name that stands for no masked weight, or a density that is no number.
     """
     found: Densities = {}
+    if overrides is not None:
+        _refuse_no_mapping("overrides:", overrides, "densities by name, {'head': 0.5}")
     for pattern, density in sorted(
         (overrides or {}).items(), key=lambda item: item[0] not in names
     ):
+        refuse_no_number(f"overrides: {pattern!r} has density", density)
         matching = [name for name in names if fits(pattern, name)]
         if not matching:
             raise unknown_name("overrides", pattern, names)
         found = dict.fromkeys(matching, density) | found
     return found
+
+
+def _refuse_no_mapping(what: str, given: object, form: str) -> None:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what} {given!r}; it should be {form}")
 
 
 def spread_density(

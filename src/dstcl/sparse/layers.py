@@ -89,6 +89,49 @@ def select_weights(model: nn.Module, exclude: Names = (), include: Names = ()) -
     return found
 
 
+PART = (
+    "the largest entries of a weight cannot be chosen from a part of them. Use "
+    "DistributedDataParallel"
+)
+
+
+def refuse_sharded(model: nn.Module) -> None:
+    """Refuse what FSDP has wrapped: layers then have no weights of their own, or parts of them.
+
+    Raises:
+        ValueError: there is such a module.
+    """
+    for module in model.modules():
+        kinds = ((kind.__module__, kind.__name__) for kind in type(module).__mro__)
+        if any(
+            place.startswith("torch.distributed.fsdp.") and name == "FullyShardedDataParallel"
+            for place, name in kinds
+        ):
+            raise ValueError(f"model: sharded over processes (FullyShardedDataParallel); {PART}")
+
+
+def refuse_shared_memory(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+    """Refuse a masked weight whose memory is also that of another trained parameter, which would
+    fill the zeros of its mask.
+
+    Raises:
+        ValueError: there are two such parameters; one line with their names.
+    """
+    trained = {id(p): (n, p) for n, p in model.named_parameters() if p.requires_grad}
+    trained |= {id(weight): (name, weight) for name, weight in weights.items()}
+    owners: dict[tuple[torch.device, int], str] = {}
+    # Masked ones first; only plain parameters are sure to have memory.
+    for name, parameter in sorted(trained.values(), key=lambda item: item[0] not in weights):
+        if type(parameter) is not nn.Parameter or parameter.is_meta or not parameter.numel():
+            continue
+        other = owners.setdefault((parameter.device, parameter.data_ptr()), name)
+        if other != name and other in weights:
+            raise ValueError(
+                f"model: {other!r} and {name!r} are two parameters in one memory, of which each "
+                "would undo the other's mask; make them one, as in b.weight = a.weight"
+            )
+
+
 def trained_weights(selection: Selection) -> dict[str, nn.Parameter]:
     """The selected weights that are trained; those that are not go to `Selection.dense`.
 
@@ -100,8 +143,7 @@ def trained_weights(selection: Selection) -> dict[str, nn.Parameter]:
             raise ValueError(f"{name!r} has no values yet; run the model once, or load its weights")
         if hasattr(weight, "device_mesh"):
             raise ValueError(
-                f"{name!r} is sharded over processes (DTensor, as under FSDP2); its largest "
-                "entries cannot be chosen from a part of them. Use DistributedDataParallel"
+                f"{name!r} is sharded over processes (DTensor, as under FSDP2); {PART}"
             )
     still = [name for name, weight in selection.weights.items() if not weight.requires_grad]
     for name in still:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dstcl.sparse import foreach
 from dstcl.sparse.attach import Attachment
-from dstcl.sparse.densities import Init, active_counts
+from dstcl.sparse.densities import Init, active_counts, refuse_no_number
 from dstcl.sparse.exporting import export
 from dstcl.sparse.flops import forward_work
 from dstcl.sparse.groups import Groups, group_members, named_overrides, spread_density
@@ -30,6 +30,8 @@ from dstcl.sparse.layers import (
     converted,
     first_few,
     fitting_masks,
+    refuse_sharded,
+    refuse_shared_memory,
     select_weights,
     sparse_gradient,
     trained_weights,
@@ -161,9 +163,10 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         optimizers, optimizer: all optimisers, and the first one.
 
     Raises:
-        ValueError: nothing to mask, a weight that belongs to no optimiser, densities that cannot be
-            met, names that are not in the model, masks that do not match or have another density,
-            or a structure that a layer or its density does not allow.
+        ValueError: nothing to mask, a sharded model, two parameters in one memory, a weight that
+            belongs to no optimiser, densities that cannot be met, names that are not in the model,
+            masks that do not match or have another density, or a structure that a layer or its
+            density does not allow.
     """
 
     density_beside_masks: ClassVar[bool] = False
@@ -195,8 +198,12 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.optimizers = as_optimizers(optimizer)
         self.optimizer = self.optimizers[0]
         self.generator = generator or own_generator()
+        if density is not None:
+            refuse_no_number("density:", density)
+        refuse_sharded(model)
         self.selection = select_weights(model, exclude, include)
         self.weights = trained_weights(self.selection)
+        refuse_shared_memory(model, self.weights)
         refuse_unheld(self.optimizers, self.weights)
         self.shapes = {name: tuple(w.shape) for name, w in self.weights.items()}
         self.device = next(iter(self.weights.values())).device
@@ -205,8 +212,8 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             take_from_first(w.detach() for w in self.weights.values())
         self._given_masks = self._checked_masks(masks)
         self._asked_density = density
+        self.members = group_members(groups or {}, self.weights, self._group_settings)
         self.groups = dict(groups or {})
-        self.members = group_members(self.groups, self.weights, self._group_settings)
         self.structures = layer_structures(structure, self.shapes)
         refuse_other_order(self.structures, model)
         single = named_overrides(overrides, self.shapes)
