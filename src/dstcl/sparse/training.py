@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dstcl.sparse import foreach
 from dstcl.sparse.attach import Attachment
+from dstcl.sparse.copies import mask_model
 from dstcl.sparse.densities import Init, active_counts, refuse_no_number
 from dstcl.sparse.exporting import export
 from dstcl.sparse.flops import forward_work
@@ -420,6 +421,19 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         """Make inactive weights zero again and frozen ones what they were, whatever changed them:
         an optimiser, or loading a dense model's weights."""
         self._restore_fixed_weights()
+
+    def mask_model(self, model: nn.Module) -> None:
+        """Make the weights of another model of the same architecture zero where the masks of now
+        are false: those of an average over training steps, for example.
+
+        Args:
+            model: a copy of the model that is trained; it may be wrapped in `AveragedModel` or
+                `DistributedDataParallel`, or compiled.
+
+        Raises:
+            ValueError: a masked weight is not in it, or has another shape; nothing is changed then.
+        """
+        mask_model(model, self.model, self.selection, self.masks)
 
     @torch.no_grad()
     def finish_step(self) -> None:
