@@ -33,6 +33,8 @@ try:
 except ImportError as error:
     raise ImportError(f"lightning needed: pip install 'dstcl[lightning]' ({error})") from None
 
+from dstcl.sparse.integrations.lightning_averages import mask_averages
+
 
 class SparseTrainingCallback(pl.Callback):
     """Trains the module of a `lightning.Trainer` sparsely.
@@ -40,9 +42,11 @@ class SparseTrainingCallback(pl.Callback):
     The network becomes sparse when fitting begins, after ``configure_optimizers`` and before the
     sanity check. Steps are those of the optimiser, so accumulated batches count once. Clipping sees
     the gradients of active weights alone; in manual optimisation, where the module clips by itself,
-    it calls ``callback.dst.mask_gradients()`` before. The state is kept in the trainer's own
-    checkpoints, and ``fit(ckpt_path=...)`` goes on bit for bit. A second ``fit`` of the same
-    trainer and module keeps the masks.
+    it calls ``callback.dst.mask_gradients()`` before. Averages of `WeightAveraging` (such as EMA)
+    and `StochasticWeightAveraging` are masked when the module or a checkpoint gets them, in
+    whichever order the callbacks are. The state is kept in the trainer's own checkpoints, and
+    ``fit(ckpt_path=...)`` goes on bit for bit. A second ``fit`` of the same trainer and module
+    keeps the masks.
 
     Args:
         training: the method: `DynamicSparseTraining`, `SparseTraining` or another such class.
@@ -77,6 +81,7 @@ class SparseTrainingCallback(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """A state that was loaded for something else than this does not count."""
         self._saved = None
+        mask_averages(trainer, partial(getattr, self, "dst"))
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
