@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import lightning.pytorch as pl
 import torch
 from plain_loops import BATCH, adam, examples, loss_of, network
 from torch import Tensor
+
+from dstcl.sparse import DynamicSparseTraining
 
 
 class Module(pl.LightningModule):
@@ -22,6 +25,42 @@ class Module(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return adam(self)
+
+
+class InOrder(Module):
+    """Has its data with it, of which each process takes its part; Lightning's own sampler shuffles.
+
+    Args:
+        batches: of the plain loop, which all processes share.
+    """
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.data = torch.utils.data.TensorDataset(*examples(batches))
+
+    def train_dataloader(self) -> Any:
+        ranks, rank = self.trainer.world_size, self.trainer.global_rank
+        sampler = torch.utils.data.DistributedSampler(self.data, ranks, rank, shuffle=False)
+        return torch.utils.data.DataLoader(self.data, BATCH // ranks, sampler=sampler)
+
+
+def seeded(model: Any, optimizer: Any, **more: Any) -> DynamicSparseTraining:
+    """With other draws in each process. A generator that is given to another process by pickle may
+    arrive broken: its state is a tensor that torch shares and has let go of too early."""
+    draws = torch.Generator().manual_seed(50 + int(os.environ.get("LOCAL_RANK", 0)))
+    return DynamicSparseTraining(model, optimizer, **more, generator=draws)
+
+
+class Writer(pl.Callback):
+    """Writes what each process has after training."""
+
+    def __init__(self, sparse: Any, folder: Path) -> None:
+        self.sparse, self.folder = sparse, folder
+
+    def on_train_end(self, trainer: Any, *_: Any) -> None:
+        from training_in_ranks import kept
+
+        torch.save({"whole": kept(self.sparse.dst)}, self.folder / f"{trainer.global_rank}.pt")
 
 
 def loader(batches: int) -> Any:

@@ -7,6 +7,7 @@ trainer = lightning.Trainer(callbacks=[SparseTrainingCallback(density=0.1, updat
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -35,6 +36,12 @@ except ImportError as error:
 
 from dstcl.sparse.integrations.lightning_averages import mask_averages
 
+ELSEWHERE = (
+    "training ran in processes that have ended (ddp_spawn, ddp_fork, ddp_notebook), and the sparse "
+    "state with them; the checkpoints of ModelCheckpoint have it, and strategy='ddp' keeps it"
+)
+"""Why a process that has only started others has the weights, and no training."""
+
 
 class SparseTrainingCallback(pl.Callback):
     """Trains the module of a `lightning.Trainer` sparsely.
@@ -56,15 +63,15 @@ class SparseTrainingCallback(pl.Callback):
             expects, unless given.
 
     Attributes:
-        dst: the training, from the beginning of ``fit`` on; it stays when that has ended.
+        dst: the training, from the beginning of ``fit`` on; it stays when that has ended. None
+            before. RuntimeError in a process that has only started others to train
+            (``ddp_spawn``, ``ddp_fork``, ``ddp_notebook``): there it ends with these.
 
     Raises:
         ValueError: when fitting begins: as the method does; with parameters that are sharded
             (FSDP, DeepSpeed), several optimisers under a gradient scaler, no end to the training,
             or a checkpoint that was made without this callback.
     """
-
-    dst: SparseTraining | None = None
 
     def __init__(
         self,
@@ -77,11 +84,20 @@ class SparseTrainingCallback(pl.Callback):
         self._saved: dict[str, Any] | None = None
         self._fitted: tuple[Any, Any] | None = None
         self._logged = 0
+        self._dst: SparseTraining | None = None
+        self._begun = torch.zeros((), dtype=torch.bool).share_memory_()  # in any process
+
+    @property
+    def dst(self) -> SparseTraining | None:
+        """See the attributes of the class."""
+        if self._ended_elsewhere():
+            raise RuntimeError(f"dst: {ELSEWHERE}")
+        return self._dst
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """A state that was loaded for something else than this does not count."""
         self._saved = None
-        mask_averages(trainer, partial(getattr, self, "dst"))
+        mask_averages(trainer, partial(getattr, self, "_dst"))
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -96,11 +112,11 @@ class SparseTrainingCallback(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make the network sparse, or what it was when the checkpoint was made."""
         _refuse(trainer)
-        if self.dst is not None:  # still attached if the last fit was interrupted
-            self.dst.detach()
+        if self._dst is not None:  # still attached if the last fit was interrupted
+            self._dst.detach()
         saved = self._saved
-        if saved is None and self.dst is not None and self._fitted == (trainer, pl_module):
-            saved = self.dst.state_dict()
+        if saved is None and self._dst is not None and self._fitted == (trainer, pl_module):
+            saved = self._dst.state_dict()
         settings = with_total_steps(
             self._training,
             self._settings,
@@ -108,45 +124,51 @@ class SparseTrainingCallback(pl.Callback):
             "max_epochs or max_steps of the trainer",
         )
         resume = None if saved is None else partial(_go_on, saved)
-        self.dst = begin_attached(self._training, pl_module, trainer.optimizers, settings, resume)
-        self._saved, self._fitted, self._logged = None, (trainer, pl_module), self.dst.steps
+        self._dst = begin_attached(self._training, pl_module, trainer.optimizers, settings, resume)
+        self._begun.fill_(True)
+        self._saved, self._fitted, self._logged = None, (trainer, pl_module), self._dst.steps
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Mask the gradients before they are clipped."""
-        assert self.dst is not None
+        assert self._dst is not None
         scaler = _scaler(trainer)
         # Fused optimisers unscale by themselves, and Lightning clips nothing for them.
         late = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
-        if pl_module.automatic_optimization and not late and all_gradients(self.dst.optimizers):
-            self.dst.mask_gradients(scaler)
+        if pl_module.automatic_optimization and not late and all_gradients(self._dst.optimizers):
+            self._dst.mask_gradients(scaler)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Log, if it is time."""
-        assert self.dst is not None
+        assert self._dst is not None
         every = trainer.log_every_n_steps if self._log_every is None else self._log_every
-        if not trainer.loggers or not every or self.dst.steps - self._logged < every:
+        if not trainer.loggers or not every or self._dst.steps - self._logged < every:
             return
-        self._logged = self.dst.steps
-        values = prefixed(self.dst.log())
+        self._logged = self._dst.steps
+        values = prefixed(self._dst.log())
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=self.dst.steps)
+            logger.log_metrics(values, step=self._dst.steps)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let go of the optimisers."""
-        if self.dst is not None:
-            self.dst.detach()
+        if self._dst is not None:
+            self._dst.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """For the trainer's checkpoint."""
-        return {} if self.dst is None else self.dst.state_dict()
+        if self._ended_elsewhere():
+            warnings.warn(f"checkpoint without sparse state: {ELSEWHERE}", stacklevel=2)
+        return {} if self._dst is None else self._dst.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the trainer's checkpoint; used when fitting begins."""
         self._saved = state_dict
+
+    def _ended_elsewhere(self) -> bool:
+        return self._dst is None and bool(self._begun)
 
 
 def _go_on(saved: dict[str, Any], dst: SparseTraining) -> None:
