@@ -403,6 +403,58 @@ def test_parameters_side_by_side_in_one_memory_are_fine() -> None:
     assert set(dst.masks) == {"0.weight", "1.weight"}
 
 
+# Most weights in no known layer
+
+
+class Experts(nn.Module):
+    """A hundred weights of experts in one tensor, beside some linear layer and an embedding."""
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(1000, 10)
+        self.linear = linear
+        self.experts = nn.Module()
+        self.experts.gate = nn.Parameter(torch.zeros(5, 2, 4))
+        self.experts.up = nn.Parameter(torch.zeros(5, 3, 4))
+
+
+def told(model: nn.Module, **settings: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        SparseTraining(model, torch.optim.SGD(model.parameters(), 0.1), density=0.5, **settings)
+    assert all(one.filename == __file__ for one in caught)
+    return [str(one.message) for one in caught]
+
+
+def test_a_model_of_which_most_weights_stay_dense_is_told() -> None:
+    """100 of 110, and of 200, where embeddings do not count."""
+    [message] = told(Experts(nn.Linear(5, 2)))
+    assert message == (
+        "91% of the weights are in no known layer and stay dense; the largest is 'experts.up'. "
+        "Mask them with include=, or name them in exclude="
+    )
+    assert told(Experts(nn.Linear(10, 10))) == []
+
+
+@pytest.mark.parametrize("settings", [{"include": "experts"}, {"exclude": "experts"}])
+def test_what_was_asked_for_is_not_told(settings: dict[str, str]) -> None:
+    assert told(Experts(nn.Linear(5, 2)), **settings) == []
+
+
+def test_embeddings_norms_and_frozen_weights_are_expected_to_stay_dense() -> None:
+    model = nn.Sequential(nn.Embedding(50, 4), nn.Linear(4, 4), nn.LayerNorm([50, 4]))
+    assert told(model) == []
+    model = Experts(nn.Linear(5, 2))
+    model.experts.requires_grad_(False)
+    assert told(model) == []
+
+
+def test_computed_weights_are_told_once() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(20, 20))
+    [message] = told(nn.Sequential(normed, nn.Linear(20, 2)))
+    assert message.startswith("stays dense: '0.weight (computed from other parameters")
+
+
 # Masks that are given
 
 

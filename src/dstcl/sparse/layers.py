@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from dstcl.sparse.masks import Masks
 
@@ -47,6 +48,7 @@ class Selection:
     shared: dict[str, str] = field(default_factory=dict)
 
 
+UNKNOWN = "no weight of a known layer; include= masks it"
 COMPUTED = "computed from other parameters, as under weight norm; include= may name one of those"
 
 
@@ -277,6 +279,11 @@ def _weight_names(module: nn.Module) -> tuple[str, ...]:
     return ("weight_ih", "weight_hh") if isinstance(module, nn.RNNCellBase) else ()
 
 
+def is_known_layer(module: nn.Module) -> bool:
+    """Whether it is one whose weights are masked, or the parts of a computed one."""
+    return bool(_weight_names(module)) or isinstance(module, parametrize.ParametrizationList)
+
+
 def is_huggingface_conv1d(module: nn.Module) -> bool:
     """A linear layer with a transposed weight, of GPT-2; found without importing the package."""
     kinds = ((kind.__module__, kind.__name__) for kind in type(module).__mro__)
@@ -315,7 +322,7 @@ def _why_not(
         return None
     if any(_any(exclude, name) for name in names):
         return "excluded"
-    return None if layers.intersection(names) else "no weight of a known layer; include= masks it"
+    return None if layers.intersection(names) else UNKNOWN
 
 
 def fitting_masks(key: str, given: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Masks:

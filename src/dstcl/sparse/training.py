@@ -64,6 +64,7 @@ from dstcl.sparse.structure.parse import (
     structured_overrides,
 )
 from dstcl.sparse.telling import Changes, log_values, summary
+from dstcl.sparse.unmasked import warn_of_mostly_dense
 
 REGROWN = ("stored", "zero")
 MASKS_DECIDE = (
@@ -205,6 +206,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.selection = select_weights(model, exclude, include)
         self.weights = trained_weights(self.selection)
         refuse_shared_memory(model, self.weights)
+        warn_of_mostly_dense(model, self.selection)
         refuse_unheld(self.optimizers, self.weights)
         self.shapes = {name: tuple(w.shape) for name, w in self.weights.items()}
         self.device = next(iter(self.weights.values())).device
