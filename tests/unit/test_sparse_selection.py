@@ -403,6 +403,23 @@ def test_parameters_side_by_side_in_one_memory_are_fine() -> None:
     assert set(dst.masks) == {"0.weight", "1.weight"}
 
 
+@pytest.mark.slow
+def test_a_weight_that_torch_has_sharded_is_refused(tmp_path: Path) -> None:
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        model = fully_shard(two_layers(), mesh=init_device_mesh("cpu", (1,)))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with pytest.raises(ValueError, match="'0.weight' is sharded over processes .DTensor") as no:
+            SparseTraining(model, optimizer, density=0.5)
+    finally:
+        dist.destroy_process_group()
+    assert "\n" not in str(no.value)
+
+
 # Most weights in no known layer
 
 

@@ -16,9 +16,9 @@ LEFT_OUT = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 
 
 def warn_of_mostly_dense(model: nn.Module, selection: Selection) -> None:
-    """Warn if most weights are matrices or kernels of no known layer, such as experts in one tensor.
+    """Warn if most weights are matrices or kernels of no known layer, as experts in one tensor.
 
-    Neither excluded, frozen and computed weights count, nor those of embeddings and norms.
+    Excluded, frozen and computed weights do not count, nor do those of embeddings and norms.
     """
     dense = {}
     for module_name, module in model.named_modules():
