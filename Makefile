@@ -30,7 +30,7 @@ $(READY): envs/requirements.lock pyproject.toml
 	@touch $@
 	@echo "done: the environment $(VENV) is ready"
 
-setup-integrations: $(VENV)/.ready-integrations ## Lightning, Transformers and Accelerate on top, for their tests
+setup-integrations: $(VENV)/.ready-integrations ## Lightning, Transformers, Accelerate, ONNX and timm on top, for their tests
 
 $(VENV)/.ready-integrations: envs/integrations.lock $(READY)
 	@$(VENV)/bin/pip install -qq --no-deps --require-hashes --requirement envs/integrations.lock

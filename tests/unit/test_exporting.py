@@ -237,7 +237,7 @@ def test_without_onnx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, t
 
 def test_onnx_gives_the_same_outputs_for_any_batch(tmp_path: Path):
     for package in ("onnx", "onnxscript"):
-        pytest.importorskip(package)
+        pytest.importorskip(package, reason=f"{package} is not installed")
     from onnx.reference import ReferenceEvaluator
 
     model, _ = trained()
