@@ -233,6 +233,15 @@ def published(model: nn.Module, **changes: object) -> PublishedSparseTraining:
     )
 
 
+def test_it_can_be_made_where_nothing_is_frozen_yet() -> None:
+    layer = nn.Linear(40, 20, bias=False)
+    before = layer.weight.detach().clone()
+    training = published(layer, frozen=None)
+    values = training.consolidated()["weight"]
+    assert torch.equal(values, before)
+    assert training.masks["weight"].any() and not training.masks["weight"].all()
+
+
 def test_masks_are_bernoulli_draws() -> None:
     """10,000 weights at 0.2: sd of the count is 40; exact counts would be 2,000 every time."""
     model = nn.Linear(100, 100, bias=False)

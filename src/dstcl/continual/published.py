@@ -51,6 +51,7 @@ class PublishedSparseTraining(DynamicSparseTraining):
     _bias_correction = False
     # Counts are drawn and drift, so no mask has exactly the density.
     density_beside_masks: ClassVar[bool] = True
+    keeps_stored: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, **dynamic: Any) -> None:
         super().__init__(model, optimizer, **dynamic)
