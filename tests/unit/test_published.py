@@ -239,7 +239,7 @@ def test_it_can_be_made_where_nothing_is_frozen_yet() -> None:
     training = published(layer, frozen=None)
     values = training.consolidated()["weight"]
     assert torch.equal(values, before)
-    assert training.masks["weight"].any() and not training.masks["weight"].all()
+    assert 0 < int(training.masks["weight"].sum()) < 800
 
 
 def test_masks_are_bernoulli_draws() -> None:
