@@ -85,7 +85,7 @@ def commit() -> str:
     if shutil.which("git") is None:
         return ""
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    records = [":!benchmarks/*.json", ":!src/dstcl/study/speeds.csv"]
+    records = [":!benchmarks/*.json", ":!benchmarks/*.csv", ":!src/dstcl/study/speeds.csv"]
     changes = [*git, "status", "--porcelain", "-uno", "--", ".", *records]
     changed = subprocess.run(changes, capture_output=True, text=True).stdout
     return head.stdout.strip() + "+" * bool(changed)

@@ -5,9 +5,15 @@ So that a state can be kept in a safetensors file, from which nothing is unpickl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+
+
+def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each with memory of its own and without its history."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 # Functions of the module, not nested ones: a function that calls itself through its closure is a

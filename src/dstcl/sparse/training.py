@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dstcl.nested import copies
 from dstcl.sparse import foreach
 from dstcl.sparse.attach import Attachment
 from dstcl.sparse.copies import mask_model
@@ -234,7 +235,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             self._refuse_other_masks(density)
         self.stored: dict[str, Tensor] = {}
         if frozen is not None or self.keeps_stored:
-            self.stored = {name: w.detach().clone() for name, w in self.weights.items()}
+            self.stored = copies(self.weights)
         self.frozen = (
             fitting_masks("frozen", frozen, self.weights) if frozen else no_masks(self.weights)
         )
@@ -267,7 +268,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
         self.masks: Masks = fitting_masks("masks", masks, self.weights)
         refuse_broken("masks", self.structures, self.masks)
         self.counts = {name: int(mask.count_nonzero()) for name, mask in self.masks.items()}
-        self.explored: Masks = {name: mask.clone() for name, mask in self.masks.items()}
+        self.explored: Masks = copies(self.masks)
         foreach.multiply_(self._parameters, list(self.masks.values()))
         self._make_multipliers()
         self._refresh_multipliers()
@@ -611,7 +612,7 @@ class SparseTraining(metaclass=_BeginsWhenMade):
             "counts": dict(self.counts),
             "masks": {name: pack_mask(mask) for name, mask in self.masks.items()},
             "explored": {name: pack_mask(mask) for name, mask in self.explored.items()},
-            "stored": {name: stored.clone() for name, stored in self.stored.items()},
+            "stored": copies(self.stored),
             "shapes": dict(self.shapes),
             "density": self._asked_density,
         }

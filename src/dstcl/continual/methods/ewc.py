@@ -14,6 +14,7 @@ from dstcl.continual.methods.finetune import FineTuning
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples, evaluation_batches
+from dstcl.nested import copies
 from dstcl.seeds import generator
 from dstcl.sparse import SparseTraining, maskable_weights
 from dstcl.study.fields import Between, Settings
@@ -60,7 +61,7 @@ class EwcMemory:
     def state_dict(self) -> dict[str, Any]:
         """Both sums."""
         sums = {"fisher": self.fisher, "pull": self.pull}
-        return {key: {n: t.clone() for n, t in tensors.items()} for key, tensors in sums.items()}
+        return {key: copies(tensors) for key, tensors in sums.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""

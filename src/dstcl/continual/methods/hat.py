@@ -22,6 +22,7 @@ from dstcl.continual.methods.units import (
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples
+from dstcl.nested import copies
 from dstcl.seeds import generator
 from dstcl.sparse import SparseTraining, maskable_weights
 from dstcl.sparse.masks import Masks
@@ -124,7 +125,7 @@ class HatTraining(SparseTraining):
         }
         left = max(1.0, sum(float(free.sum()) for free in room.values()))
         self._cost = {name: strength * free / left for name, free in room.items()}
-        self.values = {name: value.clone() for name, value in self.stored.items()}
+        self.values = copies(self.stored)
         self._sites = unit_sites(model, self.weights)
         self._handles = gate_outputs(self._sites, self.weights, self._gate)
 
@@ -171,9 +172,8 @@ class HatTraining(SparseTraining):
 
     def state_dict(self) -> dict[str, Any]:
         """As `SparseTraining.state_dict`, with embeddings."""
-        embeddings = {name: e.detach().clone() for name, e in self.embeddings.items()}
-        values = {name: value.clone() for name, value in self.values.items()}
-        own = {"embeddings": embeddings, "values": values, "open": self.open}
+        kept = {"embeddings": copies(self.embeddings), "values": copies(self.values)}
+        own = kept | {"open": self.open}
         return super().state_dict() | own
 
     @torch.no_grad()
@@ -293,7 +293,7 @@ class HardAttention(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Units of finished tasks."""
-        return {"claimed": {name: units.clone() for name, units in self._claimed.items()}}
+        return {"claimed": copies(self._claimed)}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""

@@ -18,6 +18,7 @@ from dstcl.continual.methods.units import refuse_shared_numbers
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples
+from dstcl.nested import copies
 from dstcl.sparse import SparseTraining, maskable_weights
 from dstcl.study.fields import Between, Fraction, Settings
 from dstcl.study.run import Run
@@ -104,7 +105,7 @@ class Nispa(Method):
     def state_dict(self) -> dict[str, Any]:
         """Stable units, and masks of the whole network."""
         kept = {"stable": self._stable, "topology": self._topology}
-        return {key: {n: t.clone() for n, t in tensors.items()} for key, tensors in kept.items()}
+        return {key: copies(tensors) for key, tensors in kept.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""

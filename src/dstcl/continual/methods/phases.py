@@ -19,6 +19,7 @@ from dstcl.continual.methods.units import (
     switch_off,
     unit_sites,
 )
+from dstcl.nested import copies
 from dstcl.sparse import SparseTraining, select_top
 from dstcl.sparse.optimizers import forget_moments
 
@@ -29,10 +30,6 @@ SMALLEST = 0.05
 def annealed(phase: int, phases: int) -> float:
     """Share of a layer's activation that its candidates have: ``(1 + cos(pi p / k)) / 2``."""
     return 0.5 * (1 + cos(pi * phase / phases))
-
-
-def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -156,12 +153,10 @@ class NispaTraining(SparseTraining):
             "open": self.open,
             "fixed": self.fixed,
             "best": self.best,
-            "units": _copies(self.units),
-            "masses": _copies(self.masses),
-            "topology": _copies(self.topology),
-            "before": {key: _copies(kept) for key, kept in vars(before).items()}
-            if before
-            else None,
+            "units": copies(self.units),
+            "masses": copies(self.masses),
+            "topology": copies(self.topology),
+            "before": {key: copies(kept) for key, kept in vars(before).items()} if before else None,
         }
 
     @torch.no_grad()
@@ -195,8 +190,8 @@ class NispaTraining(SparseTraining):
             self.fixed, self._before = True, None
             return
         self._before = Before(
-            _copies(self._model.state_dict()),
-            _copies(self.masks),
+            copies(self._model.state_dict()),
+            copies(self.masks),
             dict(self.units),
         )
         self._choose(share)
@@ -248,7 +243,7 @@ class NispaTraining(SparseTraining):
         """Keep the topology for the next task, and of it for this one what leads to its units."""
         if not self.units:  # a task of a single phase
             self._choose(annealed(1, self.phases))
-        self.topology = _copies(self.masks)
+        self.topology = copies(self.masks)
         for name, units in self.units.items():
             mask = self.masks[name] & rows_of(self.weights[name], units)
             self.set_mask(name, mask, int(mask.count_nonzero()))

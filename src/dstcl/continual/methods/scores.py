@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dstcl.nested import copies
 from dstcl.sparse import SparseTraining, select_top
 from dstcl.sparse.densities import Shapes
 from dstcl.sparse.masks import Masks
@@ -66,7 +67,7 @@ class ScoredTraining(SparseTraining):
         super().__init__(model, optimizer, **sparse)
         drawn = scores or fresh_scores(self.shapes, self.generator, self.device)
         self.scores = {name: nn.Parameter(drawn[name].clone()) for name in self.weights}
-        self.values = {name: value.clone() for name, value in self.stored.items()}
+        self.values = copies(self.stored)
         optimizer.add_param_group({"params": list(self.scores.values())})
 
     def first_masks(self) -> Masks:
@@ -101,9 +102,8 @@ class ScoredTraining(SparseTraining):
 
     def state_dict(self) -> dict[str, Any]:
         """As `SparseTraining.state_dict`, with scores and the values of inactive weights."""
-        scores = {name: score.detach().clone() for name, score in self.scores.items()}
-        values = {name: value.clone() for name, value in self.values.items()}
-        return super().state_dict() | {"scores": scores, "values": values}
+        kept = {"scores": copies(self.scores), "values": copies(self.values)}
+        return super().state_dict() | kept
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from dstcl.continual.methods.scores import ScoredTraining
 from dstcl.continual.scoring import Outputs
 from dstcl.continual.subnets import SubnetStore
 from dstcl.data.batches import Examples
+from dstcl.nested import copies
 from dstcl.sparse import SparseTraining
 from dstcl.study.fields import Settings
 from dstcl.study.run import Run
@@ -62,7 +63,7 @@ class WinningSubnetworks(Method):
     def remember(self, store: SubnetStore, examples: Examples, outputs: Outputs, task: int) -> None:
         """Keep the scores for the next task."""
         assert self._open is not None
-        self._scores = {name: s.detach().clone() for name, s in self._open.scores.items()}
+        self._scores = copies(self._open.scores)
 
     def dense_gradient_share(self, steps: int, task: int) -> float:
         """Every score has a gradient in every step."""
@@ -70,7 +71,7 @@ class WinningSubnetworks(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """The scores that the last finished task left."""
-        return {"scores": {name: score.clone() for name, score in self._scores.items()}}
+        return {"scores": copies(self._scores)}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned."""
