@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from dstcl.evaluation.axes import METHOD_BLOCK, cell_axes
 from dstcl.evaluation.spelling import spelled
@@ -108,6 +109,7 @@ def _draw_block(title: str, rows: pd.DataFrame, subfigure: SubFigure) -> None:
     name_rows(panel, _labels(rows))
     ends = rows[["mean", "low", "high"]]
     panel.set_xlim(ends.min().min() - 0.5, ends.max().max() + 0.5)
+    panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     for place, row in enumerate(rows.itertuples()):
         text = f"rank {row.mean:.1f} · {row.accuracy_percent:.1f}%"
         panel.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center")
